@@ -1,0 +1,55 @@
+"""Turns a denoising network into samples: any diffusion solver, one `lax.scan`, pure functions.
+
+A schedule says which noise levels to visit, a denoiser says what the clean data looks like from
+there, a sampler says how to combine the two; a sampler is read once into a plan, and one scan
+runs any plan. Importing the package loads jax, numpy and jaxtyping; every submodule is reachable
+as an attribute and is loaded when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edmjax import (
+        denoisers as denoisers,
+        losses as losses,
+        nn as nn,
+        problems as problems,
+        processes as processes,
+        samplers as samplers,
+        schedules as schedules,
+        training as training,
+    )
+
+__version__ = "0.1.0"
+
+# The extra that installs what a submodule needs; None where the core's own needs are enough.
+_SUBMODULES = {
+    "denoisers": None,
+    "losses": None,
+    "nn": "train",
+    "problems": None,
+    "processes": None,
+    "samplers": None,
+    "schedules": None,
+    "training": "train",
+}
+
+
+def __getattr__(name: str):
+    if name not in _SUBMODULES:
+        raise AttributeError(f"module 'edmjax' has no attribute {name!r}")
+    try:
+        return importlib.import_module(f"edmjax.{name}")
+    except ModuleNotFoundError as err:
+        extra = _SUBMODULES[name]
+        if extra is None or (err.name or "").startswith("edmjax"):
+            raise
+        raise ImportError(
+            f"edmjax.{name} needs {err.name!r}, which is not installed: "
+            f"pip install 'edmjax[{extra}]'"
+        ) from err
+
+
+def __dir__():
+    return sorted([*globals(), *_SUBMODULES])
