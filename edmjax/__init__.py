@@ -9,6 +9,17 @@ as an attribute and is loaded when it is first used.
 import importlib
 from typing import TYPE_CHECKING
 
+from edmjax._random import sample_keys as sample_keys
+from edmjax._reading import make_plan as make_plan
+from edmjax._sample import (
+    draw_noise as draw_noise,
+    sample as sample,
+    trajectory as trajectory,
+)
+from edmjax.combination import Combination as Combination
+from edmjax.plan import Plan as Plan
+from edmjax.step import Sampler as Sampler, Step as Step
+
 if TYPE_CHECKING:
     from edmjax import (
         denoisers as denoisers,
@@ -17,6 +28,7 @@ if TYPE_CHECKING:
         problems as problems,
         processes as processes,
         samplers as samplers,
+        scalar as scalar,
         schedules as schedules,
         training as training,
     )
@@ -31,6 +43,7 @@ _SUBMODULES = {
     "problems": None,
     "processes": None,
     "samplers": None,
+    "scalar": None,
     "schedules": None,
     "training": "train",
 }

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Array, Float, Inexact, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
-# A point: any pytree of floating arrays whose axis 0 counts samples.
-X: TypeAlias = PyTree[Inexact[Array | np.ndarray, "..."]]
+# A point: any pytree of floating arrays whose axis 0 counts samples. Checked with a sentence by
+# what takes it, so the annotation itself asks for nothing.
+X: TypeAlias = PyTree
 
 # A noise level: a scalar, or one level a sample, broadcast from the left.
 Sigma: TypeAlias = Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"] | float | int
@@ -23,4 +24,3 @@ Denoiser: TypeAlias = Callable[..., Any]
 
 # net(x, c_noise) or net(x, c_noise, cond) -> F.
 Network: TypeAlias = Callable[..., Any]
-

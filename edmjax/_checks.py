@@ -1,0 +1,137 @@
+"""What `sample` asks of its arguments and of the denoiser, in sentences, before it compiles."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edmjax.plan import Plan
+
+
+def plan_of(plan: Any) -> None:
+    if not isinstance(plan, Plan):
+        raise TypeError(
+            "`plan` must be a Plan, as `ej.make_plan(sampler, sigmas)` returns it, got "
+            f"{_describe(plan)}."
+        )
+
+
+def floating_tree(x: Any, name: str) -> Any:
+    """`x` with its leaves as JAX arrays, which must be floating."""
+    leaves, treedef = jax.tree.flatten(x)
+    if not leaves:
+        raise ValueError(f"`{name}` holds no arrays.")
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int):
+            raise TypeError(f"`{name}` must be a pytree of floating arrays, got {_describe(leaf)}.")
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    for leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"`{name}` must hold floating arrays, got {leaf.dtype}{list(leaf.shape)}: convert "
+                f"it with `{name}.astype(jnp.float32)`."
+            )
+    return treedef.unflatten(leaves)
+
+
+def batch_axis(x: Any, name: str, batched: bool) -> None:
+    """Checks that axis 0 of every leaf counts the same samples."""
+    if not batched:
+        return
+    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(x)]
+    if any(shape == () for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"Axis 0 of every leaf of `{name}` counts samples, got shapes {shapes}; for one sample "
+            "without that axis pass batched=False."
+        )
+
+
+def noise_like(noise: Any, x: Any, num_draws: int | None) -> None:
+    """Checks the injected draws; `num_draws` is None where the plan is traced."""
+    if jax.tree.structure(noise) != jax.tree.structure(x):
+        raise ValueError(
+            f"`noise` must have the structure of `x`, {jax.tree.structure(x)}, got "
+            f"{jax.tree.structure(noise)}."
+        )
+    for draws, leaf in zip(jax.tree.leaves(noise), jax.tree.leaves(x), strict=True):
+        count = "num_draws" if num_draws is None else num_draws
+        right = draws.ndim == leaf.ndim + 1 and draws.shape[1:] == leaf.shape
+        if not right or (num_draws is not None and draws.shape[0] != num_draws):
+            want = f"({', '.join(str(n) for n in (count, *leaf.shape))})"
+            raise ValueError(
+                f"`noise` must hold every draw of the plan, leaf shape (num_draws, *leaf.shape) = "
+                f"{want}, got {tuple(draws.shape)}; `ej.draw_noise(plan, key, x)` makes it."
+            )
+        if not jnp.issubdtype(draws.dtype, jnp.floating):
+            raise TypeError(f"`noise` must hold floating arrays, got {draws.dtype}.")
+
+
+def cond_like(cond: Any, x: Any) -> None:
+    batch = jax.tree.leaves(x)[0].shape[0]
+    for leaf in jax.tree.leaves(cond):
+        if np.ndim(leaf) == 0 or np.shape(leaf)[0] != batch:
+            raise ValueError(
+                f"Axis 0 of every leaf of `cond` counts the {batch} samples of `x`, got shape "
+                f"{np.shape(leaf)}."
+            )
+
+
+def corrector_fits(corrector: Any, plan: Plan) -> None:
+    """Refuses a corrector where it would be paid at every row, or make a history stale."""
+    if not callable(corrector):
+        raise TypeError(
+            "`corrector` must be a function (denoise, x, sigma, key) -> x, got "
+            f"{_describe(corrector)}."
+        )
+    if plan.nfe != plan.grid.shape[-1] - 1:
+        raise ValueError(
+            f"A corrector runs once a step, and this plan has inner evaluations ({plan.nfe} in "
+            f"{plan.grid.shape[-1] - 1} steps), where it would be paid at each: use a sampler with "
+            "one evaluation a step, such as `euler`."
+        )
+    raws = 1 if plan.r is None else plan.r.shape[-1]
+    if max(plan.y.shape[-1], plan.d.shape[-1], raws) > 1:
+        raise ValueError(
+            "A corrector moves the point, which makes the history of a multistep method stale: use "
+            "a sampler without history, such as `euler` or `euler_maruyama`."
+        )
+    if not isinstance(plan.grid, jax.core.Tracer) and plan.grid[-1] > plan.grid[0]:
+        raise ValueError(
+            "The levels of this plan go up (encoding), where a corrector makes no sense."
+        )
+
+
+def like(values: Any, x: Any, who: str) -> Any:
+    """`values`, which must have the structure and shapes of `x`."""
+    if jax.tree.structure(values) != jax.tree.structure(x):
+        raise ValueError(
+            f"{who} must return the structure of `x`, {jax.tree.structure(x)}, got "
+            f"{jax.tree.structure(values)}."
+        )
+    for value, leaf in zip(jax.tree.leaves(values), jax.tree.leaves(x), strict=True):
+        if np.shape(value) != leaf.shape:
+            raise ValueError(
+                f"{who} must return the shape of `x`, {leaf.shape}, got {np.shape(value)}."
+            )
+    return values
+
+
+def outputs(out: Any, x: Any) -> tuple[Any, Any]:
+    """The denoised and the raw output of an evaluation, each like `x`."""
+    many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
+    if not many:
+        return (like(out, x, "The denoiser"),) * 2
+    denoised = like(out["x0"], x, "The denoiser's 'x0'")
+    return denoised, like(out["raw"], x, "The denoiser's 'raw'") if "raw" in out else denoised
+
+
+def _describe(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of {value.dtype}{list(value.shape)}"
+    name = getattr(value, "__name__", None)
+    return (
+        f"the function {name!r}"
+        if callable(value) and name
+        else f"{type(value).__name__} {value!r:.80}"
+    )

@@ -1,0 +1,123 @@
+"""Noise that belongs to a sample: draw `j` of leaf `l` of sample `i` depends on these and the key.
+
+    noise = normal(fold_in(fold_in(key_i, j), l)),    key_i = fold_in(key, i)
+
+Nothing else enters, so a sample does not change with the batch, the chunk or the mesh it is made
+in. Draws are made in float32 (float64 for float64 leaves) and then cast to the leaf's dtype.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import random
+
+from edmjax._typing import Keys
+
+
+def sample_keys(key: Keys, n: int, start: int = 0) -> Keys:
+    """Returns the keys of samples `start ... start + n - 1`, shape (n,): `fold_in(key, i)`.
+
+    Raises:
+        TypeError: if `key` is not a single typed key (`jax.random.key(seed)`).
+        ValueError: if `n` or `start` is negative, or the key's generator depends on batching.
+    """
+    check_key(key)
+    if key.shape != ():
+        raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
+    if n < 0 or start < 0:
+        raise ValueError(f"`n` and `start` must not be negative, got n={n}, start={start}.")
+    return jax.vmap(lambda i: random.fold_in(key, i))(jnp.arange(start, start + n))
+
+
+def check_key(key: Any) -> None:
+    """Raises where `key` is not a typed key whose draws are the same under vmap."""
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        got = (
+            f"an array of {key.dtype}{list(key.shape)}" if isinstance(key, jax.Array) else repr(key)
+        )
+        raise TypeError(f"`key` must be a typed key, such as `jax.random.key(0)`, got {got}.")
+    # The rbg generators draw for a whole batch at once: under vmap a sample's noise would depend on
+    # the samples beside it.
+    if "rbg" in str(random.key_impl(key)):
+        raise ValueError(
+            f"Keys of the {random.key_impl(key)} generator draw other numbers under vmap, so a "
+            "sample would depend on its batch: use `jax.random.key(seed, impl='threefry2x32')`."
+        )
+
+
+def keys_of(key: Keys, x: Any, batched: bool) -> Keys:
+    """The key of each sample of `x`, shape (batch,), or the one key where `x` is one sample."""
+    check_key(key)
+    if not batched:
+        if key.shape != ():
+            raise ValueError(
+                f"With batched=False, `x` is one sample and `key` one key; got keys {key.shape}."
+            )
+        return key
+    batch = jax.tree.leaves(x)[0].shape[0]
+    if key.shape == ():
+        return sample_keys(key, batch)
+    if key.shape != (batch,):
+        raise ValueError(
+            f"`key` must be one key, or one for each of the {batch} samples, got shape {key.shape}."
+        )
+    return key
+
+
+def normal_like(key: Keys, x: Any) -> Any:
+    """Standard normal noise like `x`, from the key of the draw: of each sample, or of the one.
+
+    Leaf `l` of a sample is `normal(fold_in(key, l))`. Keys of shape (batch,) make a batch.
+    """
+    leaves, treedef = jax.tree.flatten(x)
+
+    def leaf_of(index: int, shape: tuple[int, ...], dtype: Any) -> Any:
+        wide = jnp.promote_types(dtype, jnp.float32)
+
+        def one(key):
+            return random.normal(random.fold_in(key, index), shape, wide).astype(dtype)
+
+        return one
+
+    noise = []
+    for index, leaf in enumerate(leaves):
+        if key.ndim:
+            noise.append(jax.vmap(leaf_of(index, leaf.shape[1:], leaf.dtype))(key))
+        else:
+            noise.append(leaf_of(index, leaf.shape, leaf.dtype)(key))
+    return treedef.unflatten(noise)
+
+
+def draw(keys: Keys, ordinal: Any, x: Any) -> Any:
+    """Draw number `ordinal` of each sample: noise like `x`."""
+    fold = functools.partial(random.fold_in, data=ordinal)
+    return normal_like(jax.vmap(fold)(keys) if keys.ndim else fold(keys), x)
+
+
+@functools.partial(jax.jit, static_argnames=("num_draws", "like"))
+def _draw_all(keys: Keys, *, num_draws: int, like: Any) -> Any:
+    return jax.lax.map(lambda j: draw(keys, j, like.tree()), jnp.arange(num_draws))
+
+
+class Like:
+    """The structure, shapes and dtypes of a pytree, as something that can be hashed."""
+
+    def __init__(self, x: Any):
+        leaves, self.treedef = jax.tree.flatten(x)
+        self.leaves = tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves)
+
+    def tree(self) -> Any:
+        return self.treedef.unflatten([jax.ShapeDtypeStruct(*leaf) for leaf in self.leaves])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Like) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.treedef, self.leaves))
+
+
+def draw_all(keys: Keys, num_draws: int, x: Any) -> Any:
+    """All draws, leaf shape (num_draws, *leaf.shape), one compiled program for each shape."""
+    return _draw_all(keys, num_draws=num_draws, like=Like(x))

@@ -1,0 +1,274 @@
+"""Reads a sampler over a grid, once, and writes down the weights it formed."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edmjax.combination import Combination, Name
+from edmjax.plan import Plan
+from edmjax.scalar import Scalar, host, is_traced, is_zero
+from edmjax.step import Evaluation, Sampler, Step
+
+
+def make_plan(sampler: Sampler, sigmas: Any, *, ends_at_zero: bool | None = None) -> Plan:
+    """Returns the plan of `sampler` over `sigmas`: its weights, in float64, computed on the host.
+
+    Args:
+        sampler: one step of the method, such as `ej.samplers.heun()`.
+        sigmas: n + 1 noise levels, in the units of the data, first to last: an array, a sequence of
+            numbers or traced scalars, or the levels of a process (`process.levels(times)`), whose
+            scale the plan then holds its points in. They go down and may end at 0, or go up from
+            above 0 (encoding).
+        ends_at_zero: whether the last level is 0. Read from it where it is a number, required where
+            it is traced.
+
+    Raises:
+        TypeError: if the sampler is not a function of one step, or not linear.
+        ValueError: if the levels are fewer than two, NaN, infinite, negative or not strictly
+            monotone, or disagree with `ends_at_zero`; if an upward grid meets fresh noise.
+    """
+    if not callable(sampler):
+        raise TypeError(f"`sampler` must be a function of one step (x, at), got {sampler!r}.")
+    times = getattr(sigmas, "times", None)
+    levels = _levels(getattr(sigmas, "sigmas", sigmas))
+    ends_at_zero = _ends_at_zero(levels, ends_at_zero)
+    reading = _Reading(upward=_upward(levels))
+    x = Combination({("x", 0): 1.0})
+    for index in range(len(levels) - 1):
+        x = reading.step(
+            sampler,
+            x,
+            Step(
+                sigma=levels[index],
+                sigma_next=levels[index + 1],
+                index=index,
+                levels=levels,
+                last=ends_at_zero and index == len(levels) - 2,
+                time=None if times is None else host(times[index], "time"),
+                time_next=None if times is None else host(times[index + 1], "time"),
+                past=reading.past,
+                memory=reading.memory,
+                denoise=reading.denoise,
+                noise=reading.noise,
+                forget=reading.forget,
+            ),
+        )
+    if not reading.rows:
+        raise ValueError("The sampler never called `at.denoise`: there is nothing to evaluate.")
+    plan = _assemble(reading, x, levels)
+    process = getattr(sigmas, "process", None)
+    return plan if process is None else _rescale(plan, process)
+
+
+class _Reading:
+    """What happens while a sampler is read: evaluations and draws become basis vectors."""
+
+    def __init__(self, upward: bool):
+        self.upward = upward
+        self.sigmas: list[Scalar] = []  # the level of each evaluation
+        self.steps: list[int] = []  # the step it belongs to
+        self.rows: list[dict[Name, Scalar]] = []  # the point it was made at
+        self.intervals: list[tuple[Scalar, Scalar]] = []  # the interval of each draw
+        self.past: list[Evaluation] = []
+        self.memory: dict[Any, Any] = {}
+        self._first: Evaluation | None = None  # of the step being read
+        self._index = 0
+
+    def step(self, sampler: Sampler, x: Combination, at: Step) -> Combination:
+        self._first, self._index = None, at.index
+        x = sampler(x, at)
+        if not isinstance(x, Combination):
+            raise TypeError(
+                "A sampler takes (x, at) and returns the next point, a combination of points, "
+                f"outputs and noises; step {at.index} returned {x!r}."
+            )
+        if self._first is not None:
+            self.past.insert(0, self._first)
+        return x
+
+    def denoise(self, x: Combination, sigma: Scalar, *, raw: bool = False) -> Any:
+        if not isinstance(x, Combination):
+            raise TypeError(f"`at.denoise(x, sigma)` takes a point of the sampler, got {x!r}.")
+        k = len(self.rows)
+        self.sigmas.append(host(sigma, "sigma"))
+        self.steps.append(self._index)
+        self.rows.append(x.weights)
+        # The evaluated point becomes a basis vector: what follows is written in terms of it, which
+        # is what keeps windows as short as the method's own history.
+        x.weights = {("y", k): 1.0}
+        evaluation = Evaluation(
+            self.sigmas[k],
+            Combination(x.weights),
+            Combination({("d", k): 1.0}),
+            Combination({("r", k): 1.0}),
+        )
+        if self._first is None:
+            self._first = evaluation
+        denoised = Combination(evaluation.denoised.weights)
+        return (denoised, Combination(evaluation.raw.weights)) if raw else denoised
+
+    def noise(self, sigma_from: Scalar = 0.0, sigma_to: Scalar = 0.0) -> Combination:
+        if self.upward:
+            raise ValueError(
+                "The levels go up (encoding), where fresh noise makes no sense: use a "
+                "deterministic sampler."
+            )
+        self.intervals.append((host(sigma_from, "sigma_from"), host(sigma_to, "sigma_to")))
+        return Combination({("z", len(self.intervals) - 1): 1.0})
+
+    def forget(self) -> None:
+        self.past.clear()
+        self.memory.clear()
+        self._first = None
+
+
+def _levels(sigmas: Any) -> tuple[Scalar, ...]:
+    """The levels as floats or traced scalars, checked as far as they are numbers."""
+    if getattr(sigmas, "ndim", 1) != 1 or not isinstance(sigmas, Sequence | np.ndarray | jax.Array):
+        shape = getattr(sigmas, "shape", None)
+        got = repr(sigmas) if shape is None else f"an array of shape {shape}"
+        raise ValueError(f"`sigmas` must be a sequence of noise levels, got {got}.")
+    if isinstance(sigmas, jax.Array) and not isinstance(sigmas, jax.core.Tracer):
+        sigmas = np.asarray(sigmas)
+    levels = tuple(host(sigma, f"sigmas[{i}]") for i, sigma in enumerate(sigmas))
+    if len(levels) < 2:
+        raise ValueError(f"A grid needs at least two noise levels, got {len(levels)}: {levels}.")
+    upward = _upward(levels)
+    for i, sigma in enumerate(levels):
+        if is_traced(sigma):
+            continue
+        if not 0 <= sigma < np.inf:  # also refuses NaN
+            raise ValueError(
+                f"Noise levels must be finite and not negative, got sigmas[{i}] = {sigma}."
+            )
+        if sigma == 0 and (i < len(levels) - 1):
+            raise ValueError(
+                f"Only the last level of a grid that goes down may be 0, got sigmas[{i}] = 0 of "
+                f"{len(levels)} levels" + ("; start encoding above 0." if upward else ".")
+            )
+        before = levels[i - 1] if i else None
+        if (
+            before is not None
+            and not is_traced(before)
+            and (sigma <= before if upward else sigma >= before)
+        ):
+            raise ValueError(
+                "Noise levels must be strictly decreasing (or, to encode, strictly increasing), "
+                f"got sigmas[{i - 1}] = {before}, sigmas[{i}] = {sigma}."
+            )
+    return levels
+
+
+def _upward(levels: tuple[Scalar, ...]) -> bool:
+    """Whether the grid goes up, by its first two neighbours that are numbers."""
+    for before, after in itertools.pairwise(levels):
+        if not is_traced(before, after):
+            return after > before
+    return False
+
+
+def _ends_at_zero(levels: tuple[Scalar, ...], given: bool | None) -> bool:
+    if is_traced(levels[-1]):
+        if given is None:
+            raise ValueError(
+                "The last level is traced, so `make_plan` cannot see whether it is 0: pass "
+                "`ends_at_zero=True` or `ends_at_zero=False`."
+            )
+        return bool(given)
+    found = levels[-1] == 0
+    if given is not None and bool(given) != found:
+        wanted = "be 0" if given else "not be 0"
+        raise ValueError(
+            f"With ends_at_zero={given} the last level must {wanted}, got {levels[-1]}."
+        )
+    return found
+
+
+def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> Plan:
+    """Packs the rows into tables with a column for each age, and a slot for each draw of a row."""
+    rows = [*reading.rows, x.weights]
+    cells: dict[str, dict[tuple[int, int], Scalar]] = {"y": {}, "d": {}, "r": {}, "z": {}}
+    used = sorted(
+        {j for row in rows for (kind, j), w in row.items() if kind == "z" and not is_zero(w)}
+    )
+    ordinal = {j: i for i, j in enumerate(used)}  # draws that are never used are dropped
+    draws: dict[tuple[int, int], int] = {}
+    for k, row in enumerate(rows):
+        slots = 0
+        for (kind, j), weight in sorted(row.items(), key=lambda item: item[0]):
+            if is_zero(weight):
+                continue
+            if kind == "z":
+                cells["z"][k, slots], draws[k, slots] = weight, ordinal[j]
+                slots += 1
+            else:
+                # The starting point stands in the window where a point before row 0 would.
+                kind, j = ("y", -1) if kind == "x" else (kind, j)
+                cells[kind][k, k - 1 - j] = weight
+    slots = 1 + max((s for _, s in draws), default=-1)
+    draw_table = np.full((len(rows), slots), -1, np.int32)
+    interval_cells = {}
+    for (k, s), j in draws.items():
+        draw_table[k, s] = j
+        interval_cells[k, s, 0], interval_cells[k, s, 1] = reading.intervals[used[j]]
+
+    def width(kind: str, least: int) -> int:
+        return max([age + 1 for _, age in cells[kind]] + [least])
+
+    return Plan(
+        sigmas=_vector(reading.sigmas),
+        grid=_vector(levels),
+        step=np.array(reading.steps, np.int32),
+        y=_fill(cells["y"], (len(rows), width("y", 1))),
+        d=_fill(cells["d"], (len(rows), width("d", 1))),
+        z=_fill(cells["z"], (len(rows), slots)),
+        draws=draw_table,
+        intervals=_fill(interval_cells, (len(rows), slots, 2)),
+        r=_fill(cells["r"], (len(rows), width("r", 1))) if cells["r"] else None,
+    )
+
+
+def _vector(values: Sequence[Scalar]) -> Any:
+    return _fill({(i,): value for i, value in enumerate(values)}, (len(values),))
+
+
+def _fill(cells: dict[Any, Scalar], shape: tuple[int, ...]) -> Any:
+    """An array with the given cells: NumPy float64, or a JAX array where a cell is traced."""
+    table = np.zeros(shape)
+    traced = {at: value for at, value in cells.items() if is_traced(value)}
+    for at, value in cells.items():
+        if at not in traced:
+            table[at] = value
+    if not traced:
+        return table
+    dtype = jnp.result_type(float)
+    index = tuple(np.array(i) for i in zip(*traced, strict=True))
+    values = jnp.stack([jnp.asarray(value, dtype) for value in traced.values()])
+    return jnp.asarray(table, dtype).at[index].set(values)
+
+
+def _rescale(plan: Plan, process: Any) -> Plan:
+    """The same plan with its points held as `scale(sigma) * x`, as the process holds them."""
+    module = jnp if is_traced(plan.sigmas, plan.grid) else np
+
+    def scale_at(sigma):
+        return process.scale(process.time(sigma))
+
+    scale = scale_at(module.concatenate([plan.sigmas, plan.grid[-1:]]))
+    # The point in column j of row k is point k - 1 - j, or the starting point.
+    age = np.arange(plan.nfe + 1)[:, None] - 1 - np.arange(plan.y.shape[1])
+    before = module.where(age >= 0, scale[np.maximum(age, 0)], scale_at(plan.grid[:1]))
+    return Plan(
+        **{
+            **vars(plan),
+            "y": plan.y * scale[:, None] / before,
+            "d": plan.d * scale[:, None],
+            "z": plan.z * scale[:, None],
+            "r": None if plan.r is None else plan.r * scale[:, None],
+            "scale": scale,
+        }
+    )

@@ -1,0 +1,192 @@
+"""The calls that run a plan: `sample`, `trajectory`, and the noise that they would draw."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from edmjax import _checks, _corrector, _loop, _progress, _random
+from edmjax._typing import X
+from edmjax.plan import Plan
+
+Save = Callable[[Any, Any, Any], Any]
+
+
+def sample(
+    denoise: Any,
+    plan: Plan,
+    x: X,
+    key: Any = None,
+    *,
+    noise: Any = None,
+    cond: Any = None,
+    corrector: Any = None,
+    remat: bool = False,
+    batched: bool = True,
+    progress: bool = False,
+) -> X:
+    """Returns the sample `x0` that `plan` makes of `x`, with the structure and dtypes of `x`.
+
+    Under `jit` it is part of the caller's program. Called bare, it runs one compiled function of
+    (denoise, plan, x, key, noise, cond), so calls that differ in numbers alone compile once. That
+    needs a denoiser that is a pytree of arrays, such as `ej.denoisers.edm(net)`; a plain function
+    is traced anew at each bare call, because what it closes over may have changed.
+
+    Args:
+        denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given, returns
+            `E[x0 | x]` like `x`, or a dict of `"x0"` and optionally `"raw"`, the output before
+            clipping or guidance. `sigma` is a float32 scalar (float64 for float64 `x`).
+        plan: what to run, from `ej.make_plan`.
+        x: the point at the first level, any pytree of floating arrays: `sigmas[0]` times standard
+            normal noise. Axis 0 of every leaf counts samples.
+        key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample. Needed
+            where the plan draws noise; ignored where it draws none.
+        noise: the draws themselves, used instead of `key`: leaf shape (num_draws, *leaf.shape), as
+            `ej.draw_noise` makes them.
+        cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
+        corrector: `(denoise, x, sigma, key) -> x`, run on the point that starts a step, before its
+            evaluation; with an attribute `on_result = True`, on the point that a step ends in.
+            Never run at sigma 0. `key` is one key a sample, shape (batch,). With an attribute
+            `num_draws = m` it is `m` of them, shape (m, batch), or with `noise` the draws
+            themselves, leaf shape (m, *leaf.shape).
+        remat: recompute each evaluation in the backward pass, so that a gradient keeps what is
+            carried from iteration to iteration and not what the network computed.
+        batched: False where `x` is one sample, without the axis of samples.
+        progress: draw a tqdm bar while the loop runs.
+
+    Raises:
+        TypeError: if an argument is of the wrong kind.
+        ValueError: if `x`, `noise`, `key` or `cond` has the wrong shape, if the plan draws noise
+            and neither `key` nor `noise` is given, if the denoiser returns another structure or
+            shape, or if a corrector meets a plan with inner evaluations, history or rising levels.
+    """
+    options = {"remat": remat, "batched": batched, "progress": progress, "save": _nothing}
+    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)[0]
+
+
+def _nothing(x: Any, denoised: Any, sigma: Any) -> None:
+    return None
+
+
+def _point(x: Any, denoised: Any, sigma: Any) -> Any:
+    return x
+
+
+def trajectory(
+    denoise: Any,
+    plan: Plan,
+    x: X,
+    key: Any = None,
+    *,
+    noise: Any = None,
+    cond: Any = None,
+    corrector: Any = None,
+    remat: bool = False,
+    batched: bool = True,
+    progress: bool = False,
+    save: Save = _point,
+) -> tuple[X, Any]:
+    """Returns `(x0, saved)`: the sample, and `save(x, denoised, sigma)` of every evaluation.
+
+    `saved` has the evaluations on a new axis 0 of every leaf, so its memory grows with them; `x`
+    and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
+    other argument and error is as in `sample`.
+    """
+    options = {"remat": remat, "batched": batched, "progress": progress, "save": save}
+    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)
+
+
+def draw_noise(plan: Plan, key: Any, x: X, *, corrector: Any = None, batched: bool = True) -> X:
+    """Returns the noise that `sample` would draw, leaf shape (num_draws, *leaf.shape).
+
+    Passed to `sample` as `noise`, it gives the same sample to the bit. Draw `j` of leaf `l` of
+    sample `i` is `normal(fold_in(fold_in(key_i, j), l))`, in float32 (float64 for float64 leaves)
+    and then cast to the leaf's dtype. `x` may hold arrays or `jax.ShapeDtypeStruct`s.
+
+    Raises:
+        TypeError: if the plan is traced (under jit), so that its number of draws has no value, or
+            `key` is not a typed key.
+        ValueError: if the keys do not fit `x`, or their generator depends on the batch.
+    """
+    _checks.plan_of(plan)
+    _checks.batch_axis(x, "x", batched)
+    num_draws = plan.num_draws
+    num_draws += _corrector.calls_of(plan, corrector) * _corrector.draws_of(corrector)
+    return _random.draw_all(_random.keys_of(key, x, batched), num_draws, x)
+
+
+_OPTIONS = ("save", "remat", "batched", "progress")
+_run = jax.jit(_loop.run, static_argnames=_OPTIONS)
+
+
+def _dispatch(
+    denoise: Any, plan: Any, x: Any, key: Any, noise: Any, cond: Any, corrector: Any, **options: Any
+) -> tuple[Any, Any]:
+    """Checks the arguments, and runs the loop in the caller's program or in one of its own."""
+    if not callable(denoise):
+        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
+    _checks.plan_of(plan)
+    x = _checks.floating_tree(x, "x")
+    _checks.batch_axis(x, "x", options["batched"])
+    if cond is not None and options["batched"]:
+        _checks.cond_like(cond, x)
+    if corrector is not None:
+        _checks.corrector_fits(corrector, plan)
+    key, noise = _source(plan, x, key, noise, corrector, options["batched"])
+    if options["progress"]:
+        _progress.require_tqdm()
+
+    arrays = (plan, x, key, noise, cond)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
+        return _loop.run(denoise, *arrays, corrector, **options)
+    functions = (denoise,) if corrector is None else (denoise, corrector)
+    if all(map(_is_data, functions)) and options["save"] in (_nothing, _point):
+        return _run(denoise, *arrays, corrector, **options)
+    # A function hides what it closes over, which may have changed since the last call.
+    fresh = functools.partial(_loop.run, denoise, corrector=corrector, **options)
+    return jax.jit(lambda *arrays: fresh(*arrays))(*arrays)
+
+
+def _source(
+    plan: Plan, x: Any, key: Any, noise: Any, corrector: Any, batched: bool
+) -> tuple[Any, Any]:
+    """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
+    needed = plan.z.shape[-1] > 0 or getattr(corrector, "num_draws", 0) > 0
+    if not needed and corrector is None:
+        return None, None
+    if noise is not None:
+        if corrector is not None and not hasattr(corrector, "num_draws"):
+            raise ValueError(
+                "With `noise`, a corrector must declare how many draws a call takes: give it an "
+                "attribute `num_draws`."
+            )
+        noise = jax.tree.map(jnp.asarray, noise)
+        concrete = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(plan))
+        extra = _corrector.draws_of(corrector)
+        total = plan.num_draws + _corrector.calls_of(plan, corrector) * extra if concrete else None
+        _checks.noise_like(noise, x, total)
+        return None, noise
+    if key is not None:
+        return _random.keys_of(key, x, batched), None
+    if needed:
+        raise ValueError("This plan draws noise: pass `key` or `noise` to `sample`.")
+    return None, None
+
+
+def _is_data(function: Any) -> bool:
+    """Whether a callable may travel through jit as an argument: a pytree of arrays throughout.
+
+    A `Partial` without arrays is a plain function in disguise.
+    """
+
+    def bare(node: Any) -> bool:
+        return isinstance(node, Partial) and not jax.tree.leaves(node)
+
+    leaves = jax.tree.leaves(function, is_leaf=bare)
+    return bool(leaves) and all(
+        isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int) for leaf in leaves
+    )

@@ -1,0 +1,119 @@
+"""A sampler, read once over a grid, becomes a table of weights: the plan.
+
+Every sampler with a fixed grid forms linear combinations of the points it visited, the denoised
+outputs it got and the noises it drew. With `nfe` evaluations there are `nfe + 1` rows; row `k`
+makes the point of evaluation `k`, and the last row makes the sample:
+
+    point_k = sum_j y[k, j] point_(k-1-j) + sum_j d[k, j] denoised_(k-1-j)
+            + sum_j r[k, j] raw_(k-1-j)   + sum_s z[k, s] noise_(draws[k, s])
+
+with `point_(-1)` the starting point. Windows are as wide as the sampler needs. Weights are float64
+on the host: `expm1`, quadrature and ratios of nearly equal numbers happen before anything runs.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """Where to evaluate the denoiser, and how to combine what it returned.
+
+    A pytree of arrays and of nothing else, so plans of one shape share one compiled program,
+    whatever the solver, grid or options. NumPy float64 (`step`, `draws`: int32) where the levels
+    were numbers, JAX arrays where they were traced.
+
+    Attributes:
+        sigmas: (nfe,), the level of each evaluation.
+        grid: (n + 1,), the levels that the plan was made from.
+        step: (nfe,) int32, the step that each evaluation belongs to; a row starts a step where it
+            is the first of its number.
+        y: (nfe + 1, points kept), weights of the points.
+        d: (nfe + 1, outputs kept), weights of the denoised outputs.
+        z: (nfe + 1, draws a row), weights of the noises.
+        draws: (nfe + 1, draws a row) int32, the ordinal of each draw, -1 where there is none.
+        intervals: (nfe + 1, draws a row, 2), the levels between which each draw is an increment of
+            one path; (0, 0) where the sampler named none.
+        r: (nfe + 1, raw outputs kept), weights of the raw outputs; None where none is used.
+        scale: (nfe + 1,), the factor by which each row's point is held in the scale of a process;
+            None where points are held as they are.
+    """
+
+    sigmas: Any
+    grid: Any
+    step: Any
+    y: Any
+    d: Any
+    z: Any
+    draws: Any
+    intervals: Any
+    r: Any = None
+    scale: Any = None
+
+    @property
+    def nfe(self) -> int:
+        """The number of evaluations of the denoiser. A shape, so known under jit."""
+        return self.sigmas.shape[-1]
+
+    @property
+    def num_draws(self) -> int:
+        """The number of draws of noise.
+
+        Raises:
+            TypeError: under jit, where it depends on a traced array.
+        """
+        if isinstance(self.draws, jax.core.Tracer) and self.draws.size:
+            raise TypeError(
+                "`plan.num_draws` is data, and under jit data has no value: read it from the plan "
+                "outside of jit, or pass it as a static argument."
+            )
+        return int(np.max(self.draws, initial=-1)) + 1
+
+    def __repr__(self) -> str:
+        leaves = jax.tree.leaves(self)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or self.sigmas.ndim != 1:
+            shapes = {
+                field.name: jax.tree.map(np.shape, getattr(self, field.name))
+                for field in dataclasses.fields(self)
+            }
+            return f"Plan({', '.join(f'{k}={v}' for k, v in shapes.items() if v is not None)})"
+        return _table(self)
+
+
+def _table(plan: Plan) -> str:
+    """The plan as text: a row an evaluation, with the weights that lead to its point."""
+    # From row 0 on, the newest point and output of row k carry the number k - 1.
+    lines = [
+        f"Plan: {len(plan.grid) - 1} steps, {plan.nfe} evaluations, {plan.num_draws} draws; "
+        f"it keeps {plan.y.shape[1]} points and {plan.d.shape[1]} outputs",
+        f"{'row':>5} {'sigma':>10}  point",
+    ]
+    shown = list(range(plan.nfe + 1))
+    if len(shown) > 40:
+        shown[20:-20] = [-1]
+    for k in shown:
+        if k < 0:
+            lines.append("  ...")
+            continue
+        terms = [
+            _term(plan.y[k, j], "x" if k == 0 else f"x{k - 1 - j}", j < k or k == 0)
+            for j in range(plan.y.shape[1])
+        ]
+        terms += [_term(plan.d[k, j], f"D{k - 1 - j}", j < k) for j in range(plan.d.shape[1])]
+        if plan.r is not None:
+            terms += [_term(plan.r[k, j], f"R{k - 1 - j}", j < k) for j in range(plan.r.shape[1])]
+        terms += [
+            _term(plan.z[k, s], f"z{plan.draws[k, s]}", plan.draws[k, s] >= 0)
+            for s in range(plan.z.shape[1])
+        ]
+        level = f"{float(plan.sigmas[k]):>10.5g}" if k < plan.nfe else f"{'end':>10}"
+        lines.append(f"{k:>5} {level}  " + " ".join(term for term in terms if term))
+    return "\n".join(lines)
+
+
+def _term(weight: Any, name: str, there: Any) -> str:
+    return f"{float(weight):+.6g} {name}" if there and weight != 0 else ""

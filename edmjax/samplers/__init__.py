@@ -1,0 +1,15 @@
+"""Samplers: each is one step of a method, `(x, at) -> x_next`, to be read into a plan.
+
+The names are functions that take the method's options and return the step, so `heun()` is a sampler
+and `churn(heun(), s_churn=40.0)` another. `edmjax.Step` says what a step sees.
+"""
+
+from edmjax.samplers.combinators import (
+    ancestral as ancestral,
+    churn as churn,
+    ddim as ddim,
+    ddpm as ddpm,
+)
+from edmjax.samplers.dpmpp import dpmpp_2m as dpmpp_2m
+from edmjax.samplers.runge_kutta import dpm_2 as dpm_2, euler as euler, heun as heun
+from edmjax.samplers.sde import euler_maruyama as euler_maruyama

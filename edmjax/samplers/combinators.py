@@ -1,0 +1,117 @@
+"""Samplers made of samplers: they move the levels that an inner step sees, and add noise.
+
+Whatever adds fresh noise empties the history (`at.forget`): a multistep method that extrapolates
+across the noise diverges.
+"""
+
+import math
+
+from edmjax.combination import Combination
+from edmjax.samplers.runge_kutta import euler
+from edmjax.scalar import Scalar, host, is_traced, is_zero, minimum, sqrt, static, where
+from edmjax.step import Sampler, Step
+
+
+def churn(
+    inner: Sampler,
+    s_churn: Scalar,
+    s_min: float = 0.0,
+    s_max: float = math.inf,
+    s_noise: Scalar = 1.0,
+) -> Sampler:
+    """Raises the noise level before each step of `inner` (Karras et al. 2022, Algorithm 2).
+
+        gamma = min(s_churn / n, sqrt(2) - 1)   if s_min <= sigma <= s_max, else 0
+        sigma_hat = sigma (1 + gamma)
+        x_hat = x + s_noise sqrt(sigma_hat^2 - sigma^2) noise
+
+    and `inner` steps from (x_hat, sigma_hat). `churn(heun(), ...)` is the stochastic sampler of the
+    paper; `churn(inner, 0)` is `inner`. No evaluations of its own, one draw in each step with
+    `gamma > 0`. First order with a multistep `inner`, whose history it empties.
+
+    Args:
+        inner: any sampler.
+        s_churn: the amount of noise over all steps, at least 0; may be traced.
+        s_min: the lowest level that is raised, in the units of the data.
+        s_max: the highest.
+        s_noise: the factor on the noise, at least 0; may be traced.
+
+    Raises:
+        TypeError: if `s_min` or `s_max` is traced, since they choose the steps.
+        ValueError: if an option is negative or NaN, or `s_min > s_max`.
+    """
+    s_churn = _not_negative(s_churn, "s_churn")
+    s_noise = _not_negative(s_noise, "s_noise")
+    s_min = _not_negative(static(s_min, "s_min"), "s_min")
+    s_max = _not_negative(static(s_max, "s_max"), "s_max")
+    if s_min > s_max:
+        raise ValueError(f"`s_min` must not exceed `s_max`, got {s_min} and {s_max}.")
+
+    def step(x: Combination, at: Step) -> Combination:
+        gamma = minimum(s_churn / at.num_steps, math.sqrt(2) - 1)
+        gamma = where((s_min <= at.sigma) & (at.sigma <= s_max), gamma, 0.0)
+        if is_zero(gamma):
+            return inner(x, at)
+        at.forget()
+        added = at.sigma * sqrt(gamma * (2 + gamma))
+        return inner(x + s_noise * added * at.noise(), at._replace(sigma=at.sigma * (1 + gamma)))
+
+    return step
+
+
+def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampler:
+    """Steps `inner` below the next level and adds noise back up to it.
+
+        sigma_up = eta sigma_next sqrt(1 - sigma_next^2 / sigma^2)
+        sigma_down = sqrt(sigma_next^2 - sigma_up^2)
+        x_next = inner(x, sigma -> sigma_down) + s_noise sigma_up noise
+
+    `eta` scales the standard deviation, as in the DDIM paper: `ancestral(euler(), eta)` is DDIM,
+    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner`. No evaluations of
+    its own; one draw a step, none on the step to zero. First order with a multistep `inner`, whose
+    history it empties. Song et al. (2021, DDIM), eq. 16, in the variance-exploding frame.
+
+    Raises:
+        ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
+    """
+    eta = host(eta, "eta")
+    if not is_traced(eta) and not 0 <= eta <= 1:
+        raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
+    s_noise = _not_negative(s_noise, "s_noise")
+
+    def step(x: Combination, at: Step) -> Combination:
+        if at.last or is_zero(eta):
+            return inner(x, at)
+        sigma_up = eta * at.sigma_next * sqrt(1 - (at.sigma_next / at.sigma) ** 2)
+        sigma_down = sqrt(at.sigma_next**2 - sigma_up**2)
+        x = inner(x, at._replace(sigma_next=sigma_down))
+        at.forget()
+        return x + s_noise * sigma_up * at.noise(at.sigma, at.sigma_next)
+
+    return step
+
+
+def ddim(eta: Scalar = 0.0) -> Sampler:
+    """DDIM (Song et al. 2021, eq. 12 and 16) in the variance-exploding frame.
+
+    Equals `ancestral(euler(), eta)`: `euler()` for eta = 0 and `ddpm()` for eta = 1.
+
+    Raises:
+        ValueError: if `eta` is outside [0, 1].
+    """
+    return ancestral(euler(), eta)
+
+
+def ddpm() -> Sampler:
+    """DDPM's ancestral sampler with the variance of the posterior (Ho et al. 2020, eq. 6 and 7).
+
+    Equals `ddim(eta=1)`: first order (weakly), one evaluation a step, one draw a step but the last.
+    """
+    return ddim(1.0)
+
+
+def _not_negative(value: Scalar, name: str) -> Scalar:
+    value = host(value, name)
+    if not is_traced(value) and not value >= 0:
+        raise ValueError(f"`{name}` must not be negative, got {value}.")
+    return value

@@ -1,0 +1,74 @@
+"""One-step methods for the probability flow `dx/dsigma = (x - D(x, sigma)) / sigma`.
+
+Each starts from the point alone and keeps nothing from step to step.
+"""
+
+from edmjax.combination import Combination
+from edmjax.scalar import sqrt
+from edmjax.step import Sampler, Step
+
+
+def euler() -> Sampler:
+    """Euler's method on the probability flow, which is DDIM with eta = 0.
+
+        x_next = r x + (1 - r) D(x, sigma),    r = sigma_next / sigma
+
+    First order, one evaluation a step. In this form the step to zero is the denoiser itself.
+    Karras et al. (2022), Algorithm 1 without its correction; Song et al. (2021, DDIM), eq. 13.
+    """
+
+    def step(x: Combination, at: Step) -> Combination:
+        r = at.sigma_next / at.sigma
+        denoised = at.denoise(x, at.sigma)
+        return r * x + (1 - r) * denoised
+
+    return step
+
+
+def heun() -> Sampler:
+    """Heun's method on the probability flow (Karras et al. 2022, Algorithm 1).
+
+        d = (x - D(x, sigma)) / sigma
+        x' = x + h d,    h = sigma_next - sigma
+        x_next = x + h/2 (d + (x' - D(x', sigma_next)) / sigma_next)
+
+    Second order, two evaluations a step; Euler on the step to zero, so n steps take 2n - 1. With
+    `churn`, Algorithm 2.
+    """
+
+    def step(x: Combination, at: Step) -> Combination:
+        h = at.sigma_next - at.sigma
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        d = (x - denoised) / at.sigma
+        x_euler = x + h * d
+        d_next = (x_euler - at.denoise(x_euler, at.sigma_next)) / at.sigma_next
+        return x + h / 2 * (d + d_next)
+
+    return step
+
+
+def dpm_2() -> Sampler:
+    """DPM-Solver-2: the midpoint rule with the midpoint in log sigma.
+
+        sigma_mid = sqrt(sigma sigma_next)
+        x_mid = x + (sigma_mid - sigma) (x - D(x, sigma)) / sigma
+        x_next = x + (sigma_next - sigma) (x_mid - D(x_mid, sigma_mid)) / sigma_mid
+
+    Second order, two evaluations a step; Euler on the step to zero, so n steps take 2n - 1.
+    Lu et al. (2022, DPM-Solver), Algorithm 1 with r_1 = 1/2; Karras et al. (2022), eq. 64 with
+    `sigma` in place of `t`.
+    """
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        d = (x - denoised) / at.sigma
+        sigma_mid = sqrt(at.sigma * at.sigma_next)
+        x_mid = x + (sigma_mid - at.sigma) * d
+        d_mid = (x_mid - at.denoise(x_mid, sigma_mid)) / sigma_mid
+        return x + (at.sigma_next - at.sigma) * d_mid
+
+    return step
