@@ -1,0 +1,176 @@
+"""Convolutions with square kernels on NHWC images, as matrix products or as XLA's own convolutions.
+
+Both forms are the same function with the same gradients. `impl="auto"` takes matrix products on a
+CPU, where XLA's convolutions (their gradients above all, inside a loop most of all) run up to a
+hundred times slower, and `lax` elsewhere, where they are the fast ones. The platform is that of
+`jax.default_backend()` when the network is traced.
+
+Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` reads inputs
+`stride * i ... stride * i + k - 1`.
+"""
+
+from typing import Literal, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+Impl: TypeAlias = Literal["auto", "lax", "matmul"]
+Images: TypeAlias = Float[Array, "batch height width channels"]
+Kernel: TypeAlias = Float[Array, "size size in out"]
+
+_lecun_normal = nnx.initializers.lecun_normal()
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def _use_matmul(impl: str) -> bool:
+    if impl not in get_args(Impl):
+        raise ValueError(f"impl must be one of {', '.join(get_args(Impl))}; got {impl!r}.")
+    return impl == "matmul" or (impl == "auto" and jax.default_backend() == "cpu")
+
+
+def conv(x: Images, kernel: Kernel, *, stride: int = 1, padding: int = 0, impl: Impl = "auto"):
+    """The images `y[i, j] = sum_ab kernel[a, b] x[stride i + a, stride j + b]`, `x` zero-padded."""
+    x, kernel = _same_dtype(x, kernel)
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    if not _use_matmul(impl):
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), "VALID", dimension_numbers=_LAYOUT
+        )
+    size, _, _, features = kernel.shape
+    height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
+    patches = [
+        x[:, a : a + stride * (height - 1) + 1 : stride, b : b + stride * (width - 1) + 1 : stride]
+        for a in range(size)
+        for b in range(size)
+    ]
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+
+
+def conv_transpose(
+    x: Images,
+    kernel: Kernel,
+    *,
+    stride: int = 1,
+    output_padding: tuple[int, int] = (0, 0),
+    impl: Impl = "auto",
+):
+    """The images `y[p, q] = sum of x[i, j] kernel[a, b]` over `stride i + a = p, stride j + b = q`.
+
+    The output measures `stride (n - 1) + size + output_padding`, as torch's ConvTranspose2d does
+    with no padding; the extra rows and columns at the end are where `conv` with the same stride
+    would have rounded down.
+    """
+    x, kernel = _same_dtype(x, kernel)
+    size, _, _, features = kernel.shape
+    height, width = (
+        stride * (n - 1) + size + extra
+        for n, extra in zip(x.shape[1:3], output_padding, strict=True)
+    )
+    if not _use_matmul(impl):
+        edges = [(size - 1, size - 1 + extra) for extra in output_padding]
+        return lax.conv_general_dilated(
+            x,
+            kernel[::-1, ::-1],  # lax correlates; a transposed convolution convolves
+            (1, 1),
+            edges,
+            lhs_dilation=(stride, stride),
+            dimension_numbers=_LAYOUT,
+        )
+    # One product gives what every input adds to every output; then the overlaps are added up.
+    parts = x @ jnp.moveaxis(kernel, 2, 0).reshape(kernel.shape[2], -1)
+    parts = parts.reshape(*x.shape[:3], size, size, features)
+    rows = _overlap_add([parts[:, :, :, a] for a in range(size)], 1, stride, height)
+    return _overlap_add([rows[:, :, :, b] for b in range(size)], 2, stride, width)
+
+
+def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Array:
+    """The sum of `taps[a][i]` over `stride i + a = p`, for `p < length` along `axis`.
+
+    Outputs of one phase `p mod stride` only meet taps of that phase, so each phase is a sum of
+    shifted arrays and the phases are interleaved by a reshape: no scatter, no zeros multiplied.
+    """
+    num_blocks = -(-length // stride)
+    phases = []
+    for phase in range(stride):
+        total = None
+        for shift, tap in enumerate(taps[phase::stride]):
+            edges = [(0, 0)] * tap.ndim
+            edges[axis] = (shift, num_blocks - shift - tap.shape[axis])
+            # A negative edge crops, which happens to the last block of a phase that ends early.
+            padded = lax.pad(tap, jnp.zeros((), tap.dtype), [(*edge, 0) for edge in edges])
+            total = padded if total is None else total + padded
+        if total is None:  # the stride is longer than the kernel: nothing reaches this phase
+            shape = list(taps[0].shape)
+            shape[axis] = num_blocks
+            total = jnp.zeros(shape, taps[0].dtype)
+        phases.append(total)
+    y = jnp.stack(phases, axis=axis + 1)
+    y = y.reshape(*y.shape[:axis], num_blocks * stride, *y.shape[axis + 2 :])
+    return lax.slice_in_dim(y, 0, length, axis=axis)
+
+
+def _same_dtype(x: Array, kernel: Array) -> tuple[Array, Array]:
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    return x.astype(dtype), kernel.astype(dtype)
+
+
+class Conv(nnx.Module):
+    """A convolution with a square kernel: `conv` with its kernel and, where asked for, a bias."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: int = 3,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        use_bias: bool = True,
+        kernel_init=_lecun_normal,
+        impl: Impl = "auto",
+        rngs: nnx.Rngs,
+    ):
+        self.stride, self.padding = stride, padding
+        self.impl: Impl = impl
+        shape = (size, size, in_channels, out_channels)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+
+    def __call__(self, x: Images) -> Images:
+        y = conv(x, self.kernel[...], stride=self.stride, padding=self.padding, impl=self.impl)
+        return y if self.bias is None else y + self.bias[...]
+
+
+class ConvTranspose(nnx.Module):
+    """A transposed convolution with a square kernel: `conv_transpose` with its kernel and bias."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: int = 3,
+        *,
+        stride: int = 1,
+        use_bias: bool = True,
+        kernel_init=_lecun_normal,
+        impl: Impl = "auto",
+        rngs: nnx.Rngs,
+    ):
+        self.stride = stride
+        self.impl: Impl = impl
+        shape = (size, size, in_channels, out_channels)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+
+    def __call__(self, x: Images, output_padding: tuple[int, int] = (0, 0)) -> Images:
+        y = conv_transpose(
+            x,
+            self.kernel[...],
+            stride=self.stride,
+            output_padding=output_padding,
+            impl=self.impl,
+        )
+        return y if self.bias is None else y + self.bias[...]

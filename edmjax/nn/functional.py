@@ -1,0 +1,63 @@
+"""A network as a pure function and a flat dictionary of its parameters.
+
+The module is taken apart once; what travels through `jax.jit`, an optimiser, a checkpoint or a
+safetensors file is `{"down.0.layer.kernel": array, ...}`, and the module is put together again
+while tracing, where it costs nothing at run time.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+from flax import nnx
+from jaxtyping import Array
+
+Arrays = dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Functional:
+    """The function `apply(params, x, c_noise, cond=None) -> F`; a pytree whose leaves are buffers.
+
+    `buffers` are the arrays that are not trained (Fourier frequencies). `graphdef`, the network's
+    structure, is static and equal for equal options, so that two networks share a compilation.
+    """
+
+    graphdef: nnx.GraphDef = field(metadata=dict(static=True))
+    buffers: Arrays
+
+    def __call__(self, params: Arrays, x, c_noise, cond=None):
+        return self.merge(params)(x, c_noise, *(() if cond is None else (cond,)))
+
+    def merge(self, params: Arrays) -> nnx.Module:
+        """The module with these parameters."""
+        return nnx.merge(self.graphdef, _nested(params | self.buffers))
+
+    def bind(self, params: Arrays) -> jax.tree_util.Partial:
+        """The network `net(x, c_noise, cond=None)`: what a denoiser takes, parameters as leaves."""
+        return jax.tree_util.Partial(Functional.__call__, self, params)
+
+
+def functional(net: nnx.Module) -> tuple[Functional, Arrays]:
+    """The pair `(apply, params)` of a network, so that `apply(params, x, c_noise)` is its output.
+
+    The trained arrays (every `nnx.Param`) are `params`, all others the leaves of `apply`; both are
+    dictionaries with dotted names.
+    """
+    graphdef, params, rest = nnx.split(net, nnx.Param, ...)
+    return Functional(graphdef, _flat(rest)), _flat(params)
+
+
+def _flat(state: nnx.State) -> Arrays:
+    return {".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(state)}
+
+
+def _nested(arrays: Arrays) -> dict:
+    tree: dict = {}
+    for name, array in arrays.items():
+        *path, leaf = (int(part) if part.isdigit() else part for part in name.split("."))
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf] = array
+    return tree

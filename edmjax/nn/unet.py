@@ -1,0 +1,169 @@
+"""A small residual U-Net for images of any size that halves as often as it has levels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from edmjax.nn.convolutions import Conv, Impl
+from edmjax.nn.embeddings import Conditioning
+
+_zeros = nnx.initializers.zeros
+
+
+class UNet(nnx.Module):
+    """A residual U-Net: `net(x, c_noise)` gives `F`, shaped like `x`, `(batch, h, w, channels)`.
+
+    `num_blocks` residual blocks a level, averaging over 2x2 pixels between levels on the way down,
+    repeating pixels on the way up, where every block reads the output of its mirror image; at the
+    coarsest level a block, self-attention and a block more. The noise level's Fourier features and
+    the class enter each block as a scale and a shift after its second norm. Blocks, attention and
+    the network itself start as the identity or zero: their last layers do.
+
+    `multipliers` times `channels` are the widths of the levels, finest first. Each side of the
+    image must be divisible by `2 ** (len(multipliers) - 1)`: `ValueError` where it is not, when the
+    network is built or called. The parameters do not depend on the size.
+
+    Source: Ho et al. 2020, appendix B, with the scale-shift norm of Dhariwal and Nichol 2021,
+    section 3.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (32, 32, 3),
+        *,
+        channels: int = 64,
+        multipliers: Sequence[int] = (1, 2),
+        num_blocks: int = 1,
+        embed_dim: int = 256,
+        fourier_scale: float = 1.0,
+        num_heads: int = 1,
+        num_classes: int = 0,
+        impl: Impl = "auto",
+        rngs: nnx.Rngs,
+    ):
+        *_, image_channels = image_shape
+        self.image_channels, self.num_levels = image_channels, len(multipliers)
+        self._check(tuple(image_shape))
+        self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, rngs=rngs)
+
+        widths = [channels * m for m in multipliers]
+        self.first = Conv(image_channels, widths[0], padding=1, impl=impl, rngs=rngs)
+        down, up, before = [], [], widths[0]
+        for width in widths:
+            down.append(nnx.List())
+            for _ in range(num_blocks):
+                down[-1].append(ResidualBlock(before, width, **options))
+                before = width
+        self.middle = nnx.List(
+            [
+                ResidualBlock(before, before, **options),
+                SelfAttention(before, num_heads, rngs=rngs),
+                ResidualBlock(before, before, **options),
+            ]
+        )
+        for width in reversed(widths):
+            up.append(nnx.List())
+            for _ in range(num_blocks):
+                up[-1].append(ResidualBlock(before + width, width, **options))
+                before = width
+        self.down, self.up = nnx.List(down), nnx.List(up)
+        self.norm = _group_norm(before, rngs)
+        self.last = Conv(
+            before, image_channels, padding=1, kernel_init=_zeros, impl=impl, rngs=rngs
+        )
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], c_noise, cond=None
+    ) -> Float[Array, "batch height width channels"]:
+        self._check(x.shape[1:])
+        embedding = self.conditioning(x.shape[0], c_noise, cond)
+        x = self.first(x)
+        skips = []
+        for level, blocks in enumerate(self.down):
+            x = _halve(x) if level else x
+            for block in blocks:
+                x = block(x, embedding)
+                skips.append(x)
+        for block in self.middle:
+            x = block(x, embedding)
+        for level, blocks in enumerate(self.up):
+            x = _double(x) if level else x
+            for block in blocks:
+                x = block(jnp.concatenate([x, skips.pop()], axis=-1), embedding)
+        return self.last(nnx.swish(self.norm(x)))
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        factor = 2 ** (self.num_levels - 1)
+        if (
+            len(shape) != 3
+            or shape[-1] != self.image_channels
+            or any(n % factor for n in shape[:2])
+        ):
+            raise ValueError(
+                f"This UNet is for images (height, width, {self.image_channels}) with sides that "
+                f"{factor} divides ({self.num_levels} levels, each half the size of the one "
+                f"before); got {shape}. Pad or crop the images, or use fewer levels."
+            )
+
+
+class ResidualBlock(nnx.Module):
+    """`skip(x) + conv(swish(scale * norm(conv(swish(norm(x)))) + shift))`, from `in` to `out`."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, embed_dim: int, impl: Impl, rngs):
+        options: dict[str, Any] = dict(padding=1, impl=impl, rngs=rngs)
+        self.norm1 = _group_norm(in_channels, rngs)
+        self.conv1 = Conv(in_channels, out_channels, **options)
+        self.modulate = nnx.Linear(embed_dim, 2 * out_channels, kernel_init=_zeros, rngs=rngs)
+        self.norm2 = _group_norm(out_channels, rngs)
+        self.conv2 = Conv(out_channels, out_channels, kernel_init=_zeros, **options)
+        self.skip = (
+            nnx.Linear(in_channels, out_channels, rngs=rngs)
+            if in_channels != out_channels
+            else None
+        )
+
+    def __call__(self, x, embedding):
+        scale, shift = jnp.split(self.modulate(embedding)[:, None, None, :], 2, axis=-1)
+        h = self.conv1(nnx.swish(self.norm1(x)))
+        h = self.conv2(nnx.swish(self.norm2(h) * (1 + scale) + shift))
+        return h + (x if self.skip is None else self.skip(x))
+
+
+class SelfAttention(nnx.Module):
+    """`x + W attention(norm(x))` over all pixels of an image."""
+
+    def __init__(self, channels: int, num_heads: int, *, rngs: nnx.Rngs):
+        if channels % num_heads:
+            raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
+        self.num_heads = num_heads
+        self.norm = _group_norm(channels, rngs)
+        self.qkv = nnx.Linear(channels, 3 * channels, rngs=rngs)
+        self.out = nnx.Linear(channels, channels, kernel_init=_zeros, rngs=rngs)
+
+    def __call__(self, x, embedding):
+        del embedding  # same call as a block's
+        batch, height, width, channels = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(batch, height * width, 3, self.num_heads, -1)
+        h = jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
+        return x + self.out(h.reshape(batch, height, width, channels))
+
+
+def _group_norm(channels: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
+    """Groups of four channels or more, at most 32 groups, and any number of channels."""
+    groups = max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
+    # One-pass variance loses all digits where the mean is large.
+    return nnx.GroupNorm(channels, groups, use_fast_variance=False, epsilon=1e-5, rngs=rngs)
+
+
+def _halve(x: Array) -> Array:
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+def _double(x: Array) -> Array:
+    return x.repeat(2, axis=1).repeat(2, axis=2)
