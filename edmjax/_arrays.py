@@ -1,0 +1,71 @@
+"""Small helpers that problems, processes and denoisers share: precision, shapes, pytrees."""
+
+import dataclasses
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+T = TypeVar("T", bound=type)
+
+
+def working_dtype(*dtypes):
+    """The precision to compute in: the widest of `dtypes`, and float32 at least."""
+    return jnp.result_type(jnp.float32, *dtypes)
+
+
+def from_left(sigma, x):
+    """`sigma`, a scalar or one level a sample, with trailing axes to broadcast against `x`."""
+    return jnp.reshape(sigma, jnp.shape(sigma) + (1,) * (jnp.ndim(x) - jnp.ndim(sigma)))
+
+
+def is_traced(value) -> bool:
+    """Whether `value` has no number yet, being an argument of a transformed function."""
+    return isinstance(value, Tracer)
+
+
+def host(name: str, value) -> np.ndarray:
+    """`value` as a float64 NumPy array; a sentence if it is traced, complex, or not finite."""
+    if is_traced(value):
+        raise TypeError(
+            f"{name} is prepared on the host in float64, so it cannot be traced: "
+            "build the object outside `jit` and pass it in as an argument."
+        )
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    array = np.array(array, np.float64)  # a copy: what the caller does to its own array stays there
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {_first_bad(array)}.")
+    return array
+
+
+def _first_bad(array: np.ndarray) -> str:
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    return f"{array[index]}" + (f" at index {index}" if index else "")
+
+
+def register_fields(cls: T) -> T:
+    """Registers the dataclass `cls` as a pytree, every field a child.
+
+    Rebuilding does not call `__init__`, unlike with `jax.tree_util.register_dataclass`: there the
+    arguments are validated and prepared on the host, which traced children could not pass.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+
+    def flatten(tree):
+        return [getattr(tree, name) for name in names], None
+
+    def flatten_with_keys(tree):
+        return [(jax.tree_util.GetAttrKey(name), getattr(tree, name)) for name in names], None
+
+    def unflatten(_, children):
+        tree = object.__new__(cls)
+        for name, child in zip(names, children, strict=True):
+            object.__setattr__(tree, name, child)
+        return tree
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
