@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from edmjax.plan import Plan
 
@@ -96,7 +97,7 @@ def corrector_fits(corrector: Any, plan: Plan) -> None:
             "A corrector moves the point, which makes the history of a multistep method stale: use "
             "a sampler without history, such as `euler` or `euler_maruyama`."
         )
-    if not isinstance(plan.grid, jax.core.Tracer) and plan.grid[-1] > plan.grid[0]:
+    if not isinstance(plan.grid, Tracer) and plan.grid[-1] > plan.grid[0]:
         raise ValueError(
             "The levels of this plan go up (encoding), where a corrector makes no sense."
         )

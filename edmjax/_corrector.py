@@ -48,7 +48,7 @@ def ordinals(plan: Plan, corrector: Any) -> tuple[Any, Any]:
     return shifted, (asked[1:] if late else asked[:-1]) + each * calls
 
 
-def key_of(corrector: Any, key: Any, noise: Any, ordinal: Any) -> Any:
+def source(corrector: Any, key: Any, noise: Any, ordinal: Any) -> Any:
     """What a corrector draws from: its draws, or the keys to make them, or None."""
     count = getattr(corrector, "num_draws", None)
     if noise is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from edmjax.combination import Combination, Name
 from edmjax.plan import Plan
@@ -132,7 +133,7 @@ def _levels(sigmas: Any) -> tuple[Scalar, ...]:
         shape = getattr(sigmas, "shape", None)
         got = repr(sigmas) if shape is None else f"an array of shape {shape}"
         raise ValueError(f"`sigmas` must be a sequence of noise levels, got {got}.")
-    if isinstance(sigmas, jax.Array) and not isinstance(sigmas, jax.core.Tracer):
+    if isinstance(sigmas, jax.Array) and not isinstance(sigmas, Tracer):
         sigmas = np.asarray(sigmas)
     levels = tuple(host(sigma, f"sigmas[{i}]") for i, sigma in enumerate(sigmas))
     if len(levels) < 2:

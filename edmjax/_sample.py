@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 
 from edmjax import _checks, _corrector, _loop, _progress, _random
@@ -64,8 +65,8 @@ def sample(
             and neither `key` nor `noise` is given, if the denoiser returns another structure or
             shape, or if a corrector meets a plan with inner evaluations, history or rising levels.
     """
-    options = {"remat": remat, "batched": batched, "progress": progress, "save": _nothing}
-    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)[0]
+    options = {"remat": remat, "progress": progress, "save": _nothing}
+    return _dispatch(denoise, plan, x, key, noise, cond, corrector, batched, options)[0]
 
 
 def _nothing(x: Any, denoised: Any, sigma: Any) -> None:
@@ -96,8 +97,8 @@ def trajectory(
     and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
     other argument and error is as in `sample`.
     """
-    options = {"remat": remat, "batched": batched, "progress": progress, "save": save}
-    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)
+    options = {"remat": remat, "progress": progress, "save": save}
+    return _dispatch(denoise, plan, x, key, noise, cond, corrector, batched, options)
 
 
 def draw_noise(plan: Plan, key: Any, x: X, *, corrector: Any = None, batched: bool = True) -> X:
@@ -119,29 +120,36 @@ def draw_noise(plan: Plan, key: Any, x: X, *, corrector: Any = None, batched: bo
     return _random.draw_all(_random.keys_of(key, x, batched), num_draws, x)
 
 
-_OPTIONS = ("save", "remat", "batched", "progress")
-_run = jax.jit(_loop.run, static_argnames=_OPTIONS)
+_run = jax.jit(_loop.run, static_argnames=("save", "remat", "progress"))
 
 
 def _dispatch(
-    denoise: Any, plan: Any, x: Any, key: Any, noise: Any, cond: Any, corrector: Any, **options: Any
+    denoise: Any,
+    plan: Any,
+    x: Any,
+    key: Any,
+    noise: Any,
+    cond: Any,
+    corrector: Any,
+    batched: bool,
+    options: dict[str, Any],
 ) -> tuple[Any, Any]:
     """Checks the arguments, and runs the loop in the caller's program or in one of its own."""
     if not callable(denoise):
         raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
     _checks.plan_of(plan)
     x = _checks.floating_tree(x, "x")
-    _checks.batch_axis(x, "x", options["batched"])
-    if cond is not None and options["batched"]:
+    _checks.batch_axis(x, "x", batched)
+    if cond is not None and batched:
         _checks.cond_like(cond, x)
     if corrector is not None:
         _checks.corrector_fits(corrector, plan)
-    key, noise = _source(plan, x, key, noise, corrector, options["batched"])
+    key, noise = _source(plan, x, key, noise, corrector, batched)
     if options["progress"]:
         _progress.require_tqdm()
 
     arrays = (plan, x, key, noise, cond)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
         return _loop.run(denoise, *arrays, corrector, **options)
     functions = (denoise,) if corrector is None else (denoise, corrector)
     if all(map(_is_data, functions)) and options["save"] in (_nothing, _point):
@@ -165,7 +173,7 @@ def _source(
                 "attribute `num_draws`."
             )
         noise = jax.tree.map(jnp.asarray, noise)
-        concrete = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(plan))
+        concrete = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan))
         extra = _corrector.draws_of(corrector)
         total = plan.num_draws + _corrector.calls_of(plan, corrector) * extra if concrete else None
         _checks.noise_like(noise, x, total)

@@ -11,7 +11,9 @@ from jaxtyping import Array, Float, Key, PyTree
 X: TypeAlias = PyTree
 
 # A noise level: a scalar, or one level a sample, broadcast from the left.
-Sigma: TypeAlias = Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"] | float | int
+Sigma: TypeAlias = (
+    Float[Array | np.ndarray, " "] | Float[Array | np.ndarray, " batch"] | float | int
+)
 
 # One level as the host sees it: a number, or a traced scalar.
 Level: TypeAlias = Any

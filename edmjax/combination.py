@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from edmjax.scalar import Scalar
 
@@ -95,7 +96,7 @@ def _scalar(operation: str, value: Any) -> Scalar:
     if isinstance(value, numbers.Real | np.generic):
         return float(value)
     if isinstance(value, jax.Array | np.ndarray) and value.shape == ():
-        return value if isinstance(value, jax.core.Tracer) else float(value)
+        return value if isinstance(value, Tracer) else float(value)
     raise _not_linear(operation, value)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 @jax.tree_util.register_dataclass
@@ -66,7 +67,7 @@ class Plan:
         Raises:
             TypeError: under jit, where it depends on a traced array.
         """
-        if isinstance(self.draws, jax.core.Tracer) and self.draws.size:
+        if isinstance(self.draws, Tracer) and self.draws.size:
             raise TypeError(
                 "`plan.num_draws` is data, and under jit data has no value: read it from the plan "
                 "outside of jit, or pass it as a static argument."
@@ -75,7 +76,7 @@ class Plan:
 
     def __repr__(self) -> str:
         leaves = jax.tree.leaves(self)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or self.sigmas.ndim != 1:
+        if any(isinstance(leaf, Tracer) for leaf in leaves) or self.sigmas.ndim != 1:
             shapes = {
                 field.name: jax.tree.map(np.shape, getattr(self, field.name))
                 for field in dataclasses.fields(self)

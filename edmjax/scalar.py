@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 Scalar = Any  # a Python or NumPy number, or a traced scalar
 
@@ -27,7 +28,7 @@ def host(value: Scalar, name: str) -> Scalar:
 
     Concrete JAX scalars become floats too, so that weights are formed in float64.
     """
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.number):
             raise ValueError(
                 f"`{name}` must be a real scalar, got a traced {value.dtype}{list(value.shape)}."
@@ -41,7 +42,7 @@ def host(value: Scalar, name: str) -> Scalar:
 
 def static(value: Scalar, name: str) -> float:
     """`value` as a Python float; an error where it is traced, for options that choose."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise TypeError(
             f"`{name}` decides which steps are taken, so it must be a number, got a traced value: "
             "make the plan outside of jit, or mark the option static."

@@ -67,9 +67,9 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         x_next = inner(x, sigma -> sigma_down) + s_noise sigma_up noise
 
     `eta` scales the standard deviation, as in the DDIM paper: `ancestral(euler(), eta)` is DDIM,
-    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner`. No evaluations of
-    its own; one draw a step, none on the step to zero. First order with a multistep `inner`, whose
-    history it empties. Song et al. (2021, DDIM), eq. 16, in the variance-exploding frame.
+    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner`. No
+    evaluations of its own; one draw a step, none on the step to zero. First order with a multistep
+    `inner`, whose history it empties. Song et al. (2021, DDIM), eq. 16, in the frame of sigma.
 
     Raises:
         ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
