@@ -69,3 +69,36 @@ def register_fields(cls: T) -> T:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def weighted(*terms):
+    """The sum of `coefficient * tree` over `terms`, in the structure and dtypes of the first tree.
+
+    Coefficients are scalars or one number a sample. Sums are formed in float32 at least, so a
+    coefficient may be larger than the dtype of the trees can hold.
+    """
+    coefficients, trees = zip(*terms, strict=True)
+
+    def combine(*leaves):
+        dtype = working_dtype(leaves[0].dtype)
+        parts = [
+            jnp.asarray(from_left(coefficient, leaf), dtype) * leaf.astype(dtype)
+            for coefficient, leaf in zip(coefficients, leaves, strict=True)
+        ]
+        return sum(parts[1:], parts[0]).astype(leaves[0].dtype)
+
+    return jax.tree.map(combine, *trees)
+
+
+def as_level(sigma, x, name="sigma"):
+    """`sigma` as an array, at least as precise as the leaves of `x`: a scalar or one a sample."""
+    leaves = jax.tree.leaves(x)
+    own = [sigma.dtype] if hasattr(sigma, "dtype") else []
+    sigma = jnp.asarray(sigma, working_dtype(*[leaf.dtype for leaf in leaves], *own))
+    for leaf in leaves:
+        if sigma.shape not in ((), leaf.shape[:1]):
+            raise ValueError(
+                f"{name} has shape {sigma.shape} where a leaf of x has shape {leaf.shape}: "
+                "expected a scalar, or one number for each entry of axis 0."
+            )
+    return sigma

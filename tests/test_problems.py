@@ -152,9 +152,6 @@ def test_numbers_travel_through_jit_without_recompiling(name):
     assert "callback" not in str(run.lower(problem, x, 0.5).as_text())
 
 
-# ------------------------------------------------------------------ against brute force, 1-D
-
-
 ONE_D = {
     "gaussian": (Gaussian([0.3], 0.49), lambda x0: _normal(x0, 0.3, 0.7)),
     "mixture": (
@@ -243,9 +240,6 @@ def test_gaussian_against_linear_algebra(x64):
     np.testing.assert_allclose(problem.log_prob(x, sigma), want, rtol=1e-12)
 
 
-# ------------------------------------------------------------------ golden numbers
-
-
 GOLDEN_MEANS = [
     [1.026, -0.148, -1.208, 1.33], [-1.672, -0.402, 0.096, -0.741], [-0.343, 0.717, 0.112, 2.33]
 ]  # fmt: skip
@@ -313,9 +307,6 @@ def test_golden_mixture(x64, sigma, x, denoised, score, log_p, trace):
     np.testing.assert_allclose(jnp.trace(jacobian, axis1=1, axis2=2), trace, rtol=1e-9)
 
 
-# ------------------------------------------------------------------ the exact flow
-
-
 @pytest.mark.parametrize("name", [name for name in problems() if name.startswith("gaussian")])
 def test_flow_composes_and_solves_the_ode(x64, name):
     problem = problems()[name]
@@ -344,9 +335,6 @@ def test_flow_at_the_ends(x64):
     assert jnp.isfinite(slope)
     per_sample = problem.flow(jnp.tile(x, (2, 1)), jnp.array([2.0, 1.0]), jnp.array([0.0, 0.5]))
     np.testing.assert_allclose(per_sample[1], problem.flow(x, 1.0, 0.5)[0], rtol=1e-15)
-
-
-# ------------------------------------------------------------------ sigma = 0
 
 
 @everything
@@ -390,9 +378,6 @@ def test_a_covariance_of_low_rank(x64):
     np.testing.assert_allclose(problem.denoise(x, 0.0)[0], projection @ np.ones(5), rtol=1e-12)
 
 
-# ------------------------------------------------------------------ samples
-
-
 @everything
 @pytest.mark.parametrize("sigma", [0.0, 0.5])
 def test_sample_moments(name, sigma):
@@ -434,9 +419,6 @@ def test_draw_i_depends_on_the_key_and_i_alone(name):
     again = (problem.sample(key, 20, levels) - problem.sample(key, 20)) / levels[:, None]
     # The same x0 and the same noise at every level, up to the rounding of the sum.
     np.testing.assert_allclose(noise, again, rtol=0, atol=1e-5)
-
-
-# ------------------------------------------------------------------ shapes, sizes, errors
 
 
 def test_points_of_any_shape(x64):
