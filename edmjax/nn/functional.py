@@ -49,7 +49,7 @@ def functional(net: nnx.Module) -> tuple[Functional, Arrays]:
 
 
 def _flat(state: nnx.State) -> Arrays:
-    return {".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(state)}
+    return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
 
 def _nested(arrays: Arrays) -> dict:

@@ -23,9 +23,9 @@ class UNet(nnx.Module):
     the class enter each block as a scale and a shift after its second norm. Blocks, attention and
     the network itself start as the identity or zero: their last layers do.
 
-    `multipliers` times `channels` are the widths of the levels, finest first. Each side of the
-    image must be divisible by `2 ** (len(multipliers) - 1)`: `ValueError` where it is not, when the
-    network is built or called. The parameters do not depend on the size.
+    `channels` are the widths of the levels, finest first. Each side of the image must be divisible
+    by `2 ** (len(channels) - 1)`: `ValueError` where it is not, when the network is built or
+    called. The parameters do not depend on the size.
 
     Source: Ho et al. 2020, appendix B, with the scale-shift norm of Dhariwal and Nichol 2021,
     section 3.
@@ -35,8 +35,7 @@ class UNet(nnx.Module):
         self,
         image_shape: Sequence[int] = (32, 32, 3),
         *,
-        channels: int = 64,
-        multipliers: Sequence[int] = (1, 2),
+        channels: Sequence[int] = (64, 128),
         num_blocks: int = 1,
         embed_dim: int = 256,
         fourier_scale: float = 1.0,
@@ -46,15 +45,14 @@ class UNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         *_, image_channels = image_shape
-        self.image_channels, self.num_levels = image_channels, len(multipliers)
+        self.image_channels, self.num_levels = image_channels, len(channels)
         self._check(tuple(image_shape))
         self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
         options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, rngs=rngs)
 
-        widths = [channels * m for m in multipliers]
-        self.first = Conv(image_channels, widths[0], padding=1, impl=impl, rngs=rngs)
-        down, up, before = [], [], widths[0]
-        for width in widths:
+        self.first = Conv(image_channels, channels[0], padding=1, impl=impl, rngs=rngs)
+        down, up, before = [], [], channels[0]
+        for width in channels:
             down.append(nnx.List())
             for _ in range(num_blocks):
                 down[-1].append(ResidualBlock(before, width, **options))
@@ -66,7 +64,7 @@ class UNet(nnx.Module):
                 ResidualBlock(before, before, **options),
             ]
         )
-        for width in reversed(widths):
+        for width in reversed(channels):
             up.append(nnx.List())
             for _ in range(num_blocks):
                 up[-1].append(ResidualBlock(before + width, width, **options))

@@ -1,0 +1,44 @@
+"""Training a network and drawing samples with it: data, state, loop, checkpoints, pictures."""
+
+from edmjax.training.checkpoints import (
+    WEIGHTS as WEIGHTS,
+    Checkpoints as Checkpoints,
+    load_weights as load_weights,
+    save_weights as save_weights,
+)
+from edmjax.training.choices import (
+    parse_sampler as parse_sampler,
+    parse_schedule as parse_schedule,
+    sampler_names as sampler_names,
+    schedule_names as schedule_names,
+)
+from edmjax.training.config import (
+    Config as Config,
+    LossConfig as LossConfig,
+    NetConfig as NetConfig,
+    OptimConfig as OptimConfig,
+    SampleConfig as SampleConfig,
+    build_denoiser as build_denoiser,
+    build_loss as build_loss,
+    build_net as build_net,
+    build_optimizer as build_optimizer,
+)
+from edmjax.training.data import (
+    Dataset as Dataset,
+    batch_indices as batch_indices,
+    load_dataset as load_dataset,
+)
+from edmjax.training.errors import plain_errors as plain_errors
+from edmjax.training.generate import (
+    generate as generate,
+    grid as grid,
+    write_samples as write_samples,
+)
+from edmjax.training.loop import train as train
+from edmjax.training.mnist import load_mnist as load_mnist
+from edmjax.training.pretrained import load_denoiser as load_denoiser
+from edmjax.training.state import (
+    TrainState as TrainState,
+    init_state as init_state,
+    make_train_steps as make_train_steps,
+)

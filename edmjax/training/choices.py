@@ -1,0 +1,125 @@
+"""Samplers and schedules of the library from text such as `churn(heun, s_churn=40)`.
+
+The text is one call in Python's syntax, or a bare name for a call without arguments. Arguments are
+literals (numbers, strings, None, True ...) or, for a sampler, samplers: nothing else is evaluated.
+Names are those that `edmjax.samplers` and `edmjax.schedules` hold, so what the library gains can be
+asked for at once.
+"""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edmjax import samplers, schedules
+from edmjax.step import Sampler
+
+
+def sampler_names() -> dict[str, Callable[..., Sampler]]:
+    """The library's samplers and wrappers by name: public functions that return a `Sampler`."""
+    return {
+        name: function
+        for name, function in _functions(samplers).items()
+        if inspect.signature(function).return_annotation in (Sampler, "Sampler")
+    }
+
+
+def schedule_names() -> dict[str, Callable[..., np.ndarray]]:
+    """The library's schedules by name: public functions of a number of levels `n`."""
+    return {
+        name: function
+        for name, function in _functions(schedules).items()
+        if next(iter(inspect.signature(function).parameters), None) == "n"
+    }
+
+
+def parse_sampler(text: str) -> Sampler:
+    """The sampler that a text such as `dpmpp_2m` or `ancestral(heun, eta=0.5)` describes.
+
+    Raises:
+        ValueError: not a name or call, an unknown name (with the nearest one), an argument that is
+            neither a literal nor a sampler, or options that the sampler does not take.
+    """
+    return _evaluate(_tree(text, "sampler"), sampler_names(), "sampler", nested=True)
+
+
+def parse_schedule(text: str, num_steps: int) -> np.ndarray:
+    """The levels of `num_steps` steps from a text such as `karras` or `karras(sigma_max=20)`.
+
+    Raises:
+        ValueError: as `parse_sampler` does, or the schedule's own.
+    """
+    return _evaluate(
+        _tree(text, "schedule"), schedule_names(), "schedule", first=(num_steps,), nested=False
+    )
+
+
+def describe(functions: dict[str, Callable[..., Any]], *, skip: tuple[str, ...] = ()) -> str:
+    """One line a name, `name(option=default, ...)`, for help texts."""
+    lines = []
+    for name, function in sorted(functions.items()):
+        parameters = inspect.signature(function).parameters.values()
+        options = [
+            p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+            for p in parameters
+            if p.name not in skip
+        ]
+        lines.append(f"{name}({', '.join(options)})" if options else name)
+    return "\n".join(lines)
+
+
+def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and not name.startswith("_")
+        and value.__module__.startswith(module.__name__)
+    }
+
+
+def _tree(text: str, kind: str) -> ast.expr:
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as err:
+        raise ValueError(_grammar(text, kind)) from err
+
+
+def _evaluate(node: ast.expr, names: dict, kind: str, *, first: tuple = (), nested: bool) -> Any:
+    call = node if isinstance(node, ast.Call) else ast.Call(func=node, args=[], keywords=[])
+    if not isinstance(call.func, ast.Name) or any(k.arg is None for k in call.keywords):
+        raise ValueError(_grammar(ast.unparse(node), kind))
+    name = call.func.id
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"No {kind} {name!r}; there are: {', '.join(sorted(names))}.{hint}")
+
+    def argument(value: ast.expr) -> Any:
+        if nested and isinstance(value, ast.Name | ast.Call):
+            return _evaluate(value, names, kind, nested=True)
+        try:
+            return ast.literal_eval(value)
+        except ValueError as err:
+            raise ValueError(_grammar(ast.unparse(node), kind)) from err
+
+    args = [*first, *map(argument, call.args)]
+    options = {str(k.arg): argument(k.value) for k in call.keywords}
+    try:
+        inspect.signature(names[name]).bind(*args, **options)
+    except TypeError as err:
+        usage = describe({name: names[name]}, skip=("n",) if first else ())
+        raise ValueError(f"{ast.unparse(node)!r}: {err}. It is called as {usage}.") from err
+    return names[name](*args, **options)
+
+
+def _grammar(text: str, kind: str) -> str:
+    example = "churn(heun, s_churn=40)" if kind == "sampler" else "karras(sigma_max=20)"
+    return (
+        f"{text!r} does not describe a {kind}: write a name, or a name with options such as "
+        f"{example!r}."
+    )

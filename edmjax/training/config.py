@@ -1,0 +1,182 @@
+"""What a training run is made of, and the objects that its configuration names."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import optax
+from flax import nnx
+
+from edmjax import denoisers, losses
+from edmjax.nn.score_net import ScoreNet
+from edmjax.nn.unet import UNet
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """The network; what is null is the network's own default.
+
+    Args:
+        name: unet (any small image) or score_net (the score-SDE tutorial's, sides of 17 or more).
+        channels: width of every level, finest first.
+        num_blocks: residual blocks a level (unet only).
+        embed_dim: width of the noise level's embedding.
+        fourier_scale: standard deviation of the embedding's frequencies.
+    """
+
+    name: Literal["unet", "score_net"] = "unet"
+    channels: list[int] | None = None
+    num_blocks: int | None = None
+    embed_dim: int | None = None
+    fourier_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The loss, and with it how the network's output is read.
+
+    Args:
+        name: edm (Karras et al. 2022) or dsm (Song's score matching for dx = sigma^t dw, which at
+            sigma = 25 knows noise up to 9.8: sample with karras(sigma_max=9.8)).
+        sigma_data: standard deviation of the data (edm).
+        p_mean: mean of the logarithm of the noise level (edm).
+        p_std: standard deviation of the logarithm of the noise level (edm).
+        sigma: base of the process (dsm).
+        eps: smallest time (dsm).
+    """
+
+    name: Literal["edm", "dsm"] = "edm"
+    sigma_data: float = 0.5
+    p_mean: float = -1.2
+    p_std: float = 1.2
+    sigma: float = 25.0
+    eps: float = 1e-5
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a linear warm-up and a cosine decay to zero.
+
+    Args:
+        steps: training steps in all.
+        batch_size: images a step.
+        learning_rate: at the end of the warm-up.
+        warmup: share of the steps in which the learning rate grows from zero.
+        b2: Adam's decay of the squared gradients.
+        weight_decay: AdamW's.
+        clip_norm: gradients longer than this are shortened to it.
+        ema_decay: of the moving average of the parameters, which samples are drawn with.
+    """
+
+    steps: int = 10000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    b2: float = 0.99
+    weight_decay: float = 0.0
+    clip_norm: float = 10.0
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How samples are drawn.
+
+    Args:
+        num_samples: how many.
+        sampler: a sampler of the library with its options, for example
+            heun, or "churn(heun, s_churn=40)".
+        schedule: a schedule of the library with its options, for example
+            karras, or "karras(sigma_max=20)".
+        num_steps: noise levels visited, the last zero not counted.
+        chunk_size: samples computed at once (limits memory, changes no sample).
+        seed: sample i depends on the seed and on i alone.
+    """
+
+    num_samples: int = 512
+    sampler: str = "heun"
+    schedule: str = "karras"
+    num_steps: int = 18
+    chunk_size: int = 512
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: train a network on a dataset, then draw samples with it.
+
+    Args:
+        data: the dataset, digits (comes with scikit-learn) or mnist (downloaded once).
+        data_dir: directory with the dataset's files; null for the download cache (mnist).
+        out: directory for everything that is written; running again goes on from its checkpoint.
+        seed: of the initial parameters, the batches and the noise.
+        net: the network.
+        loss: the loss.
+        optim: the optimiser.
+        sample: the samples at the end.
+        checkpoint_every: steps between checkpoints.
+        scan_steps: most steps in one compiled call, after which the progress bar moves; taken
+            down to a divisor of optim.steps.
+    """
+
+    data: str = "digits"
+    data_dir: str | None = None
+    out: str = "runs/new"
+    seed: int = 0
+    net: NetConfig = field(default_factory=NetConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    checkpoint_every: int = 500
+    scan_steps: int = 10
+
+
+# What may differ between a run and its continuation: where things lie, and what comes after.
+_FREE = ("data_dir", "out", "sample", "checkpoint_every")
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The entries that decide what a run computes, as nested dictionaries."""
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
+
+
+def build_net(config: NetConfig, image_shape: tuple[int, ...], *, rngs: nnx.Rngs) -> nnx.Module:
+    """The network that a configuration names, for images of this shape."""
+    options = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
+    name = options.pop("name")
+    if name == "score_net" and "num_blocks" in options:
+        raise ValueError("net.num_blocks is an option of unet; score_net has none: leave it null.")
+    return {"unet": UNet, "score_net": ScoreNet}[name](image_shape, rngs=rngs, **options)
+
+
+def build_loss(config: LossConfig) -> Callable[..., Any]:
+    """The loss `(net, params, x0, key) -> number` that a configuration names."""
+    if config.name == "dsm":
+        return partial(losses.dsm, sigma=config.sigma, eps=config.eps)
+    return partial(
+        losses.edm, sigma_data=config.sigma_data, p_mean=config.p_mean, p_std=config.p_std
+    )
+
+
+def build_denoiser(config: LossConfig, net: Any) -> Any:
+    """The denoiser `(x, sigma) -> E[x0 | x]` of a network trained with this loss."""
+    if config.name == "dsm":
+        return denoisers.song(net, config.sigma)
+    return denoisers.edm(net, config.sigma_data)
+
+
+def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
+    """AdamW as a configuration describes it."""
+    if config.steps < 1 or not 0 <= config.warmup < 1:
+        raise ValueError(
+            "optim.steps must be at least 1 and optim.warmup at least 0 and less than 1; got "
+            f"{config.steps} and {config.warmup}."
+        )
+    warmup_steps = int(config.warmup * config.steps)
+    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup_steps, config.steps)
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(rate, b2=config.b2, weight_decay=config.weight_decay),
+    )

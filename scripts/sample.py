@@ -1,0 +1,71 @@
+"""Draws samples with a trained network.
+
+    python scripts/sample.py --checkpoint runs/digits --sampler heun --num-steps 18 --out samples
+
+Samplers and schedules are named with their options in Python's syntax, in quotes on a command line:
+
+    --sampler dpmpp_2m --schedule "karras(sigma_max=20)"
+    --sampler "churn(heun, s_churn=40, s_min=0.05, s_max=50, s_noise=1.003)"
+
+The directory given with --out receives samples.npz (array x, values from -1 to 1, axes sample,
+height, width, channel) and samples.png. Sample i depends on the seed and on i alone.
+"""
+
+import argparse
+from collections.abc import Sequence
+from textwrap import indent
+
+from edmjax import training
+from edmjax.training.choices import describe
+
+_DEFAULTS = training.SampleConfig()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    config = training.SampleConfig(
+        num_samples=args.num_samples,
+        sampler=args.sampler,
+        schedule=args.schedule,
+        num_steps=args.num_steps,
+        chunk_size=args.chunk_size,
+        seed=args.seed,
+    )
+    with training.plain_errors():
+        denoise, image_shape = training.load_denoiser(args.checkpoint)
+        samples = training.generate(denoise, config, image_shape)
+        training.write_samples(samples, args.out)
+    print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
+
+
+def _parser() -> argparse.ArgumentParser:
+    samplers, schedules = training.sampler_names(), training.schedule_names()
+    parser = argparse.ArgumentParser(
+        prog="sample.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="samplers (inner stands for another sampler):\n"
+        f"{indent(describe(samplers), '  ')}\n\nschedules:\n"
+        f"{indent(describe(schedules, skip=('n',)), '  ')}\n\n"
+        'What each is: python -c "import edmjax as ej; help(ej.samplers.heun)"',
+    )
+    parser.add_argument("--checkpoint", required=True, help="directory of a training run")
+    parser.add_argument("--out", required=True, help="directory for what is written")
+    for name, text in {
+        "sampler": "how the noise levels are stepped through",
+        "schedule": "which noise levels are visited",
+        "num_steps": "how many levels, the last zero not counted",
+        "num_samples": "how many samples",
+        "chunk_size": "samples computed at once; changes no sample",
+        "seed": "of the noise",
+    }.items():
+        default = getattr(_DEFAULTS, name)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(
+            option, type=type(default), default=default, help=f"{text} (default: {default})"
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    main()
