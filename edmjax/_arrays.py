@@ -1,6 +1,7 @@
 """Small helpers that problems, processes and denoisers share: precision, shapes, pytrees."""
 
 import dataclasses
+import functools
 from typing import TypeVar
 
 import jax
@@ -13,7 +14,8 @@ T = TypeVar("T", bound=type)
 
 def working_dtype(*dtypes):
     """The precision to compute in: the widest of `dtypes`, and float32 at least."""
-    return jnp.result_type(jnp.float32, *dtypes)
+    # A host float64 number is taken as float32 without x64; `result_type` would warn of that.
+    return jax.dtypes.canonicalize_dtype(functools.reduce(jnp.promote_types, dtypes, jnp.float32))
 
 
 def from_left(sigma, x):
@@ -40,6 +42,16 @@ def host(name: str, value) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {_first_bad(array)}.")
     return array
+
+
+def positive_number(name: str, value):
+    """`value` as a positive float64 scalar array, a leaf; left as it is where it is traced."""
+    if is_traced(value):
+        return value
+    number = host(name, value)
+    if number.shape != () or number <= 0:
+        raise ValueError(f"{name} must be one positive number, got {value}.")
+    return number
 
 
 def _first_bad(array: np.ndarray) -> str:

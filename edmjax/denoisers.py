@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial, register_dataclass
 
-from edmjax import _checks
-from edmjax._arrays import as_level, host, is_traced, weighted, working_dtype
+from edmjax import _checks, processes
+from edmjax._arrays import as_level, is_traced, positive_number, weighted, working_dtype
 from edmjax._typing import Sigma, X
 
 
@@ -86,7 +86,7 @@ def edm(net: Any, sigma_data: Any = 0.5) -> EDM:
 
     Source: Karras et al. (2022), Table 1 (rightmost column) and equation 7.
     """
-    return EDM(_as_pytree(net, "net"), _positive("sigma_data", sigma_data))
+    return EDM(_as_pytree(net, "net"), positive_number("sigma_data", sigma_data))
 
 
 @register_dataclass
@@ -98,10 +98,8 @@ class Song(Preconditioned):
     sigma: Any
 
     def coefficients(self, sigma):
-        log_base = jnp.log(jnp.asarray(self.sigma, sigma.dtype))
-        time = jnp.log1p(2 * log_base * sigma**2) / (2 * log_base)
         one = jnp.ones_like(sigma)
-        return one, sigma, one, time
+        return one, sigma, one, processes.song_ve(self.sigma).time(sigma)
 
 
 def song(net: Any, sigma: Any = 25.0) -> Song:
@@ -116,10 +114,8 @@ def song(net: Any, sigma: Any = 25.0) -> Song:
     is not above 1. Source: the score-based tutorial of Song, whose sigma is 25; Song et al. (2021),
     equation 30 for the loss.
     """
-    base = _positive("sigma", sigma)
-    if not is_traced(base) and base <= 1:
-        raise ValueError(f"sigma must be above 1, so that the noise of sigma^t grows, got {base}.")
-    return Song(_as_pytree(net, "net"), base)
+    processes.song_ve(sigma)  # raises where the base makes no process
+    return Song(_as_pytree(net, "net"), positive_number("sigma", sigma))
 
 
 def denoised_from_score(x: X, score: X, sigma: Sigma) -> X:
@@ -235,16 +231,6 @@ def _as_pytree(function: Any, name: str) -> Any:
     arrays = (jax.Array, np.ndarray, np.generic)
     has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
     return function if has_arrays else Partial(function)
-
-
-def _positive(name: str, value: Any) -> Any:
-    """`value` as a float64 scalar leaf; left as it is where it is traced."""
-    if is_traced(value):
-        return value
-    number = host(name, value)
-    if number.shape != () or number <= 0:
-        raise ValueError(f"{name} must be one positive number, got {value}.")
-    return number
 
 
 def _call(function: Any, x: Any, level: jax.Array, cond: Any) -> Any:

@@ -1,6 +1,7 @@
 """Denoisers: coefficients, conversions at both ends of the noise range, pytrees through `jit`."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -157,6 +158,15 @@ def test_one_level_a_sample_on_a_tree(make):
             np.testing.assert_allclose(
                 np.float32(one[0]), np.float32(many[i]), rtol=1e-2 if one.dtype != "f4" else 1e-6
             )
+
+
+@everything
+def test_a_level_of_a_schedule_is_taken_without_a_warning(make):
+    denoise, x = make(lambda x, level: jnp.sin(x)), jnp.ones((2, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for sigma in (np.float64(0.5), np.full(2, 0.5), 1):
+            assert denoise(x, sigma).dtype == jnp.float32
 
 
 @everything

@@ -1,0 +1,171 @@
+"""What a process is: marginals, SDE and levels; `edmjax.processes` has the instances."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from edmjax import _checks
+from edmjax._arrays import as_level, is_traced, register_fields, weighted, working_dtype
+from edmjax._typing import X
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, eq=False)
+class Process:
+    """A process: `scale(t)`, `sigma(t)` and `time(sigma)`, the inverse of `sigma(t)`.
+
+    `variance(t)` is that of the noise in the process's own scale, `(scale sigma)^2`; it is a field
+    of its own because its slope is finite at `t = 0`, where `sigma` may rise as a root does, and
+    because it is finite where `scale` is 0 and `sigma` infinite.
+
+    A pytree, so that the numbers of a process travel through `jit` as arguments: a function with
+    numbers is a `jax.tree_util.Partial` that holds them. The functions act on each element of `t`;
+    `array_module` lets them compute with NumPy on the host and with JAX elsewhere. Slopes come from
+    `jax.jvp`.
+    """
+
+    scale: Any
+    sigma: Any
+    time: Any
+    variance: Any = None
+    t_max: Any = 1.0
+
+    def __post_init__(self):
+        for name in ("scale", "sigma", "time"):
+            function = getattr(self, name)
+            if not callable(function):
+                raise TypeError(f"`{name}` must be a function, got {function!r:.80}.")
+            if not isinstance(function, Partial):
+                object.__setattr__(self, name, Partial(function))
+        if self.variance is None:
+            object.__setattr__(self, "variance", Partial(_square, self.scale, self.sigma))
+        elif not isinstance(self.variance, Partial):
+            object.__setattr__(self, "variance", Partial(self.variance))
+
+    def marginal(self, t: Any) -> tuple[Any, Any]:
+        """`(alpha, std)` of `x_process(t) = alpha x0 + std n`: `scale(t)` and `scale sigma`."""
+        return self.scale(t), root(self.variance(t))
+
+    @property
+    def prior_std(self) -> Any:
+        """The standard deviation of the noise at `t_max`, in the process's own scale."""
+        return self.marginal(self.t_max)[1]
+
+    def drift(self, x: X, t: Any) -> X:
+        """`f(t) x` of the forward SDE, in the dtypes of `x`; `t` a scalar or one time a sample."""
+        return _times(x, self._rates(t)[0])
+
+    def diffusion(self, t: Any) -> Any:
+        """`g(t)` of the forward SDE, in the shape of `t`."""
+        return self._rates(t)[1]
+
+    def to_ve(self, x: X, t: Any) -> X:
+        """`x / scale(t)`: a point of the process in the package's frame, at level `sigma(t)`."""
+        return _times(x, 1 / self.scale(t))
+
+    def from_ve(self, x: X, t: Any) -> X:
+        """`scale(t) x`: a point of the package's frame in the process's own scale."""
+        return _times(x, self.scale(t))
+
+    def levels(self, times: Any) -> "Levels":
+        """The noise levels at `times`, with the times and the process: a grid for `make_plan`.
+
+        Raises:
+            ValueError: `times` not one-dimensional or not finite, or outside of the process: below
+                0, or where `sigma` is negative or has no value.
+        """
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(times)):
+            times = jnp.asarray(times)
+        else:
+            times = np.asarray(times, np.float64)
+        if times.ndim != 1:
+            raise ValueError(f"times must be one-dimensional, got shape {times.shape}.")
+        if is_traced(times):
+            return Levels(self.sigma(times), times, self)
+        if not np.isfinite(times).all():
+            raise ValueError(f"times must be finite, got {times}.")
+        with np.errstate(invalid="ignore"):
+            sigmas = self.sigma(times)
+        outside = ~(np.asarray(sigmas) >= 0) | (times < 0)  # `~` takes NaN too
+        if outside.any():
+            raise ValueError(
+                f"At t = {np.asarray(times)[outside][0]} this process has no noise level: "
+                f"times run from 0 to {float(self.t_max)}."
+            )
+        return Levels(sigmas, times, self)
+
+    def _rates(self, t):
+        """`(f, g)` at `t`; on the host in float64, by one compiled function a kind of process."""
+        if _is_jax(t, *jax.tree.leaves(self)):
+            return _rates(self, array_module(t, *jax.tree.leaves(self))[1])
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+            f, g = _compiled_rates(self, np.asarray(t, np.float64))
+            return np.asarray(f)[()], np.asarray(g)[()]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Levels:
+    """Noise levels that know the times they belong to and their process; see `Process.levels`."""
+
+    sigmas: Any
+    times: Any
+    process: Process
+
+    @property
+    def scale(self) -> Any:
+        """The process's scale at each level."""
+        return self.process.scale(self.times)
+
+    def __len__(self) -> int:
+        return len(self.sigmas)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.array(self.sigmas, dtype=dtype, copy=copy)
+
+
+def array_module(t: Any, *numbers: Any) -> tuple[Any, ...]:
+    """`(module, t, *numbers)` to write a formula with, the same on the host and under `jit`.
+
+    NumPy and float64 where everything is a number or a NumPy array; otherwise `jax.numpy` and
+    arrays in the precision of `t`, float32 at least.
+    """
+    if not _is_jax(t, *numbers):
+        return np, *(np.asarray(value, np.float64) for value in (t, *numbers))
+    first = t if isinstance(t, jax.Array) else jnp.zeros(())
+    dtype = working_dtype(first.dtype)
+    return jnp, *(jnp.asarray(value, dtype) for value in (t, *numbers))
+
+
+def _is_jax(*values) -> bool:
+    return any(isinstance(value, jax.Array) for value in values)
+
+
+def root(value):
+    """The square root; 0 with slope 0 where rounding leaves nothing, or less, under the root."""
+    if not _is_jax(value):
+        return np.sqrt(value)
+    return jnp.where(value > 0, jnp.sqrt(jnp.where(value > 0, value, 1)), 0)
+
+
+def _rates(process, t):
+    one = jnp.ones_like(t)
+    scale, scale_slope = jax.jvp(process.scale, (t,), (one,))
+    variance, variance_slope = jax.jvp(process.variance, (t,), (one,))
+    f = scale_slope / scale
+    return f, root(variance_slope - 2 * f * variance)
+
+
+_compiled_rates = jax.jit(_rates)
+
+
+def _times(x, factor):
+    x = _checks.floating_tree(x, "x")
+    return weighted((as_level(factor, x, "t"), x))
+
+
+def _square(scale, sigma, t):
+    return (scale(t) * sigma(t)) ** 2
