@@ -9,7 +9,7 @@ as an attribute and is loaded when it is first used.
 import importlib
 from typing import TYPE_CHECKING
 
-from edmjax._random import sample_keys as sample_keys
+from edmjax._random import normal_like as normal_like, sample_keys as sample_keys
 from edmjax._reading import make_plan as make_plan
 from edmjax._sample import (
     draw_noise as draw_noise,

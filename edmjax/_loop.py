@@ -43,9 +43,11 @@ def run(
     *,
     save: Callable[[Any, Any, Any], Any],
     remat: bool,
+    batched: bool,
     progress: bool,
 ) -> tuple[Any, Any]:
-    """Returns (x0, saved). `key`: one a sample, or one where `x` is one sample, or None."""
+    """Returns (x0, saved). What it is given has been checked."""
+    key = None if key is None else _random.keys_of(key, x, batched)
     held = _Held(x)
     table = _Table(plan, held.dtype)
     draws, calls = _corrector.ordinals(plan, corrector)
@@ -137,7 +139,7 @@ class _Table:
 
     def _column(self, window: Any, age: int) -> Any:
         if age >= window.shape[1]:
-            return jnp.zeros(window.shape[0] - 1, window.dtype)
+            return jnp.zeros(window.shape[0] - 1, self.dtype)
         column = jnp.asarray(window[1 + age :, age])
         return jnp.pad(column, (0, window.shape[0] - 1 - column.shape[0]))
 

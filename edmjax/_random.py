@@ -16,7 +16,7 @@ from jax import random
 from edmjax._typing import Keys
 
 
-def sample_keys(key: Keys, n: int, start: int = 0) -> Keys:
+def sample_keys(key: Any, n: int, start: int = 0) -> Keys:
     """Returns the keys of samples `start ... start + n - 1`, shape (n,): `fold_in(key, i)`.
 
     Raises:
@@ -47,30 +47,35 @@ def check_key(key: Any) -> None:
         )
 
 
-def keys_of(key: Keys, x: Any, batched: bool) -> Keys:
-    """The key of each sample of `x`, shape (batch,), or the one key where `x` is one sample."""
+def check_keys(key: Any, x: Any, batched: bool) -> None:
+    """Raises where `key` is not one key, or one for each sample of `x`."""
     check_key(key)
-    if not batched:
-        if key.shape != ():
-            raise ValueError(
-                f"With batched=False, `x` is one sample and `key` one key; got keys {key.shape}."
-            )
-        return key
-    batch = jax.tree.leaves(x)[0].shape[0]
-    if key.shape == ():
-        return sample_keys(key, batch)
-    if key.shape != (batch,):
+    batch = jax.tree.leaves(x)[0].shape[0] if batched else None
+    if key.shape not in ((), (batch,)):
         raise ValueError(
             f"`key` must be one key, or one for each of the {batch} samples, got shape {key.shape}."
+            if batched
+            else f"With batched=False `x` is one sample and `key` one key, got shape {key.shape}."
         )
+
+
+def keys_of(key: Keys, x: Any, batched: bool) -> Keys:
+    """The key of each sample of `x`, shape (batch,), or the one key where `x` is one sample."""
+    if batched and key.shape == ():
+        return sample_keys(key, jax.tree.leaves(x)[0].shape[0])
     return key
 
 
-def normal_like(key: Keys, x: Any) -> Any:
-    """Standard normal noise like `x`, from the key of the draw: of each sample, or of the one.
+def normal_like(key: Any, x: Any) -> Any:
+    """Returns standard normal noise like `x`, from the key of a draw.
 
-    Leaf `l` of a sample is `normal(fold_in(key, l))`. Keys of shape (batch,) make a batch.
+    Leaf `l` of a sample is `normal(fold_in(key, l))`, in float32 (float64 for float64 leaves) and
+    then cast; keys of shape (batch,) make a batch. Arrays like `x` in place of the key are noise
+    already, and come back as they are: so a corrector draws with `normal_like(key[m], x)` whether
+    `sample` was given a key or the noise itself.
     """
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        return key
     leaves, treedef = jax.tree.flatten(x)
 
     def leaf_of(index: int, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -91,7 +91,7 @@ class _Reading:
             self.past.insert(0, self._first)
         return x
 
-    def denoise(self, x: Combination, sigma: Scalar, *, raw: bool = False) -> Any:
+    def denoise(self, x: Any, sigma: Scalar, *, raw: bool = False) -> Any:
         if not isinstance(x, Combination):
             raise TypeError(f"`at.denoise(x, sigma)` takes a point of the sampler, got {x!r}.")
         k = len(self.rows)

@@ -12,14 +12,14 @@ from jax.tree_util import Partial
 
 from edmjax import _checks, _corrector, _loop, _progress, _random
 from edmjax._typing import X
-from edmjax.plan import Plan
+from edmjax.plan import PlanLike
 
 Save = Callable[[Any, Any, Any], Any]
 
 
 def sample(
     denoise: Any,
-    plan: Plan,
+    plan: PlanLike,
     x: X,
     key: Any = None,
     *,
@@ -53,7 +53,7 @@ def sample(
             evaluation; with an attribute `on_result = True`, on the point that a step ends in.
             Never run at sigma 0. `key` is one key a sample, shape (batch,). With an attribute
             `num_draws = m` it is `m` of them, shape (m, batch), or with `noise` the draws
-            themselves, leaf shape (m, *leaf.shape).
+            themselves, leaf shape (m, *leaf.shape); `ej.normal_like(key[0], x)` takes either.
         remat: recompute each evaluation in the backward pass, so that a gradient keeps what is
             carried from iteration to iteration and not what the network computed.
         batched: False where `x` is one sample, without the axis of samples.
@@ -65,8 +65,8 @@ def sample(
             and neither `key` nor `noise` is given, if the denoiser returns another structure or
             shape, or if a corrector meets a plan with inner evaluations, history or rising levels.
     """
-    options = {"remat": remat, "progress": progress, "save": _nothing}
-    return _dispatch(denoise, plan, x, key, noise, cond, corrector, batched, options)[0]
+    options = {"remat": remat, "batched": batched, "progress": progress, "save": _nothing}
+    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)[0]
 
 
 def _nothing(x: Any, denoised: Any, sigma: Any) -> None:
@@ -79,7 +79,7 @@ def _point(x: Any, denoised: Any, sigma: Any) -> Any:
 
 def trajectory(
     denoise: Any,
-    plan: Plan,
+    plan: PlanLike,
     x: X,
     key: Any = None,
     *,
@@ -97,11 +97,11 @@ def trajectory(
     and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
     other argument and error is as in `sample`.
     """
-    options = {"remat": remat, "progress": progress, "save": save}
-    return _dispatch(denoise, plan, x, key, noise, cond, corrector, batched, options)
+    options = {"remat": remat, "batched": batched, "progress": progress, "save": save}
+    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)
 
 
-def draw_noise(plan: Plan, key: Any, x: X, *, corrector: Any = None, batched: bool = True) -> X:
+def draw_noise(plan: PlanLike, key: Any, x: X, *, corrector: Any = None, batched: bool = True) -> X:
     """Returns the noise that `sample` would draw, leaf shape (num_draws, *leaf.shape).
 
     Passed to `sample` as `noise`, it gives the same sample to the bit. Draw `j` of leaf `l` of
@@ -117,22 +117,24 @@ def draw_noise(plan: Plan, key: Any, x: X, *, corrector: Any = None, batched: bo
     _checks.batch_axis(x, "x", batched)
     num_draws = plan.num_draws
     num_draws += _corrector.calls_of(plan, corrector) * _corrector.draws_of(corrector)
+    _random.check_keys(key, x, batched)
     return _random.draw_all(_random.keys_of(key, x, batched), num_draws, x)
 
 
-_run = jax.jit(_loop.run, static_argnames=("save", "remat", "progress"))
+_run = jax.jit(_loop.run, static_argnames=("save", "remat", "batched", "progress"))
 
 
 def _dispatch(
     denoise: Any,
-    plan: Any,
+    plan: PlanLike,
     x: Any,
     key: Any,
     noise: Any,
     cond: Any,
     corrector: Any,
+    *,
     batched: bool,
-    options: dict[str, Any],
+    **options: Any,
 ) -> tuple[Any, Any]:
     """Checks the arguments, and runs the loop in the caller's program or in one of its own."""
     if not callable(denoise):
@@ -147,6 +149,7 @@ def _dispatch(
     key, noise = _source(plan, x, key, noise, corrector, batched)
     if options["progress"]:
         _progress.require_tqdm()
+    options["batched"] = batched
 
     arrays = (plan, x, key, noise, cond)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
@@ -160,7 +163,7 @@ def _dispatch(
 
 
 def _source(
-    plan: Plan, x: Any, key: Any, noise: Any, corrector: Any, batched: bool
+    plan: PlanLike, x: Any, key: Any, noise: Any, corrector: Any, batched: bool
 ) -> tuple[Any, Any]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
     needed = plan.z.shape[-1] > 0 or getattr(corrector, "num_draws", 0) > 0
@@ -179,7 +182,8 @@ def _source(
         _checks.noise_like(noise, x, total)
         return None, noise
     if key is not None:
-        return _random.keys_of(key, x, batched), None
+        _random.check_keys(key, x, batched)
+        return key, None
     if needed:
         raise ValueError("This plan draws noise: pass `key` or `noise` to `sample`.")
     return None, None

@@ -12,7 +12,7 @@ X: TypeAlias = PyTree
 
 # A noise level: a scalar, or one level a sample, broadcast from the left.
 Sigma: TypeAlias = (
-    Float[Array | np.ndarray, " "] | Float[Array | np.ndarray, " batch"] | float | int
+    Float[Array | np.ndarray, " "] | Float[Array | np.ndarray, " batch"] | float | int | np.floating
 )
 
 # One level as the host sees it: a number, or a traced scalar.

@@ -12,7 +12,7 @@ on the host: `expm1`, quadrature and ratios of nearly equal numbers happen befor
 """
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
@@ -118,3 +118,10 @@ def _table(plan: Plan) -> str:
 
 def _term(weight: Any, name: str, there: Any) -> str:
     return f"{float(weight):+.6g} {name}" if there and weight != 0 else ""
+
+
+if TYPE_CHECKING:
+    PlanLike: TypeAlias = Plan
+else:
+    # What takes a plan says what is wrong with what is none, so a run-time type check must not.
+    PlanLike = Any

@@ -15,8 +15,8 @@ from edmjax.step import Sampler, Step
 def churn(
     inner: Sampler,
     s_churn: Scalar,
-    s_min: float = 0.0,
-    s_max: float = math.inf,
+    s_min: Scalar = 0.0,
+    s_max: Scalar = math.inf,
     s_noise: Scalar = 1.0,
 ) -> Sampler:
     """Raises the noise level before each step of `inner` (Karras et al. 2022, Algorithm 2).

@@ -7,14 +7,12 @@ With `lam` between the probability flow (0) and the reverse diffusion (1), and t
 has the marginals of the data plus noise of standard deviation sigma for every `lam`.
 """
 
-from typing import Literal
-
 from edmjax.combination import Combination
 from edmjax.scalar import Scalar, host, is_traced, is_zero, sqrt
 from edmjax.step import Sampler, Step
 
 
-def euler_maruyama(lam: Scalar = 1.0, final: Literal["denoise", "mean"] = "denoise") -> Sampler:
+def euler_maruyama(lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
     """Euler-Maruyama on the reverse SDE (Song et al. 2021, eq. 6; Karras et al. 2022, eq. 6).
 
         x_next = x + (1 + lam^2) h (x - D) / sigma + lam sqrt(2 sigma |h|) noise,

@@ -1,0 +1,70 @@
+"""What the tests of solvers share: the table of samplers, problems, grids, and counting."""
+
+import contextlib
+import math
+
+import jax
+import numpy as np
+
+import edmjax as ej
+from edmjax import samplers as s
+
+# Every sampler inherits every claim of the tests that run over this table: name -> (make, order,
+# evaluations of n steps down to zero). The order is that of the strong, noise-free method.
+SAMPLERS = {
+    "euler": (s.euler, 1, lambda n: n),
+    "heun": (s.heun, 2, lambda n: 2 * n - 1),
+    "dpm_2": (s.dpm_2, 2, lambda n: 2 * n - 1),
+    "dpmpp_2m": (s.dpmpp_2m, 2, lambda n: n),
+    "ddim": (lambda: s.ddim(0.0), 1, lambda n: n),
+    "euler_maruyama_0": (lambda: s.euler_maruyama(lam=0.0), 1, lambda n: n),
+}
+STOCHASTIC = {
+    "ddim_half": (lambda: s.ddim(0.5), lambda n: n),
+    "ddpm": (s.ddpm, lambda n: n),
+    "euler_maruyama": (s.euler_maruyama, lambda n: n),
+    "churn_euler": (lambda: s.churn(s.euler(), 8.0), lambda n: n),
+    "churn_heun": (lambda: s.churn(s.heun(), 8.0, 0.05, 50.0, 1.003), lambda n: 2 * n - 1),
+    "churn_dpmpp_2m": (lambda: s.churn(s.dpmpp_2m(), 8.0), lambda n: n),
+    "ancestral_dpm_2": (lambda: s.ancestral(s.dpm_2(), 0.7), lambda n: 2 * n - 1),
+    "two_draws": (lambda: s.churn(s.ancestral(s.euler()), 8.0), lambda n: n),
+}
+ALL = {name: (make, nfe) for name, (make, _, nfe) in SAMPLERS.items()} | STOCHASTIC
+
+
+def mixture():
+    """A three-mode mixture in two dimensions, unequal weights and widths."""
+    return ej.problems.Mixture(
+        weights=[0.5, 0.3, 0.2],
+        means=[[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]],
+        covs=[0.04, 0.09, 0.02],
+    )
+
+
+def gaussian():
+    return ej.problems.Gaussian(mean=[0.3, -0.2], cov=[[0.25, 0.1], [0.1, 0.16]])
+
+
+def uniform(n, high=5.0, low=0.5):
+    """n steps uniform in log sigma, stopping above zero: no last-step rule."""
+    return np.exp(np.linspace(math.log(high), math.log(low), n + 1))
+
+
+@contextlib.contextmanager
+def compilations():
+    """Counts the programs that XLA is asked for while the context is open."""
+    count = []
+
+    def listen(event, duration, **kwargs):
+        if event == "/jax/core/compile/backend_compile_duration":
+            count.append(kwargs.get("fun_name", event))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield count
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def final(value):
+    return jax.block_until_ready(value)

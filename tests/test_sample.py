@@ -1,0 +1,539 @@
+"""The loop: right values, one network, no second compilation, any pytree and dtype."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ALL, SAMPLERS, STOCHASTIC, compilations, gaussian, mixture, uniform
+from jax.tree_util import Partial
+
+import edmjax as ej
+from edmjax import samplers as s
+
+GRID = ej.schedules.karras(6)
+KEY = jax.random.key(7)
+
+
+def noise_of(shape, scale=80.0, dtype=jnp.float32):
+    return scale * jax.random.normal(jax.random.key(0), shape, dtype)
+
+
+# ---- the paper's loops, transcribed
+
+
+def paper_euler(denoise, x, sigmas):
+    """Karras et al. (2022), Algorithm 1 without lines 6 to 8."""
+    for t, t_next in itertools.pairwise(sigmas):
+        x = x + (t_next - t) * (x - denoise(x, t)) / t
+    return x
+
+
+def paper_algorithm_2(denoise, x, t, noise, s_churn, s_min, s_max, s_noise):
+    """Karras et al. (2022), Algorithm 2; Algorithm 1 where s_churn is 0. A draw a churned step."""
+    n, drawn = len(t) - 1, 0
+    for i in range(n):
+        gamma = min(s_churn / n, np.sqrt(2) - 1) if s_min <= t[i] <= s_max else 0
+        t_hat, x_hat = t[i] + gamma * t[i], x
+        if gamma > 0:
+            x_hat = x + np.sqrt(t_hat**2 - t[i] ** 2) * s_noise * noise[drawn]
+            drawn += 1
+        d = (x_hat - denoise(x_hat, t_hat)) / t_hat
+        x = x_hat + (t[i + 1] - t_hat) * d
+        if t[i + 1] != 0:
+            d_next = (x - denoise(x, t[i + 1])) / t[i + 1]
+            x = x_hat + (t[i + 1] - t_hat) * (d / 2 + d_next / 2)
+    return x
+
+
+def paper_dpmpp_2m(denoise, x, t):
+    """Lu et al. (2022, DPM-Solver++), Algorithm 2, with alpha = 1 and lambda = -log sigma."""
+    lam = [-np.log(level) if level else np.inf for level in t]
+    buffer = [denoise(x, t[0])]
+    x = t[1] / t[0] * x - np.expm1(-(lam[1] - lam[0])) * buffer[0]
+    for i in range(2, len(t)):
+        buffer.append(denoise(x, t[i - 1]))
+        h = lam[i] - lam[i - 1]
+        if np.isinf(h):
+            return buffer[-1]  # r -> 0 under h -> inf: the lower-order final step
+        r = (lam[i - 1] - lam[i - 2]) / h
+        direction = (1 + 1 / (2 * r)) * buffer[-1] - 1 / (2 * r) * buffer[-2]
+        x = t[i] / t[i - 1] * x - np.expm1(-h) * direction
+    return x
+
+
+def paper_dpm_2(denoise, x, t):
+    """Lu et al. (2022, DPM-Solver), Algorithm 1 (eps form) with alpha = 1, r1 = 1/2."""
+    for a, b in itertools.pairwise(t):
+        eps = (x - denoise(x, a)) / a
+        if b == 0:
+            return x - a * eps
+        h = np.log(a) - np.log(b)
+        middle = np.exp((np.log(a) + np.log(b)) / 2)
+        u = x - middle * np.expm1(h / 2) * eps
+        x = x - b * np.expm1(h) * (u - denoise(u, middle)) / middle
+    return x
+
+
+@pytest.mark.parametrize("n", [1, 2, 18])
+def test_deterministic_samplers_equal_the_papers_loops(x64, n):
+    problem, x, t = mixture(), noise_of((64, 2), dtype=jnp.float64), ej.schedules.karras(n)
+    denoise = jax.jit(problem.denoise)
+    loops = {
+        "euler": paper_euler(denoise, x, t),
+        "heun": paper_algorithm_2(denoise, x, t, None, 0, 0, 0, 1),
+        "dpmpp_2m": paper_dpmpp_2m(denoise, x, t),
+        "dpm_2": paper_dpm_2(denoise, x, t),
+    }
+    for name, expected in loops.items():
+        got = ej.sample(problem, ej.make_plan(ALL[name][0](), t), x)
+        # 1e-12 of max |x| is some thousand roundings: both sides divide by sigma_min = 0.002.
+        np.testing.assert_allclose(
+            got, expected, rtol=0, atol=1e-12 * abs(expected).max(), err_msg=name
+        )
+
+
+@pytest.mark.parametrize("options", [(40.0, 0.05, 50.0, 1.003), (80.0, 0.0, np.inf, 1.0)])
+def test_churned_heun_equals_algorithm_2(x64, options):
+    problem, x, t = mixture(), noise_of((64, 2), dtype=jnp.float64), ej.schedules.karras(18)
+    plan = ej.make_plan(s.churn(s.heun(), *options), t)
+    noise = ej.draw_noise(plan, KEY, x)
+    expected = paper_algorithm_2(jax.jit(problem.denoise), x, t, noise, *options)
+    for got in (ej.sample(problem, plan, x, noise=noise), ej.sample(problem, plan, x, KEY)):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * abs(expected).max())
+
+
+def test_ddim_equals_the_papers_update_in_the_vp_frame(x64):
+    """Song et al. (2021, DDIM), eq. 12 and 16, on alpha_bar = 1 / (1 + sigma^2)."""
+    problem, t, eta = mixture(), ej.schedules.karras(12, 0.01, 20.0), 0.6
+    plan = ej.make_plan(s.ddim(eta), t)
+    x = noise_of((64, 2), 20.0, jnp.float64)
+    noise, drawn = ej.draw_noise(plan, KEY, x), 0
+    y = x / np.sqrt(1 + t[0] ** 2)
+    for a, b in itertools.pairwise(t):
+        abar, abar_next = 1 / (1 + a**2), 1 / (1 + b**2)
+        eps = (y / np.sqrt(abar) - problem.denoise(y / np.sqrt(abar), a)) / a
+        spread = eta * np.sqrt((1 - abar_next) / (1 - abar) * (1 - abar / abar_next))
+        x0 = (y - np.sqrt(1 - abar) * eps) / np.sqrt(abar)
+        y = np.sqrt(abar_next) * x0 + np.sqrt(1 - abar_next - spread**2) * eps
+        if b > 0:
+            y, drawn = y + spread * noise[drawn], drawn + 1
+    np.testing.assert_allclose(
+        ej.sample(problem, plan, x, noise=noise), y, rtol=0, atol=1e-12 * abs(y).max()
+    )
+
+
+def test_euler_maruyama_equals_its_formula(x64):
+    problem, t, lam = gaussian(), ej.schedules.karras(9, 0.01, 20.0), 0.8
+    x = noise_of((16, 2), 20.0, jnp.float64)
+    for final in ("denoise", "mean"):
+        plan = ej.make_plan(s.euler_maruyama(lam=lam, final=final), t)
+        noise, y = ej.draw_noise(plan, KEY, x), x
+        for i, (a, b) in enumerate(itertools.pairwise(t)):
+            score = problem.score(y, a)
+            if b == 0 and final == "denoise":
+                y = y + a**2 * score
+                break
+            y = y - (1 + lam**2) * (b - a) * a * score
+            if b > 0:
+                y = y + lam * np.sqrt(2 * a * (a - b)) * noise[i]
+        np.testing.assert_allclose(
+            ej.sample(problem, plan, x, noise=noise), y, rtol=1e-11, atol=1e-12
+        )
+
+
+# ---- order
+
+
+def errors(name, problem, reference, x):
+    steps = (40, 80, 160, 320)
+    got = [ej.sample(problem, ej.make_plan(ALL[name][0](), uniform(n)), x) for n in steps]
+    return np.array([np.sqrt(np.mean((g - reference) ** 2)) for g in got])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_order_on_a_mixture_and_on_a_gaussian(x64, name):
+    """The slope between the two finest grids; on a linear flow it may be steeper, not flatter."""
+    order, x = SAMPLERS[name][1], noise_of((256, 2), 5.0, jnp.float64)
+    fine = ej.sample(mixture(), ej.make_plan(s.heun(), uniform(20_000)), x)  # error 1e-4 of these
+    *_, coarse, finest = errors(name, mixture(), fine, x)
+    assert abs(np.log2(coarse / finest) - order) < 0.1
+    *_, coarse, finest = errors(name, gaussian(), gaussian().flow(x, 5.0, 0.5), x)
+    assert np.log2(coarse / finest) > order - 0.1
+
+
+# ---- evaluations
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_network_runs_nfe_times(name):
+    make, nfe = ALL[name]
+    levels = []
+
+    def denoise(x, sigma):
+        jax.debug.callback(lambda sigma: levels.append(float(sigma)), sigma, ordered=True)
+        return 0.5 * x
+
+    plan = ej.make_plan(make(), ej.schedules.karras(5))
+    ej.sample(denoise, plan, noise_of((3, 2)), KEY)
+    jax.effects_barrier()
+    assert len(levels) == nfe(5) == plan.nfe
+    np.testing.assert_allclose(levels, plan.sigmas, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_step_to_zero_is_the_denoiser(name):
+    plan = ej.make_plan(ALL[name][0](), [2.0, 1.0, 0.0])
+    last = jnp.array([[3.25, -0.1]])
+    got = ej.sample(
+        lambda x, sigma: jnp.where(sigma == plan.sigmas[-1], last, 0.1 * x), plan, last, KEY
+    )
+    np.testing.assert_array_equal(got, last)
+
+
+# ---- one network, in one program
+
+
+def tanh_net(params, x, sigma):
+    return jnp.tanh(x @ params)
+
+
+NET = Partial(tanh_net, 0.3 * jnp.eye(4))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_copy_of_the_network(name):
+    plan = ej.make_plan(ALL[name][0](), GRID)
+    run = jax.jit(lambda net, plan, x, key: ej.sample(net, plan, x, key))
+    lowered = run.lower(NET, plan, noise_of((2, 4)), KEY)
+    assert lowered.as_text().count("stablehlo.tanh") == 1
+    assert lowered.as_text().count("stablehlo.dot_general") == 1  # the network's own
+    compiled = lowered.compile().as_text()
+    assert compiled.count(" tanh(") == 1
+    assert " conditional(" not in compiled
+
+
+def test_the_mix_is_multiply_adds():
+    for name in ALL:
+        plan = ej.make_plan(ALL[name][0](), GRID)
+        run = jax.jit(lambda plan, x, key: ej.sample(lambda x, sigma: 0.9 * x, plan, x, key))
+        assert "dot_general" not in run.lower(plan, noise_of((2, 4)), KEY).as_text()
+
+
+def test_memory_does_not_grow_with_the_number_of_steps():
+    """But for the plan's own weights: a few numbers an evaluation."""
+    x = noise_of((8, 64))
+    for name in ("euler", "heun", "dpmpp_2m", "churn_heun"):
+        temporary = []
+        for n in (10, 1000):
+            plan = ej.make_plan(ALL[name][0](), ej.schedules.karras(n))
+            run = jax.jit(
+                lambda plan, x, key: ej.sample(lambda x, sigma: jnp.tanh(x), plan, x, key)
+            )
+            memory = run.lower(plan, x, KEY).compile().memory_analysis()
+            temporary.append(
+                memory.temp_size_in_bytes - 4 * sum(v.size for v in jax.tree.leaves(plan))
+            )
+        assert temporary[1] <= temporary[0] + x.nbytes
+
+
+@pytest.mark.parametrize("name, arrays", [("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
+def test_remat_keeps_the_carry_and_nothing_else(name, arrays):
+    x = noise_of((16, 28, 28))
+    weights = jnp.eye(28)
+
+    def net(x, sigma):
+        return jnp.tanh(jnp.tanh(jnp.tanh(x @ weights) @ weights) @ weights)
+
+    @jax.jit
+    def gradient(x, plan, remat=True):
+        return jax.grad(lambda x: ej.sample(net, plan, x, remat=remat).sum())(x)
+
+    memory, evaluations = [], []
+    for n in (16, 64):
+        plan = ej.make_plan(ALL[name][0](), ej.schedules.karras(n))
+        analysis = gradient.lower(x, plan).compile().memory_analysis()
+        memory.append(analysis.temp_size_in_bytes)
+        evaluations.append(plan.nfe)
+    carry = arrays * x.nbytes
+    assert memory[1] - memory[0] <= 1.2 * (evaluations[1] - evaluations[0]) * carry
+    plan = ej.make_plan(ALL[name][0](), GRID)
+    with_remat = jax.grad(lambda x: ej.sample(net, plan, x, remat=True).sum())(x)
+    without = jax.grad(lambda x: ej.sample(net, plan, x).sum())(x)
+    np.testing.assert_allclose(with_remat, without, rtol=1e-4, atol=1e-6)
+
+
+# ---- no second compilation
+
+
+def test_one_compilation_in_the_users_jit():
+    @jax.jit
+    def generate(net, plan, x, key):
+        return ej.sample(ej.denoisers.edm(net, sigma_data=0.5), plan, x, key)
+
+    x = noise_of((2, 4))
+    plans = [
+        ej.make_plan(s.churn(s.heun(), 8.0), ej.schedules.karras(6)),
+        ej.make_plan(s.churn(s.heun(), 3.0), ej.schedules.exponential(6)),
+        ej.make_plan(s.churn(s.heun(), 8.0, s_noise=1.01), ej.schedules.karras(6, rho=5)),
+    ]
+    nets = [Partial(tanh_net, scale * jnp.eye(4)) for scale in (0.1, 0.2, 0.3)]
+    keys = [jax.random.key(seed) for seed in range(3)]
+    results = [jax.block_until_ready(generate(nets[0], plans[0], x, keys[0]))]
+    with compilations() as programs:
+        for net, plan, key in zip(nets[1:], plans[1:], keys[1:], strict=True):
+            results.append(jax.block_until_ready(generate(net, plan, x, key)))
+    assert programs == [] and generate._cache_size() == 1
+    assert np.ptp([float(result.sum()) for result in results]) > 1e-3
+
+
+def test_plans_of_equal_shape_share_a_program_whatever_the_solver():
+    run = jax.jit(lambda plan, x: ej.sample(lambda x, sigma: 0.9 * x, plan, x))
+    for sampler in (s.heun(), s.dpm_2(), s.dpmpp_2m(), s.euler()):
+        run(ej.make_plan(sampler, [3.0, 2.0, 1.0]), noise_of((2, 4)))
+    # heun keeps 2 points and 2 outputs, dpm_2 2 and 1, dpmpp_2m 1 and 2, euler 1 and 1
+    assert run._cache_size() == 4
+    run(ej.make_plan(s.heun(), [7.0, 2.5, 0.3]), noise_of((2, 4)))
+    assert run._cache_size() == 4
+
+
+def test_three_bare_calls_compile_once():
+    x = noise_of((2, 4))
+    denoisers = [
+        ej.denoisers.edm(Partial(tanh_net, scale * jnp.eye(4))) for scale in (0.1, 0.2, 0.3)
+    ]
+    plans = [ej.make_plan(s.ddpm(), ej.schedules.karras(5, rho=rho)) for rho in (5, 6, 7)]
+    keys = [jax.random.key(seed) for seed in range(3)]
+    with compilations() as programs:
+        results = [
+            jax.block_until_ready(ej.sample(d, p, x, k))
+            for d, p, k in zip(denoisers, plans, keys, strict=True)
+        ]
+    assert len(programs) == 1, programs
+    assert np.ptp([float(result.sum()) for result in results]) > 1e-3
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: ej.denoisers.edm(f), Partial])
+def test_a_plain_function_is_traced_anew_at_each_bare_call(wrap):
+    scale = [0.5]
+
+    def closes_over(x, level):
+        return scale[0] * x
+
+    denoise, plan, x = wrap(closes_over), ej.make_plan(s.euler(), [1.0, 0.0]), jnp.ones((1, 1))
+    first = ej.sample(denoise, plan, x)
+    scale[0] = 0.25
+    assert ej.sample(denoise, plan, x) != first
+
+
+def test_a_bound_method_is_traced_anew_at_each_bare_call():
+    class Net:
+        scale = 0.5
+
+        def denoise(self, x, sigma):
+            return self.scale * x
+
+    net, plan, x = Net(), ej.make_plan(s.euler(), [1.0, 0.0]), jnp.ones((1, 1))
+    assert ej.sample(net.denoise, plan, x) == 0.5
+    net.scale = 0.25
+    assert ej.sample(net.denoise, plan, x) == 0.25
+
+
+# ---- transformations, pytrees, dtypes
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_same_under_jit_vmap_and_for_one_sample(name):
+    problem, plan, x = mixture(), ej.make_plan(ALL[name][0](), GRID), noise_of((5, 2))
+    bare = ej.sample(problem, plan, x, KEY)
+    jitted = jax.jit(lambda plan, x, key: ej.sample(problem, plan, x, key))(plan, x, KEY)
+    # The same arithmetic in programs that XLA fuses differently: some roundings, times 1/sigma.
+    np.testing.assert_allclose(jitted, bare, rtol=1e-4, atol=1e-5)
+    keys = ej.sample_keys(KEY, 5)
+    single = jax.vmap(lambda x, key: ej.sample(problem, plan, x, key, batched=False))(x, keys)
+    np.testing.assert_allclose(single, bare, rtol=1e-4, atol=1e-5)
+    grids = np.stack([GRID, ej.schedules.karras(6, rho=5)])
+    plans = [ej.make_plan(ALL[name][0](), grid) for grid in grids]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *plans)
+    both = jax.vmap(lambda plan: ej.sample(problem, plan, x, KEY))(stacked)
+    expected = [ej.sample(problem, plan, x, KEY) for plan in plans]
+    np.testing.assert_allclose(both, jnp.stack(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradient_in_x_against_finite_differences(x64, name):
+    problem, plan = mixture(), ej.make_plan(ALL[name][0](), [5.0, 2.0, 0.7, 0.2, 0.0])
+    x = noise_of((2, 2), 5.0, jnp.float64)
+    function = jax.jit(lambda x: jnp.sum(jnp.sin(ej.sample(problem, plan, x, KEY))))
+    gradient = jax.grad(function)(x)
+    for index in np.ndindex(x.shape):
+        bump = jnp.zeros_like(x).at[index].set(1e-6)
+        slope = (function(x + bump) - function(x - bump)) / 2e-6
+        np.testing.assert_allclose(gradient[index], slope, rtol=1e-6, atol=1e-8)
+
+
+def tree_denoise(x, sigma):
+    return jax.tree.map(lambda leaf: leaf / (1 + sigma.astype(leaf.dtype) ** 2), x)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_any_pytree_keeps_its_structure_shapes_and_dtypes(x64, name):
+    plan = ej.make_plan(ALL[name][0](), [3.0, 1.0, 0.1, 0.0])
+    dtypes = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
+    leaves = [
+        noise_of((4, *shape), 3.0).astype(d)
+        for shape, d in zip([(), (2,), (3, 2), (2, 2, 2)], dtypes, strict=True)
+    ]
+    x = {"a": leaves[0], "b": (leaves[1], [leaves[2]]), "c": leaves[3]}
+    got = ej.sample(tree_denoise, plan, x, KEY)
+    assert jax.tree.structure(got) == jax.tree.structure(x)
+    for g, leaf in zip(jax.tree.leaves(got), jax.tree.leaves(x), strict=True):
+        assert g.shape == leaf.shape and g.dtype == leaf.dtype
+        assert np.isfinite(np.asarray(g, np.float64)).all()
+    # Each leaf is what it would be alone, but for the noise, which knows the leaf's number.
+    if plan.num_draws == 0:
+        alone = ej.sample(lambda x, sigma: x / (1 + sigma**2), plan, x["c"])
+        np.testing.assert_allclose(got["c"], alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
+def test_what_the_denoiser_sees(x64, dtype):
+    seen = []
+
+    def denoise(x, sigma):
+        seen.append((x.dtype, x.shape, sigma.dtype, sigma.shape, sigma.weak_type))
+        return x / 2
+
+    x = jnp.ones((2, 3, 4, 5), dtype)
+    out = ej.sample(denoise, ej.make_plan(s.heun(), [2.0, 1.0]), x)
+    assert out.dtype == dtype
+    level = jnp.promote_types(dtype, jnp.float32)
+    assert set(seen) == {(x.dtype, x.shape, level, (), False)}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bfloat16_is_within_two_roundings_of_float32(name):
+    """On a Gaussian, where no rounding can decide for another mode, and with the same noise."""
+    plan = ej.make_plan(ALL[name][0](), ej.schedules.karras(18))
+    x = noise_of((512, 2)).astype(jnp.bfloat16)
+    noise = ej.draw_noise(plan, KEY, x)
+    half = ej.sample(gaussian(), plan, x, noise=noise)
+    wide = [leaf.astype(jnp.float32) for leaf in (x, noise)]
+    full = ej.sample(gaussian(), plan, wide[0], noise=wide[1])
+    assert half.dtype == jnp.bfloat16
+    gap = jnp.abs(half.astype(jnp.float32) - full) / jnp.abs(full).max()
+    assert gap.max() <= 2 * jnp.finfo(jnp.bfloat16).eps
+    assert jnp.median(gap) <= jnp.finfo(jnp.bfloat16).eps / 4
+
+
+# ---- cond, outputs, trajectory
+
+
+def test_cond_reaches_the_denoiser(x64):
+    plan, x = ej.make_plan(s.heun(), [2.0, 1.0, 0.0]), noise_of((3, 2), 2.0, jnp.float64)
+    cond = {"shift": jnp.arange(3.0)}
+
+    def denoise(x, sigma, cond):
+        return 0.5 * x + cond["shift"][:, None]
+
+    shifted = ej.sample(denoise, plan, x, cond=cond)
+    for i in range(3):
+        alone = ej.sample(lambda x, sigma, i=i: 0.5 * x + cond["shift"][i], plan, x[i : i + 1])
+        np.testing.assert_allclose(shifted[i], alone[0], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"leaf of `cond` counts the 3 samples.*\(2,\)"):
+        ej.sample(denoise, plan, x, cond={"shift": jnp.zeros(2)})
+
+
+def test_trajectory_saves_every_evaluation():
+    problem, plan, x = mixture(), ej.make_plan(s.heun(), GRID), noise_of((4, 2))
+    x0, points = ej.trajectory(problem, plan, x)
+    np.testing.assert_array_equal(x0, ej.sample(problem, plan, x))
+    assert points.shape == (plan.nfe, 4, 2)
+    np.testing.assert_allclose(points[0], x)
+    x0, saved = ej.trajectory(
+        problem, plan, x, save=lambda x, denoised, sigma: (x, denoised, sigma)
+    )
+    np.testing.assert_allclose(saved[2], plan.sigmas, rtol=1e-6)
+    for point, denoised, sigma in zip(*saved, strict=True):
+        np.testing.assert_allclose(denoised, problem.denoise(point, sigma), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(saved[1][-1], x0)
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        ({"x": jnp.ones((2, 4), int)}, TypeError, r"floating arrays, got int32\[2, 4\].*astype"),
+        ({"x": "noise"}, TypeError, "pytree of floating arrays, got str 'noise'"),
+        ({"x": {}}, ValueError, "`x` holds no arrays"),
+        ({"x": jnp.float32(1.0)}, ValueError, "Axis 0.*counts samples.*batched=False"),
+        ({"x": {"a": jnp.ones((2, 4)), "b": jnp.ones((3, 4))}}, ValueError, r"\(2, 4\), \(3, 4\)"),
+        ({"plan": s.heun()}, TypeError, "must be a Plan.*got the function 'step'"),
+        ({"plan": GRID}, TypeError, r"must be a Plan.*got an array of float64\[7\]"),
+        ({"denoise": 3}, TypeError, "`denoise` must be a function"),
+        (
+            {"denoise": lambda x, sigma: x[:, :1]},
+            ValueError,
+            r"shape of `x`, \(2, 4\), got \(2, 1\)",
+        ),
+        (
+            {"denoise": lambda x, sigma: (x, x)},
+            ValueError,
+            "The denoiser must return the structure",
+        ),
+        (
+            {"denoise": lambda x, sigma: {"x0": x, "raw": x[0]}},
+            ValueError,
+            "'raw' must return the shape",
+        ),
+        ({"key": None}, ValueError, "draws noise: pass `key` or `noise`"),
+        ({"key": jax.random.PRNGKey(0)}, TypeError, r"typed key.*got an array of uint32\[2\]"),
+        ({"key": 0}, TypeError, "typed key.*got 0"),
+        ({"key": ej.sample_keys(KEY, 3)}, ValueError, r"each of the 2 samples, got shape \(3,\)"),
+        ({"key": jax.random.key(0, impl="rbg")}, ValueError, "rbg.*under vmap.*threefry"),
+        (
+            {"noise": jnp.zeros((4, 2, 4))},
+            ValueError,
+            r"\(num_draws, .*\) = \(5, 2, 4\), got \(4, 2, 4\)",
+        ),
+        ({"noise": jnp.zeros((5, 4, 2))}, ValueError, r"got \(5, 4, 2\); `ej.draw_noise"),
+        ({"noise": {"a": jnp.zeros((5, 2, 4))}}, ValueError, "`noise` must have the structure"),
+        ({"noise": jnp.zeros((5, 2, 4), int)}, TypeError, "`noise` must hold floating"),
+        ({"batched": False, "key": ej.sample_keys(KEY, 2)}, ValueError, "`key` one key, got shape"),
+    ],
+)
+def test_bad_input_gets_a_sentence_before_any_compilation(change, error, words):
+    arguments = {
+        "denoise": lambda x, sigma: 0.5 * x,
+        "plan": ej.make_plan(s.ddpm(), GRID),
+        "x": jnp.ones((2, 4)),
+        "key": KEY,
+    }
+    with compilations() as programs, pytest.raises(error, match=words):
+        ej.sample(**{**arguments, **change})
+    assert programs == []
+
+
+def test_too_few_draws_under_jit_show_as_nan():
+    """Under jit the number of draws has no value to check; what is missing is not made up."""
+    plan, x = ej.make_plan(s.ddpm(), GRID), jnp.ones((2, 4))
+    run = jax.jit(
+        lambda plan, x, noise: ej.sample(lambda x, sigma: 0.5 * x + 0.1, plan, x, noise=noise)
+    )
+    noise = ej.draw_noise(plan, KEY, x)
+    assert np.isfinite(run(plan, x, noise)).all()
+    # The last step is the denoiser at the point that the last draw made.
+    assert np.isnan(run(plan, x, noise[:-1])).all()
+
+
+def test_a_key_for_a_plan_that_draws_nothing_is_ignored():
+    plan, x = ej.make_plan(s.euler(), GRID), jnp.ones((2, 4))
+    run = lambda **kw: ej.sample(lambda x, sigma: 0.5 * x, plan, x, **kw)  # noqa: E731
+    np.testing.assert_array_equal(run(key=KEY), run())
+    np.testing.assert_array_equal(run(noise=jnp.zeros((0, 2, 4))), run())
+
+
+assert set(STOCHASTIC) < set(ALL)
