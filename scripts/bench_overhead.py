@@ -162,9 +162,21 @@ def bench_compile():
     pairs = [(seconds(10), seconds(1000)) for _ in range(9)]
     few, many = (statistics.median(column) for column in zip(*pairs, strict=True))
     grows = statistics.median(b / a for a, b in pairs)
-    print(
-        f"compile, Heun: {few:.3f} s at 10 steps, {many:.3f} s at 1,000; ratio {grows:.2f}, target 1.1"
-    )
+    print("compiling Heun; target: at most 1.1 times as long at 1,000 steps as at 10")
+    print(f"  {few:.3f} s and {many:.3f} s; ratio {grows:.2f}")
+
+
+def bench_import(rounds):
+    """CPU seconds of `import edmjax` against `import jax`, each in a process of its own, in turn."""
+
+    def seconds(module):
+        code = f"import time; import {module}; print(time.process_time())"
+        return float(subprocess.check_output([sys.executable, "-c", code]))
+
+    pairs = [(seconds("jax"), seconds("edmjax")) for _ in range(rounds)]
+    share = statistics.median(ours / theirs for theirs, ours in pairs)
+    print("import edmjax; target: at most 1.15 times import jax")
+    print(f"  {statistics.median(ours for _, ours in pairs):.2f} s; ratio {share:.2f}")
 
 
 if __name__ == "__main__":
