@@ -9,7 +9,7 @@ Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` 
 `stride * i ... stride * i + k - 1`.
 """
 
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,10 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-Impl: TypeAlias = Literal["auto", "lax", "matmul"]
-Images: TypeAlias = Float[Array, "batch height width channels"]
+Impl: TypeAlias = str  # one of IMPLS
+IMPLS = ("auto", "lax", "matmul")
+Images: TypeAlias = Float[Array, "batch height width in"]
+Output: TypeAlias = Float[Array, "batch height_out width_out out"]
 Kernel: TypeAlias = Float[Array, "size size in out"]
 
 _lecun_normal = nnx.initializers.lecun_normal()
@@ -26,12 +28,14 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def _use_matmul(impl: str) -> bool:
-    if impl not in get_args(Impl):
-        raise ValueError(f"impl must be one of {', '.join(get_args(Impl))}; got {impl!r}.")
+    if impl not in IMPLS:
+        raise ValueError(f"impl must be one of {', '.join(IMPLS)}; got {impl!r}.")
     return impl == "matmul" or (impl == "auto" and jax.default_backend() == "cpu")
 
 
-def conv(x: Images, kernel: Kernel, *, stride: int = 1, padding: int = 0, impl: Impl = "auto"):
+def conv(
+    x: Images, kernel: Kernel, *, stride: int = 1, padding: int = 0, impl: Impl = "auto"
+) -> Output:
     """The images `y[i, j] = sum_ab kernel[a, b] x[stride i + a, stride j + b]`, `x` zero-padded."""
     x, kernel = _same_dtype(x, kernel)
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -56,7 +60,7 @@ def conv_transpose(
     stride: int = 1,
     output_padding: tuple[int, int] = (0, 0),
     impl: Impl = "auto",
-):
+) -> Output:
     """The images `y[p, q] = sum of x[i, j] kernel[a, b]` over `stride i + a = p, stride j + b = q`.
 
     The output measures `stride (n - 1) + size + output_padding`, as torch's ConvTranspose2d does
@@ -139,7 +143,7 @@ class Conv(nnx.Module):
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
 
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         y = conv(x, self.kernel[...], stride=self.stride, padding=self.padding, impl=self.impl)
         return y if self.bias is None else y + self.bias[...]
 
@@ -165,7 +169,7 @@ class ConvTranspose(nnx.Module):
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
 
-    def __call__(self, x: Images, output_padding: tuple[int, int] = (0, 0)) -> Images:
+    def __call__(self, x: Images, output_padding: tuple[int, int] = (0, 0)) -> Output:
         y = conv_transpose(
             x,
             self.kernel[...],

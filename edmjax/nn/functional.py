@@ -6,12 +6,13 @@ while tracing, where it costs nothing at run time.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 from flax import nnx
-from jaxtyping import Array
 
-Arrays = dict[str, Array]
+# Name to array; in place of an array a tracer, or its shape alone under `nnx.eval_shape`.
+Arrays = dict[str, Any]
 
 
 @jax.tree_util.register_dataclass
@@ -48,7 +49,7 @@ def functional(net: nnx.Module) -> tuple[Functional, Arrays]:
     return Functional(graphdef, _flat(rest)), _flat(params)
 
 
-def _flat(state: nnx.State) -> Arrays:
+def _flat(state: Any) -> Arrays:
     return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
 

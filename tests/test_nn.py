@@ -1,0 +1,266 @@
+"""Networks: layers equal their definitions in both forms, sizes, parameters, functional use."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import edmjax as ej
+from edmjax import nn
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def build(make, seed=0):
+    """The functional form of `make()` with random parameters everywhere, and nothing compiled."""
+    apply, shapes = nn.functional(nnx.eval_shape(make))
+    rng = np.random.default_rng(seed)
+
+    def fill(tree):
+        return {n: (rng.normal(size=a.shape) * 0.3).astype(np.float32) for n, a in tree.items()}
+
+    return nn.Functional(apply.graphdef, fill(apply.buffers)), fill(shapes)
+
+
+def conv_by_loops(x, kernel, stride):
+    size = kernel.shape[0]
+    height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
+    y = np.zeros((x.shape[0], height, width, kernel.shape[3]))
+    for i in range(height):
+        for j in range(width):
+            window = x[:, stride * i : stride * i + size, stride * j : stride * j + size]
+            y[:, i, j] = np.einsum("bhwc,hwcd->bd", window, kernel)
+    return y
+
+
+@pytest.mark.parametrize("stride, padding", [(1, 0), (1, 1), (2, 0), (3, 1)])
+def test_conv_equals_its_definition_in_both_forms(stride, padding):
+    x, kernel = normal(0, 2, 7, 6, 3), normal(1, 3, 3, 3, 4)
+    padded = np.pad(np.asarray(x, float), ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+    expected = conv_by_loops(padded, np.asarray(kernel, float), stride)
+    for impl in ("lax", "matmul"):
+        y = nn.conv(x, kernel, stride=stride, padding=padding, impl=impl)
+        np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "stride, extra", [(1, (0, 0)), (2, (0, 0)), (2, (1, 0)), (3, (2, 1)), (4, (0, 3))]
+)
+def test_conv_transpose_is_the_adjoint_of_conv_in_both_forms(stride, extra):
+    """`<conv(x), y> = <x, conv_transpose(y)>` for all x and y, with the kernel's axes swapped."""
+    y, kernel = normal(0, 2, 3, 2, 4), normal(1, 3, 3, 3, 4)
+    shape = tuple(stride * (n - 1) + 3 + e for n, e in zip((3, 2), extra, strict=True))
+    x = np.asarray(normal(2, 2, *shape, 3), float)
+    forward = np.sum(conv_by_loops(x, np.asarray(kernel, float), stride) * np.asarray(y))
+    for impl in ("lax", "matmul"):
+        back = nn.conv_transpose(
+            y, kernel.swapaxes(2, 3), stride=stride, output_padding=extra, impl=impl
+        )
+        assert back.shape == (2, *shape, 3)
+        np.testing.assert_allclose(np.sum(x * np.asarray(back)), forward, rtol=1e-5)
+
+
+def test_both_forms_are_one_function_with_the_same_gradients():
+    x, shape = normal(0, 2, 18, 17, 2), (18, 17, 2)
+    results = []
+    for impl in ("lax", "matmul"):
+        options = dict(channels=(4, 8, 8, 8), embed_dim=8, impl=impl)
+        apply, params = build(lambda o=options: nn.ScoreNet(shape, **o, rngs=nnx.Rngs(0)))
+
+        @jax.jit
+        def both(params, x, apply=apply):
+            out, pull = jax.vjp(lambda p, x: apply(p, x, 0.3), params, x)
+            return out, pull(jnp.cos(out) / out.size)
+
+        results.append(both(params, x))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *results)
+
+
+def test_unknown_impl_is_a_sentence():
+    with pytest.raises(ValueError, match="impl must be one of auto, lax, matmul; got 'torch'"):
+        nn.conv(normal(0, 1, 3, 3, 1), normal(1, 3, 3, 1, 1), impl="torch")
+
+
+def test_score_net_has_the_parameters_of_the_tutorial():
+    net = nnx.eval_shape(lambda: nn.ScoreNet(rngs=nnx.Rngs(0)))
+    _, params = nn.functional(net)
+    assert sum(p.size for p in params.values()) == 1_115_297
+
+
+def group_norm(h, groups, scale, bias):
+    b, height, width, c = h.shape
+    g = h.reshape(b, height, width, groups, c // groups)
+    mean, var = g.mean((1, 2, 4), keepdims=True), g.var((1, 2, 4), keepdims=True)
+    return ((g - mean) / np.sqrt(var + 1e-5)).reshape(h.shape) * scale + bias
+
+
+def test_score_net_equals_the_tutorial_written_in_numpy():
+    """Level by level in float64, transposed convolutions as sums over inputs."""
+    options = dict(channels=(4, 8, 8, 16), embed_dim=8)
+    apply, params = build(lambda: nn.ScoreNet((19, 18, 1), **options, rngs=nnx.Rngs(0)))
+    w = {name: np.asarray(a, float) for name, a in (params | apply.buffers).items()}
+    x, t = normal(0, 2, 19, 18, 1), jnp.array([0.2, 0.9])
+
+    def act(a):
+        return a / (1 + np.exp(-a))
+
+    def conv_transpose(h, kernel, stride, shape):
+        y = np.zeros((h.shape[0], *shape, kernel.shape[3]))
+        for i in range(h.shape[1]):
+            for j in range(h.shape[2]):
+                part = np.einsum("bc,hwcd->bhwd", h[:, i, j], kernel)
+                y[:, stride * i : stride * i + 3, stride * j : stride * j + 3] += part
+        return y
+
+    def finish(h, name, groups):
+        dense = embed @ w[f"{name}.dense.kernel"] + w[f"{name}.dense.bias"]
+        scale, bias = w[f"{name}.norm.scale"], w[f"{name}.norm.bias"]
+        return act(group_norm(h + dense[:, None, None], groups, scale, bias))
+
+    angles = 2 * np.pi * np.asarray(t, float)[:, None] * w["conditioning.fourier.frequencies"]
+    fourier = np.concatenate([np.sin(angles), np.cos(angles)], 1)
+    embed = act(fourier @ w["conditioning.linear.kernel"] + w["conditioning.linear.bias"])
+    h, skips = np.asarray(x, float), []
+    for level, groups in enumerate((4, 8, 8, 16)):
+        h = conv_by_loops(h, w[f"down.{level}.layer.kernel"], 2 if level else 1)
+        h = finish(h, f"down.{level}", groups)
+        skips.append(h)
+    for level, groups in enumerate((8, 8, 4)):
+        skip = skips[2 - level]
+        h = conv_transpose(h, w[f"up.{level}.layer.kernel"], 2, skip.shape[1:3])
+        h = np.concatenate([finish(h, f"up.{level}", groups), skip], -1)
+    h = conv_transpose(h, w["last.kernel"], 1, (19, 18)) + w["last.bias"]
+    np.testing.assert_allclose(jax.jit(apply)(params, x, t), h, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(17, 17), (28, 28), (17, 30), (32, 31)])
+def test_score_net_keeps_every_size_it_can_be_built_for(size):
+    net = nnx.eval_shape(
+        lambda: nn.ScoreNet((*size, 3), channels=(4, 8, 8, 8), embed_dim=8, rngs=nnx.Rngs(0))
+    )
+    out = nnx.eval_shape(lambda n, x: n(x, 0.0), net, jnp.ones((2, *size, 3)))
+    assert out.shape == (2, *size, 3)
+
+
+@pytest.mark.parametrize(
+    "build, shape, needs",
+    [
+        (nn.ScoreNet, (16, 28, 1), "17 pixels or more"),
+        (nn.ScoreNet, (8, 8, 1), "17 pixels or more"),
+        (nn.UNet, (7, 8, 1), "sides that 2 divides"),
+    ],
+)
+def test_sizes_that_cannot_work_are_a_sentence(build, shape, needs):
+    with pytest.raises(ValueError, match=needs):
+        build(shape, rngs=nnx.Rngs(0))
+    small = nnx.eval_shape(lambda: nn.UNet((8, 8, 1), channels=(4, 8), rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match=r"got \(8, 8, 3\)"):
+        small(jnp.ones((1, 8, 8, 3)), 0.0)
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """A tiny U-Net, its function compiled, with parameters that are nowhere zero."""
+    return build(lambda: nn.UNet((4, 4, 2), channels=(4, 8), embed_dim=8, rngs=nnx.Rngs(0)))
+
+
+@jax.jit
+def run(apply, params, x, c_noise, cond=None):
+    return apply(params, x, c_noise, cond)
+
+
+def test_unet_starts_at_zero():
+    make = lambda: nn.UNet((4, 4, 1), channels=(4, 8), embed_dim=8, rngs=nnx.Rngs(0))  # noqa: E731
+    apply, params = jax.jit(lambda: nn.functional(make()))()
+    assert not run(apply, params, normal(0, 2, 4, 4, 1), 0.0).any()
+    # Otherwise nothing starts at zero but biases and what the docstring names.
+    zero = {name for name, array in params.items() if not array.any() and "bias" not in name}
+    assert {name.split(".")[-2] for name in zero} == {"conv2", "modulate", "out", "last"}
+
+
+def test_unet_levels_and_blocks_change_no_shape():
+    for channels, blocks in [((4,), 1), ((4, 8, 8), 2)]:
+        build = dict(channels=channels, num_blocks=blocks, embed_dim=8)
+        net = nnx.eval_shape(lambda b=build: nn.UNet((8, 4, 3), **b, rngs=nnx.Rngs(0)))
+        out = nnx.eval_shape(lambda n, x: n(x, 0.0), net, jnp.ones((2, 8, 4, 3)))
+        assert out.shape == (2, 8, 4, 3)
+
+
+def test_a_scalar_level_is_one_level_a_sample(unet):
+    apply, params = unet
+    x = normal(0, 3, 4, 4, 2)
+    one, each = run(apply, params, x, 0.5), run(apply, params, x, jnp.full(3, 0.5))
+    np.testing.assert_allclose(one, each, atol=1e-6)
+    other = run(apply, params, x, jnp.array([0.5, 0.5, 1.5]))
+    np.testing.assert_allclose(other[:2], one[:2], atol=1e-6)
+    assert jnp.abs(other[2] - one[2]).max() > 1e-3
+
+
+def test_frequencies_are_a_buffer_and_everything_else_is_trained(unet):
+    apply, params = unet
+    assert list(apply.buffers) == ["conditioning.fourier.frequencies"]
+    assert not set(apply.buffers) & set(params)
+    grad = jax.jit(jax.grad(lambda p: jnp.sum(apply(p, normal(0, 2, 4, 4, 2), 0.3) ** 2)))
+    assert not {name for name, g in grad(params).items() if not jnp.any(g)}
+
+
+def test_module_functional_and_bound_network_make_the_same_denoiser(unet):
+    apply, params = unet
+    x, sigma = normal(0, 2, 4, 4, 2), 0.7
+    denoise = jax.jit(lambda net: ej.denoisers.edm(net)(x, sigma))
+    np.testing.assert_array_equal(denoise(apply.merge(params)), denoise(apply.bind(params)))
+
+
+def test_parameters_travel_as_arguments_and_compile_once(unet):
+    apply, params = unet
+    traces = []
+
+    @jax.jit
+    def denoise(net, x):
+        traces.append(1)
+        return ej.denoisers.edm(net)(x, 1.0)
+
+    x = normal(0, 2, 4, 4, 2)
+    first = denoise(apply.bind(params), x)
+    second = denoise(apply.bind({n: 1.1 * a for n, a in params.items()}), x)
+    other, other_params = build(
+        lambda: nn.UNet((4, 4, 2), channels=(4, 8), embed_dim=8, rngs=nnx.Rngs(5)), seed=1
+    )
+    denoise(other.bind(other_params), x)
+    assert len(traces) == 1
+    assert jnp.abs(first - second).max() > 1e-4
+
+
+def test_a_plan_runs_the_network_inside_one_scan(unet):
+    apply, params = unet
+    plan = ej.make_plan(ej.samplers.heun(), ej.schedules.karras(3))
+    x = 80.0 * normal(0, 2, 4, 4, 2)
+    sample = jax.jit(lambda net, x: ej.sample(ej.denoisers.edm(net), plan, x))
+    out = sample(apply.bind(params), x)
+    assert out.shape == x.shape
+    assert jnp.isfinite(out).all()
+
+
+def test_classes_condition_and_no_class_is_the_last_label():
+    options = dict(channels=(4,), embed_dim=8, num_classes=3)
+    apply, params = build(lambda: nn.UNet((4, 4, 1), **options, rngs=nnx.Rngs(0)))
+    x = jnp.repeat(normal(0, 1, 4, 4, 1), 2, axis=0)
+    labelled = run(apply, params, x, 0.0, jnp.array([0, 2]))
+    assert jnp.abs(labelled[0] - labelled[1]).max() > 1e-4
+    none = run(apply, params, x, 0.0)
+    np.testing.assert_allclose(none, run(apply, params, x, 0.0, jnp.array([3, 3])), atol=1e-6)
+
+
+def test_a_class_for_a_network_without_classes_is_a_sentence(unet):
+    apply, params = unet
+    with pytest.raises(ValueError, match="knows no classes"):
+        apply(params, normal(0, 2, 4, 4, 2), 0.0, jnp.zeros(2, int))
+
+
+def test_group_norm_keeps_its_digits_where_the_mean_is_large():
+    net = nn.UNet((4, 4, 1), channels=(4,), num_blocks=0, embed_dim=8, rngs=nnx.Rngs(0))
+    y = net.norm(1e4 + normal(0, 1, 4, 4, 4))
+    assert abs(float(y.std()) - 1) < 0.05
