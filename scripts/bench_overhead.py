@@ -167,7 +167,7 @@ def bench_compile():
 
 
 def bench_import(rounds):
-    """CPU seconds of `import edmjax` against `import jax`, each in a process of its own, in turn."""
+    """CPU seconds of `import edmjax` against `import jax`, in processes of their own, in turn."""
 
     def seconds(module):
         code = f"import time; import {module}; print(time.process_time())"
