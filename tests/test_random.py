@@ -181,10 +181,13 @@ def test_the_recursion_by_hand():
     _, variance = recursion(ej.make_plan(s.ddpm(), [2.0, 1.0]), 0.0, 1.0, 2.0)
     factor = 0.25 + 0.75 / 5
     assert variance == pytest.approx(factor**2 * 4 + 0.25 * 0.75 * 4)
-    # As n grows the law is that of the data: a first-order method, at 2,000 steps.
-    plan = ej.make_plan(s.ddpm(), ej.schedules.karras(2000))
-    mean, variance = recursion(plan, 0.7, 0.49, 80.0)
-    assert mean == pytest.approx(0.7, abs=2e-3) and variance == pytest.approx(0.49, rel=1e-2)
+    # As n grows the law is that of the data, at first order.
+    gaps = []
+    for n in (100, 200):
+        mean, variance = recursion(ej.make_plan(s.ddpm(), ej.schedules.karras(n)), 0.7, 0.49, 80.0)
+        assert mean == pytest.approx(0.7, abs=1e-2)
+        gaps.append(0.49 - variance)
+    assert 0 < gaps[1] < 0.6 * gaps[0] < 0.1
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
