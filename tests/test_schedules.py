@@ -1,63 +1,51 @@
-"""Schedules: golden levels, exact end points, strict decrease, and sentences for bad arguments."""
+"""Schedules: exact end points, strict decrease, formulas, and sentences for bad arguments."""
 
+import itertools
 import math
 import re
 
+import jax
 import numpy as np
 import pytest
+from scipy import stats
 
-from edmjax import schedules
+import edmjax as ej
+from edmjax import processes, schedules
+from edmjax.schedules import _ends
 
-ALL = [schedules.karras, schedules.exponential, schedules.polyexponential]
-
-# k-diffusion 0.1.1.post1 in float64. Its end points are a rounding off; ours are exact.
-GOLDEN = [
-    (
-        schedules.karras(5, 0.002, 80.0, 7),
-        [80.0, 17.52783196464411, 2.515218976147159, 0.16975275626876413, 0.002, 0.0],
-    ),
-    (
-        schedules.karras(5, 0.03, 14.61, 3),
-        [14.61, 6.980667434231928, 2.6148781498529496, 0.6016497905474959, 0.03, 0.0],
-    ),
-    (
-        schedules.karras(18),
-        [
-            80.0, 57.58598472124816, 40.78557379650796, 28.374584604156844, 19.35245298032523,
-            12.91008238075732, 8.400935309099825, 5.315194521796382, 3.256821519765537,
-            1.9233398370400518, 1.088170636545279, 0.5853481231945422, 0.29644228447915727,
-            0.13951646873101678, 0.05994731123547159, 0.022934518372333384,
-            0.0075280199627840785, 0.002, 0.0,
-        ],
-    ),
-    (
-        schedules.exponential(5),
-        [80.0, 5.656854249492379, 0.4, 0.028284271247461905, 0.002, 0.0],
-    ),
-    (
-        schedules.polyexponential(5, 0.002, 80.0, 1),
-        [80.0, 5.656854249492376, 0.4, 0.028284271247461905, 0.002, 0.0],
-    ),
-    (
-        schedules.polyexponential(5, 0.002, 80.0, 3),
-        [80.0, 0.1747930073293957, 0.007521206186172791, 0.0023601368349426, 0.002, 0.0],
-    ),
-    (
-        schedules.polyexponential(18, 0.002, 80.0, 3),
-        [
-            80.0, 13.734007856890516, 2.9002058853542527, 0.7436427298078312, 0.22855122198656852,
-            0.08311247179890922, 0.035301407760228394, 0.017287841065967372,
-            0.009635896882070437, 0.006034286244122006, 0.00419103983040772, 0.00318683458021149,
-            0.0026188995520022382, 0.002296040184486761, 0.0021199283674676332,
-            0.0020348091496122517, 0.0020043183678658282, 0.002, 0.0,
-        ],
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("sigmas, expected", GOLDEN)
-def test_golden_levels(sigmas, expected):
-    np.testing.assert_allclose(sigmas, expected, rtol=1e-13, atol=0)
+# Each continuous schedule with the function of the level that it spaces evenly, at the defaults
+# and the ends that it is given here: the inverse of what it computes.
+LOW, HIGH = 0.03, 14.61
+EVEN = {
+    schedules.karras: lambda s: s ** (1 / 7),
+    schedules.linear: lambda s: s,
+    schedules.exponential: np.log,
+    schedules.log_snr: lambda s: np.log(1 / s**2),
+    schedules.ve: lambda s: np.log(s**2),
+    schedules.polyexponential: np.log,
+    schedules.theta: lambda s: np.arctan(s / 0.5),
+    schedules.cosine: lambda s: np.arctan(s),
+    schedules.kl_optimal: lambda s: np.arctan(s),
+    schedules.logistic: lambda s: 1 / (1 + np.exp(-(np.log(s) - np.log(0.25)) / 1.2)),
+    schedules.laplace: lambda s: stats.laplace.cdf(np.log(s), 0, 0.5),
+    schedules.beta: lambda s: stats.beta.cdf((s - LOW) / (HIGH - LOW), 0.6, 0.6),
+    schedules.vp: lambda s: np.roots([19.9 / 2, 0.1, -np.log1p(s**2)]).max(),
+}
+ALL = [*EVEN, schedules.linear_quadratic]
+DISCRETE = {
+    "ddpm": schedules.ddpm,
+    "ddpm trailing": lambda n, **kw: schedules.ddpm(n, spacing="trailing", **kw),
+    "ddpm leading": lambda n, **kw: schedules.ddpm(n, spacing="leading", **kw),
+    "ddpm linspace": lambda n, **kw: schedules.ddpm(n, spacing="linspace", **kw),
+    "iddpm": schedules.iddpm,
+    "normal": schedules.normal,
+    "normal nearest": lambda n, **kw: schedules.normal(n, interpolate=False, **kw),
+    "sgm_uniform": schedules.sgm_uniform,
+    "sgm_uniform nearest": lambda n, **kw: schedules.sgm_uniform(n, interpolate=False, **kw),
+    "simple": schedules.simple,
+    "beta_discrete": schedules.beta_discrete,
+}
+LARGEST = {"iddpm": 992, "beta_discrete": 138}  # the others have 1000
 
 
 @pytest.mark.parametrize("schedule", ALL)
@@ -93,7 +81,7 @@ def test_numpy_numbers_are_taken():
     np.testing.assert_array_equal(sigmas, schedules.karras(4, 0.1, 2.0, 7.0))
 
 
-@pytest.mark.parametrize("schedule", ALL)
+@pytest.mark.parametrize("schedule", EVEN)
 @pytest.mark.parametrize(
     "args, error, message",
     [
@@ -109,7 +97,7 @@ def test_numpy_numbers_are_taken():
         ((5, 0.1, math.inf), ValueError, "sigma_max must be positive and finite, got inf"),
         ((5, 1.0, 1.0), ValueError, "sigma_min must be below sigma_max, got 1.0 and 1.0"),
         ((5, 80.0, 0.002), ValueError, "sigma_min must be below sigma_max, got 80.0 and 0.002"),
-        ((100, 1.0, 1.0 + 1e-15), ValueError, "not all different in float64"),
+        ((True,), TypeError, "must be an integer, got True"),
     ],
 )
 def test_bad_levels_get_a_sentence(schedule, args, error, message):
@@ -122,3 +110,391 @@ def test_bad_levels_get_a_sentence(schedule, args, error, message):
 def test_bad_rho_gets_a_sentence(schedule, rho):
     with pytest.raises(ValueError, match="rho must be positive and finite, got"):
         schedule(5, 0.1, 10.0, rho)
+
+
+@pytest.mark.parametrize("schedule", EVEN)
+def test_levels_equal_in_float64_are_refused(schedule):
+    with pytest.raises(ValueError, match="not all different in float64: ask for fewer levels"):
+        schedule(100, 1.0, 1.0 + 1e-15)
+
+
+@pytest.mark.parametrize("value", ["80", None, 1j])
+def test_what_is_no_number_gets_a_sentence(value):
+    with pytest.raises(TypeError, match=r"sigma_max must be a number, got .* computed on the host"):
+        _ends.number("sigma_max", value)
+
+
+def test_a_traced_number_gets_a_sentence():
+    with pytest.raises(TypeError, match=r"sigma_max must be a number, got .* give `make_plan` the"):
+        jax.jit(lambda high: _ends.number("sigma_max", high))(2.0)
+
+
+@pytest.mark.parametrize("schedule", EVEN, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("n", [2, 7, 40])
+def test_what_is_spaced_evenly(schedule, n):
+    levels = schedule(n, LOW, HIGH, final_zero=False)
+    even = np.array([EVEN[schedule](level) for level in levels])
+    want = np.linspace(even[0], even[-1], n)
+    # Of the range that is spaced; the inverse has roundings of its own.
+    np.testing.assert_allclose(even, want, rtol=0, atol=2e-14 * np.abs(even).max())
+
+
+def test_defaults_are_the_fields():
+    ends = {schedule.__name__: tuple(schedule(5)[[0, -2]]) for schedule in ALL}
+    assert ends.pop("ve") == (100.0, 0.02)
+    vp = ends.pop("vp")
+    np.testing.assert_allclose(vp, (152.1670, 0.0104860), rtol=1e-5)
+    assert set(ends.values()) == {(80.0, 0.002)}
+
+
+def test_options_do_what_they_say():
+    for sigma_data in (0.2, 3.0):
+        levels = schedules.theta(9, LOW, HIGH, sigma_data, final_zero=False)
+        np.testing.assert_allclose(np.ptp(np.diff(np.arctan(levels / sigma_data))), 0, atol=1e-14)
+        np.testing.assert_array_equal(
+            schedules.kl_optimal(9, LOW, HIGH, sigma_data, final_zero=False), levels
+        )
+        np.testing.assert_array_equal(
+            schedules.logistic(9, LOW, HIGH, sigma_data=sigma_data),
+            schedules.logistic(9, LOW, HIGH, center=math.log(sigma_data / 2)),
+        )
+    levels = schedules.logistic(9, LOW, HIGH, 0.7, 0.4, final_zero=False)
+    even = stats.logistic.cdf(np.log(levels), 0.7, 0.4)
+    np.testing.assert_allclose(even, np.linspace(even[0], even[-1], 9), rtol=1e-13)
+    levels = schedules.laplace(9, LOW, HIGH, -1.0, 0.8, final_zero=False)
+    even = stats.laplace.cdf(np.log(levels), -1.0, 0.8)
+    np.testing.assert_allclose(even, np.linspace(even[0], even[-1], 9), rtol=1e-13)
+    levels = schedules.beta(9, LOW, HIGH, 2.0, 0.7, final_zero=False)
+    want = LOW + (HIGH - LOW) * stats.beta.ppf(1 - np.arange(9) / 8, 2.0, 0.7)
+    np.testing.assert_allclose(levels, want, rtol=1e-12)
+
+
+def test_identities():
+    near = {"rtol": 1e-13}
+    np.testing.assert_array_equal(schedules.log_snr(9), schedules.exponential(9))
+    np.testing.assert_array_equal(schedules.ve(9), schedules.exponential(9, 0.02, 100.0))
+    np.testing.assert_array_equal(schedules.cosine(9), schedules.theta(9, sigma_data=1.0))
+    np.testing.assert_array_equal(schedules.cosine(9), schedules.kl_optimal(9))
+    np.testing.assert_allclose(schedules.linear(9), schedules.karras(9, rho=1), rtol=1e-11)
+    np.testing.assert_allclose(schedules.beta(9, alpha=1, beta=1), schedules.linear(9), **near)
+    wide = schedules.logistic(9, scale=1e5)
+    np.testing.assert_allclose(wide, schedules.exponential(9), rtol=1e-4)
+    np.testing.assert_allclose(schedules.theta(9, sigma_data=1e7), schedules.linear(9), rtol=1e-9)
+    cosine = schedules.uniform(9, processes.cosine(), t_min=0.1, t_max=0.9)
+    np.testing.assert_allclose(cosine, schedules.cosine(9, cosine[-2], cosine[0]), **near)
+    vp = schedules.uniform(9, processes.vp())
+    np.testing.assert_allclose(vp, schedules.vp(9), rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [schedules.theta, schedules.logistic, schedules.laplace])
+@pytest.mark.parametrize("ends", [(1e-12, 1e12), (1e-150, 1e-140), (1e140, 1e150)])
+def test_no_digits_are_lost_far_from_the_data(schedule, ends):
+    # By a mirror: in each of these a level and its inverse have the same law.
+    options = {"sigma_data": 1.0} if schedule is schedules.theta else {}
+    if schedule is schedules.logistic:
+        options = {"center": 0.0}
+    low, high = ends
+    levels = schedule(9, low, high, **options, final_zero=False)
+    mirrored = 1 / schedule(9, 1 / high, 1 / low, **options, final_zero=False)[::-1]
+    np.testing.assert_allclose(levels, mirrored, rtol=1e-10)
+
+
+def test_uniform_is_even_in_the_time_of_the_process():
+    levels = schedules.uniform(9, processes.flow(), 0.01, 0.98)
+    t = levels[:-1] / (1 + levels[:-1])
+    np.testing.assert_allclose(t, np.linspace(0.98, 0.01, 9), rtol=1e-13)
+    quadratic = schedules.uniform(9, processes.flow(), 0.01, 0.98, rho=2)
+    root = np.sqrt(quadratic[:-1] / (1 + quadratic[:-1]))
+    np.testing.assert_allclose(root, np.linspace(0.98**0.5, 0.1, 9), rtol=1e-13)
+    np.testing.assert_array_equal(schedules.uniform(9, lambda t: t / (1 - t), 0.01, 0.98), levels)
+    # The ends are the levels of the times given, exactly, and a process brings its own last time.
+    assert levels[0] == processes.flow().sigma(0.98) and levels[-2] == 0.01 / 0.99
+    assert schedules.uniform(3, processes.edm(7.0), 0.5)[0] == 7.0
+    np.testing.assert_array_equal(schedules.uniform(1, np.sqrt, t_max=4.0), [2.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "args, error, message",
+    [
+        ((3, 5.0), TypeError, "must be a process or its function sigma(t), got 5.0: take one from"),
+        ((3, processes.flow()), ValueError, "sigma(1.0) = inf is not a positive, finite level"),
+        ((3, processes.song_ve(), 0.0), ValueError, "sigma(0.0) = 0.0 is not a positive, finite"),
+        ((3, np.sqrt, 2.0), ValueError, "must be in [0, t_max), got t_min = 2.0 and t_max = 1.0"),
+        ((3, np.sqrt, -1.0), ValueError, "must be in [0, t_max), got t_min = -1.0"),
+        ((3, np.sqrt, 0.1, math.inf), ValueError, "t_max must be positive and finite, got inf"),
+        ((3, np.sqrt, 0.1, 1.0, 0.0), ValueError, "rho must be positive and finite, got 0.0"),
+        ((3, lambda t: 1 - t / 2), ValueError, "not all different in float64"),
+        ((0, np.sqrt), ValueError, "at least n = 1 positive level, got n = 0"),
+    ],
+)
+def test_uniform_says_what_is_wrong(args, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        schedules.uniform(*args)
+
+
+@pytest.mark.parametrize(
+    "schedule, options, message",
+    [
+        (schedules.theta, {"sigma_data": 0.0}, "sigma_data must be positive and finite, got 0.0"),
+        (schedules.kl_optimal, {"sigma_data": math.nan}, "sigma_data must be positive and finite"),
+        (schedules.logistic, {"scale": -1.0}, "scale must be positive and finite, got -1.0"),
+        (schedules.logistic, {"sigma_data": 0.0}, "sigma_data must be positive and finite, got 0"),
+        (schedules.laplace, {"beta": 0.0}, "beta must be positive and finite, got 0.0"),
+        (schedules.laplace, {"mu": 1e6}, "not all different in float64"),
+        (schedules.beta, {"alpha": 0.0}, "alpha must be positive and finite, got 0.0"),
+        (schedules.beta, {"beta": math.inf}, "beta must be positive and finite, got inf"),
+        (schedules.vp, {"beta_d": 0.0}, "beta_d must be positive and finite, got 0.0"),
+        (schedules.vp, {"beta_min": -0.1}, "beta_min must be positive and finite, got -0.1"),
+        (schedules.vp, {"eps_s": 0.0}, "eps_s must be positive and finite, got 0.0"),
+        (schedules.vp, {"eps_s": 1.0}, "eps_s must be below 1, where the times start, got 1.0"),
+        (schedules.vp, {"beta_d": 1e5}, "sigma_max must be positive and finite, got inf"),
+        (
+            schedules.linear_quadratic,
+            {"sigma_min": -1.0},
+            "sigma_min must be positive and finite, got -1.0",
+        ),
+        (
+            schedules.linear_quadratic,
+            {"sigma_min": 90.0},
+            "sigma_min must be below sigma_max, got 90.0 and 80.0",
+        ),
+        (
+            schedules.linear_quadratic,
+            {"threshold_noise": 1.0},
+            "threshold_noise must be below 1, got 1.0",
+        ),
+        (
+            schedules.linear_quadratic,
+            {"linear_steps": 9},
+            "linear_steps must be below the number of steps, got 9 of 8",
+        ),
+        (
+            schedules.linear_quadratic,
+            {"linear_steps": 0},
+            "linear_steps must be 1 at least, got 0",
+        ),
+        (
+            schedules.linear_quadratic,
+            {"threshold_noise": 0.9},
+            "the curve turns back: take a lower threshold_noise or more linear_steps",
+        ),
+    ],
+)
+def test_bad_options_get_a_sentence(schedule, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        schedule(9, **options)
+
+
+def test_linear_quadratic_by_hand():
+    # threshold 0.1 in 2 of 4 steps: 0, 0.05, 0.1, then 0.05 more a step and 0.2 (i - 2)^2.
+    published = schedules.linear_quadratic(4, 0.0, 1.0, 0.1)
+    np.testing.assert_allclose(published, [1.0, 0.95, 0.9, 0.65, 0.0], rtol=1e-14)
+    shifted = schedules.linear_quadratic(5, 1.0, 3.0, 0.1)
+    np.testing.assert_allclose(shifted, [3.0, 2.9, 2.8, 2.3, 1.0, 0.0], rtol=1e-14)
+    np.testing.assert_array_equal(schedules.linear_quadratic(1, 0.0, 5.0), [5.0, 0.0])
+    with pytest.raises(ValueError, match="With 1 step there is nothing to choose"):
+        schedules.linear_quadratic(2, linear_steps=1)
+
+
+@pytest.mark.parametrize("n, flat", [(8, None), (9, 3), (50, None), (1000, 700)])
+def test_linear_quadratic_is_straight_then_bends_once(n, flat):
+    levels = schedules.linear_quadratic(n, 0.0, 1.0, linear_steps=flat)
+    y, flat = 1 - levels, flat or n // 2
+    np.testing.assert_allclose(y[: flat + 1], 0.025 * np.arange(flat + 1) / flat, atol=1e-15)
+    # A parabola with the slope of the line where they meet: its first difference of slopes is half
+    # of the others, which are all equal.
+    bends = np.diff(y, 2)[flat - 1 :]
+    np.testing.assert_allclose(bends[1:], 2 * bends[0], rtol=0, atol=1e-15)
+
+
+def test_the_order_of_steps_of_dpm_fast():
+    for nfe in range(1, 40):
+        # As in k-diffusion: steps of order 3, and at the end one of what is left, or 2 and 1.
+        steps = nfe // 3 + 1
+        orders = [3] * (steps - 2) + [2, 1] if nfe % 3 == 0 else [3] * (steps - 1) + [nfe % 3]
+        assert sum(orders) == nfe
+        levels = schedules.dpm_fast(nfe, 0.1, 20.0)
+        assert len(levels) == len(orders) + 1 and levels[0] == 20.0 and levels[-1] == 0.1
+        np.testing.assert_allclose(np.ptp(np.diff(np.log(levels))), 0, atol=1e-13)
+    np.testing.assert_array_equal(schedules.dpm_fast(7, final_zero=True)[-2:], [0.002, 0.0])
+    with pytest.raises(ValueError, match="number of evaluations nfe must be 1 at least, got 0"):
+        schedules.dpm_fast(0)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_discrete_levels_are_those_of_the_table(name):
+    schedule, largest = DISCRETE[name], LARGEST.get(name, 1000)
+    table = schedules.iddpm_table() if name == "iddpm" else schedules.ddpm_table()
+    for n in {1, 2, 3, 13, 38, 100, 138, 333, 500, 501, 997, 999, 1000}:
+        if n > largest:
+            with pytest.raises(ValueError, match=r"got n = \d+|fall more than once on step"):
+                schedule(n)
+            continue
+        levels = schedule(n)
+        assert isinstance(levels, np.ndarray) and levels.dtype == np.float64
+        assert levels.shape == (n + 1,) and levels[-1] == 0
+        assert (np.diff(levels) < 0).all()
+        np.testing.assert_array_equal(schedule(n, final_zero=False), levels[:-1])
+        if name not in ("normal", "sgm_uniform"):
+            assert np.isin(levels[:-1], table).all()
+        if name not in ("iddpm", "ddpm leading"):
+            assert levels[0] == table[-1]
+    with pytest.raises(ValueError, match="got n = 1001: ask for"):
+        schedule(1001)
+    with pytest.raises(ValueError, match="at least n = 1 positive level, got n = 0"):
+        schedule(0)
+    with pytest.raises(TypeError, match=r"must be an integer, got 4\.0"):
+        schedule(4.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 38, 97, 1000])
+def test_discrete_steps_one_by_one(n):
+    table, last = np.arange(1.0, 1001.0), 999
+
+    def steps(schedule, **options):
+        return schedule(n, table=table, final_zero=False, **options) - 1
+
+    np.testing.assert_array_equal(
+        steps(schedules.ddpm), [int(last - i * (last / n)) for i in range(n)]
+    )
+    np.testing.assert_array_equal(
+        steps(schedules.simple), [last - int(i * (1000 / n)) for i in range(n)]
+    )
+    whole = np.exp(np.arange(1000) / 100)  # log sigma is linear in the step, also between steps
+    between = np.log(schedules.sgm_uniform(n, whole, final_zero=False)) * 100
+    want = [last * (n - i) / n for i in range(n)]
+    np.testing.assert_allclose(between, want, rtol=0, atol=1e-10)
+    if n > 1:
+        between = np.log(schedules.normal(n, whole, final_zero=False)) * 100
+        want = [last * (n - 1 - i) / (n - 1) for i in range(n)]
+        np.testing.assert_allclose(between, want, rtol=0, atol=1e-10)
+    if n <= LARGEST["beta_discrete"]:
+        want = [round(last * stats.beta.ppf(1 - i / n, 0.6, 0.6)) for i in range(n)]
+        np.testing.assert_array_equal(steps(schedules.beta_discrete), want)
+
+
+def test_discrete_tables_of_ones_own():
+    table = schedules.ddpm_table(np.full(50, 0.1))
+    np.testing.assert_allclose(table**2, 0.9 ** -np.arange(1.0, 51.0) - 1, rtol=1e-13)
+    for schedule in (schedules.ddpm, schedules.normal, schedules.sgm_uniform, schedules.simple):
+        assert schedule(50, table=table)[0] == table[-1]
+        with pytest.raises(ValueError, match="The table has 50 levels, got n = 51: ask for 50"):
+            schedule(51, table=table)
+    inside = schedules.iddpm(20, 0.1, 10.0, final_zero=False)
+    assert 0.1 <= inside[-1] < 0.105 and 9.5 < inside[0] <= 10
+    with pytest.raises(ValueError, match=r"has 0 levels in \[1e-05, 0.0001\], got n = 3"):
+        schedules.iddpm(3, 1e-5, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: schedules.simple(3, [1.0, 3.0, 2.0, 4.0]), "1.0 ... 4.0 out of order: reverse or"),
+        (lambda: schedules.normal(2, [4.0, 2.0]), "4.0 ... 2.0 out of order"),
+        (lambda: schedules.normal(2, [0.0, 2.0]), "must be positive and finite: leave out"),
+        (lambda: schedules.normal(1, [2.0, math.inf]), "must be positive and finite: leave out"),
+        (lambda: schedules.normal(1, [[2.0]]), "table must be a sequence of levels, got shape (1"),
+        (lambda: schedules.ddpm_table([0.1, 1.0]), "got betas[1] = 1.0: at 1 nothing of the data"),
+        (lambda: schedules.ddpm_table([math.nan]), "Every beta must be in (0, 1), got betas[0]"),
+        (lambda: schedules.ddpm_table([]), "betas must be a sequence of numbers, got shape (0,)"),
+        (lambda: schedules.ddpm_table(linear_end=2.0), "Every beta must be in (0, 1), got betas["),
+        (lambda: schedules.ddpm_table(num_timesteps=0), "num_timesteps must be 1 at least, got 0"),
+        (lambda: schedules.ddpm_table([0.9] * 400), "must be positive and finite: leave out"),
+        (lambda: schedules.ddpm(3, spacing="even"), "or 'linspace', got 'even'"),
+        (lambda: schedules.iddpm_table(c1=1.0), "c1 must be below 1, got 1.0"),
+        (lambda: schedules.iddpm_table(c2=-1.0), "c2 must be finite and not negative, got -1.0"),
+        (lambda: schedules.iddpm(5, 3.0, 2.0), "sigma_min must be below sigma_max, got 3.0 and"),
+        (lambda: schedules.beta_discrete(139), "n = 139 quantiles of 1000 steps fall more than"),
+    ],
+)
+def test_bad_tables_get_a_sentence(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
+
+
+def test_align_your_steps_is_the_published_table():
+    # Sabour et al. (2024); the steps are those that the page gives beside the levels, an
+    # independent way to the same numbers within the three digits to which they were tuned.
+    steps = {
+        "sd": [999, 850, 736, 645, 545, 455, 343, 233, 124, 24],
+        "sdxl": [999, 845, 730, 587, 443, 310, 193, 116, 53, 13],
+    }
+    for model, at in steps.items():
+        levels = schedules.align_your_steps(10, model)
+        assert levels.shape == (11,) and levels[-1] == 0
+        np.testing.assert_allclose(levels[:-1], schedules.ddpm_table()[at], rtol=0.015)
+    svd = [700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.0]
+    np.testing.assert_array_equal(schedules.align_your_steps(10, "svd"), svd)
+    np.testing.assert_array_equal(schedules.align_your_steps(), schedules.align_your_steps(10))
+
+
+@pytest.mark.parametrize("model", ["sd", "sdxl", "svd"])
+def test_align_your_steps_between_its_levels(model):
+    table = schedules.align_your_steps(10, model, final_zero=False)
+    end = {"sd": 0.029, "sdxl": 0.029, "svd": 0.002}[model]
+    np.testing.assert_array_equal(schedules.align_your_steps(5, model)[:-1], table[::2])
+    twice = schedules.align_your_steps(20, model)[:-1]
+    np.testing.assert_array_equal(twice[::2], table)
+    means = [math.sqrt(a * b) for a, b in itertools.pairwise([*table, end])]
+    np.testing.assert_allclose(twice[1::2], means, rtol=1e-14)
+    np.testing.assert_array_equal(schedules.align_your_steps(1, model), [table[0], 0.0])
+    for n in (3, 7, 18, 1000):
+        levels = schedules.align_your_steps(n, model)
+        assert levels.shape == (n + 1,) and (np.diff(levels) < 0).all()
+    with pytest.raises(ValueError, match="must be one of 'sd', 'sdxl', 'svd', got 'SD3': for"):
+        schedules.align_your_steps(10, "SD3")
+    with pytest.raises(ValueError, match="at least n = 1 positive level, got n = 0"):
+        schedules.align_your_steps(0, model)
+
+
+@pytest.mark.parametrize(
+    "n, strength, kept",
+    [(10, 1.0, 10), (10, 0.75, 7), (10, 0.7, 7), (10, 0.1, 1), (18, 0.5, 9), (100, 0.29, 29),
+     (50, 0.58, 29), (3, 0.999, 2), (1, 1.0, 1)],
+)  # fmt: skip
+def test_truncate_keeps_the_last_steps(n, strength, kept):
+    sigmas = schedules.karras(n)
+    np.testing.assert_array_equal(schedules.truncate(sigmas, strength), sigmas[-(kept + 1) :])
+    np.testing.assert_array_equal(
+        schedules.truncate([*sigmas[:-1], 1e-3], strength)[:-1], sigmas[-(kept + 1) : -1]
+    )
+
+
+def test_reverse_goes_up_without_zero_and_can_be_planned():
+    sigmas = schedules.karras(6)
+    up = schedules.reverse(sigmas)
+    np.testing.assert_array_equal(up, sigmas[-2::-1])
+    np.testing.assert_array_equal(schedules.reverse(sigmas[:-1]), up)
+    assert ej.make_plan(ej.samplers.euler(), up).nfe == 5
+    up[0] = sigmas[0] = 7.0  # neither is a view of the other
+    assert sigmas[-2] == 0.002 and up[-1] == 80.0
+    down = schedules.karras(6)
+    schedules.truncate(down, 0.5)[:] = 7.0
+    np.testing.assert_array_equal(down, schedules.karras(6))
+    levels = processes.vp().levels(np.linspace(1.0, 0.1, 5))
+    np.testing.assert_array_equal(schedules.reverse(levels), np.asarray(levels)[::-1])
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: schedules.truncate([2.0, 1.0, 0.0], 0.0), "strength must be in (0, 1], got 0.0"),
+        (lambda: schedules.truncate([2.0, 1.0, 0.0], 1.5), "strength must be in (0, 1], got 1.5"),
+        (lambda: schedules.truncate([2.0, 1.0], math.nan), "strength must be in (0, 1], got nan"),
+        (lambda: schedules.truncate([2.0, 1.0, 0.0], 0.4), "leaves none of the 2 steps: take 0.5"),
+        (lambda: schedules.truncate([2.0], 1.0), "has two levels at least, got one"),
+        (lambda: schedules.truncate([1.0, 2.0], 1.0), "must be strictly decreasing, got [1. 2.]"),
+        (lambda: schedules.reverse([1.0, 1.0, 0.0]), "must be strictly decreasing, got"),
+        (lambda: schedules.reverse([0.0]), "has a positive level, got 0 alone"),
+        (
+            lambda: schedules.reverse([]),
+            "must be a sequence of noise levels, got an array of shape",
+        ),
+        (lambda: schedules.reverse([2.0, math.nan]), "must be finite and not negative"),
+        (lambda: schedules.reverse([2.0, -1.0]), "must be finite and not negative"),
+        (lambda: schedules.reverse([[2.0]]), "got an array of shape (1, 1)"),
+    ],
+)
+def test_bad_grids_get_a_sentence(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

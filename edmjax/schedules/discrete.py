@@ -1,0 +1,174 @@
+"""Discrete schedules: `n` levels of the table that a model was trained at.
+
+A table is ascending, entry `t` the level of training step `t` (see `ddpm_table`); where none is
+given it is Stable Diffusion's. Steps are counted from 0 to `T - 1`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from edmjax.schedules._ends import Levels, Number, close, count, ordered, positive
+from edmjax.schedules.tables import checked, ddpm_table, fits, iddpm_table
+
+
+def ddpm(
+    n: Number,
+    linear_start: Number = 0.00085,
+    linear_end: Number = 0.012,
+    num_timesteps: Number = 1000,
+    *,
+    spacing: str = "legacy",
+    table: Any = None,
+    final_zero: bool = True,
+) -> Levels:
+    """Levels of a DDPM at evenly spaced steps, by default those of Stable Diffusion.
+
+    The steps, for `i` from 0 to `n - 1`:
+
+        legacy      floor((T - 1) - i (T - 1) / n)           first the last step of the table
+        trailing    round(T - i T / n) - 1                   likewise
+        leading     (n - 1 - i) floor(T / n)                 ends at step 0, misses the last
+        linspace    round((T - 1) - i (T - 1) / (n - 1))     both
+
+    `linear_start`, `linear_end` and `num_timesteps` are those of `ddpm_table`; a `table` replaces
+    them. `n` levels, then 0. Raises ValueError where `n` is more than the table's levels. Source:
+    `LegacyDDPMDiscretization` of Stability's generative-models for `legacy`; Lin et al. (2024),
+    Table 2, for the others.
+    """
+    levels = (
+        ddpm_table(linear_start=linear_start, linear_end=linear_end, num_timesteps=num_timesteps)
+        if table is None
+        else checked(table)
+    )
+    n, last = fits(n, levels), len(levels) - 1
+    i = np.arange(n)
+    if spacing == "legacy":
+        steps = np.linspace(last, 0, n, endpoint=False).astype(int)
+    elif spacing == "trailing":
+        steps = np.round((last + 1) - i * ((last + 1) / n)).astype(int) - 1
+    elif spacing == "leading":
+        steps = i[::-1] * ((last + 1) // n)
+    elif spacing == "linspace":
+        steps = np.round(np.linspace(last, 0, n)).astype(int)
+    else:
+        raise ValueError(
+            f"spacing must be 'legacy', 'trailing', 'leading' or 'linspace', got {spacing!r}."
+        )
+    return close(levels[steps], final_zero)
+
+
+def iddpm(
+    n: Number,
+    sigma_min: Number = 0.002,
+    sigma_max: Number = 81.0,
+    num_timesteps: Number = 1000,
+    *,
+    c1: Number = 0.001,
+    c2: Number = 0.008,
+    final_zero: bool = True,
+) -> Levels:
+    """Levels of the iDDPM table inside `[sigma_min, sigma_max]`, evenly spaced by rounded index.
+
+    The ends are the table's own, 80.2 and 0.00643 by default. `n` levels, then 0. Raises ValueError
+    where the range holds fewer than `n` levels. Source: Karras et al. (2022), Table 1.
+    """
+    low, high = ordered(sigma_min, sigma_max)
+    table = iddpm_table(num_timesteps, c1=c1, c2=c2)[::-1]
+    levels = table[(table >= low) & (table <= high)]
+    n = count(n)
+    if n > len(levels):
+        raise ValueError(
+            f"The table has {len(levels)} levels in [{low}, {high}], got n = {n}: ask for fewer, "
+            "or widen the range."
+        )
+    # As the field computes it: the order of the operations decides where halves go.
+    stride = (len(levels) - 1) / max(n - 1, 1)
+    return close(levels[np.round(stride * np.arange(n)).astype(int)], final_zero)
+
+
+def normal(
+    n: Number, table: Any = None, *, interpolate: bool = True, final_zero: bool = True
+) -> Levels:
+    """Levels evenly spaced in the model's step, from its last one to step 0.
+
+        sigma(t) at t = (T - 1) - i (T - 1) / (n - 1),    log sigma linear between steps
+
+    The "normal" or automatic schedule of k-diffusion's discrete models. A model that only knows
+    whole steps wants `interpolate=False`, the nearest levels of the table. `n` levels, then 0.
+    Raises ValueError where `n` is more than the table's levels.
+    """
+    levels = checked(table)
+    steps = np.linspace(len(levels) - 1, 0, fits(n, levels))
+    return close(_read(levels, steps, interpolate), final_zero)
+
+
+def sgm_uniform(
+    n: Number, table: Any = None, *, interpolate: bool = True, final_zero: bool = True
+) -> Levels:
+    """Levels evenly spaced in the model's step, all but the last of `n + 1`.
+
+        sigma(t) at t = (T - 1) - i (T - 1) / n,    log sigma linear between steps
+
+    Unlike `normal` it leaves a whole step for 0. `ddpm` has the levels of the table below these;
+    `interpolate=False` the nearest. `n` levels, then 0. Raises ValueError where `n` is more than
+    the table's levels.
+    """
+    levels = checked(table)
+    n = fits(n, levels)
+    steps = np.linspace(len(levels) - 1, 0, n + 1)[:-1]
+    if not interpolate and n == len(levels):  # steps shorter than 1: two would round to one
+        steps = np.arange(n)[::-1]
+    return close(_read(levels, steps, interpolate), final_zero)
+
+
+def simple(n: Number, table: Any = None, *, final_zero: bool = True) -> Levels:
+    """Every `T / n`-th level of the table from its last: step `T - 1 - floor(i T / n)`.
+
+    `n` levels, then 0. Raises ValueError where `n` is more than the table's levels.
+    """
+    levels = checked(table)
+    n = fits(n, levels)
+    # In floats, as in common code: the floor of 19 * (1000 / 38) is 499.
+    back = (np.arange(n) * (len(levels) / n)).astype(int)
+    return close(levels[len(levels) - 1 - back], final_zero)
+
+
+def beta_discrete(
+    n: Number,
+    table: Any = None,
+    *,
+    alpha: Number = 0.6,
+    beta: Number = 0.6,
+    final_zero: bool = True,
+) -> Levels:
+    """Levels of the table at the quantiles of a Beta distribution of its steps.
+
+        t = round((T - 1) Q(1 - i / n)),    Q the quantile function
+
+    `beta` has the quantiles of sigma itself. `n` levels, then 0. Raises ValueError where two of the
+    steps are equal; common code drops one then, and takes fewer steps than it was asked for.
+    Source: Lee et al. (2024), "Beta Sampling is All You Need".
+    """
+    from scipy.special import betaincinv  # loaded when it is first used
+
+    levels = checked(table)
+    n, alpha, beta = fits(n, levels), positive("alpha", alpha), positive("beta", beta)
+    share = betaincinv(alpha, beta, 1 - np.linspace(0, 1, n, endpoint=False))
+    steps = np.rint((len(levels) - 1) * share).astype(int)
+    if not (np.diff(steps) < 0).all():
+        repeated = steps[:-1][np.diff(steps) == 0][0]
+        raise ValueError(
+            f"n = {n} quantiles of {len(levels)} steps fall more than once on step {repeated}: "
+            "ask for fewer levels, or an alpha and beta nearer to 1."
+        )
+    return close(levels[steps], final_zero)
+
+
+def _read(levels: np.ndarray, steps: np.ndarray, interpolate: bool) -> np.ndarray:
+    """The table's levels at steps that need not be whole; at whole steps exactly."""
+    nearest = np.round(steps).astype(int)
+    if not interpolate:
+        return levels[nearest]
+    between = np.exp(np.interp(steps, np.arange(len(levels)), np.log(levels)))
+    return np.where(nearest == steps, levels[nearest], between)

@@ -1,0 +1,62 @@
+"""Grids made from grids: a part of one, for image-to-image, and one upside down, to encode."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edmjax.schedules._ends import Levels, Number, number
+
+
+def truncate(sigmas: Any, strength: Number) -> Levels:
+    """The last `floor(strength * steps)` steps of a grid, for image-to-image.
+
+    An image with noise of the first level that is left, `x0 + sigmas[0] * n`, is where sampling
+    starts; `strength = 1` is the whole grid. To run `n` steps whatever the strength, truncate a
+    grid of `round(n / strength)` steps.
+
+    Raises:
+        ValueError: strength not in (0, 1], so low that no step is left, or `sigmas` not a
+            strictly decreasing grid of two levels at least.
+    """
+    levels = _grid(sigmas)
+    share = number("strength", strength)
+    if not 0 < share <= 1:
+        raise ValueError(f"strength must be in (0, 1], got {share}.")
+    steps = len(levels) - 1
+    if steps < 1:
+        raise ValueError("A grid to truncate has two levels at least, got one.")
+    # The margin is for products such as 0.29 * 100, a rounding below the whole number.
+    kept = math.floor(share * steps * (1 + 1e-12))
+    if kept < 1:
+        raise ValueError(
+            f"strength {share} leaves none of the {steps} steps: take {1 / steps:.3g} at least, or "
+            "a grid with more levels."
+        )
+    return levels[steps - kept :].copy()
+
+
+def reverse(sigmas: Any) -> Levels:
+    """The positive levels of a grid in ascending order, to encode data to noise.
+
+    A final 0 is left out: an upward grid starts above it. Raises ValueError where `sigmas` is not
+    strictly decreasing, or has no positive level.
+    """
+    levels = _grid(sigmas)
+    levels = levels[:-1] if levels[-1] == 0 else levels
+    if not len(levels):
+        raise ValueError("A grid to reverse has a positive level, got 0 alone.")
+    return levels[::-1].copy()
+
+
+def _grid(sigmas: Any) -> np.ndarray:
+    levels = np.asarray(sigmas, np.float64)
+    if levels.ndim != 1 or not len(levels):
+        raise ValueError(
+            f"sigmas must be a sequence of noise levels, got an array of shape {levels.shape}."
+        )
+    if not (np.isfinite(levels) & (levels >= 0)).all():
+        raise ValueError(f"Noise levels must be finite and not negative, got {levels}.")
+    if not (np.diff(levels) < 0).all():
+        raise ValueError(f"Noise levels must be strictly decreasing, got {levels}.")
+    return levels
