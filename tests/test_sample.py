@@ -143,6 +143,45 @@ def test_euler_maruyama_equals_its_formula(x64):
         )
 
 
+# ---- the table, whatever it says
+
+
+def read_off(plan, denoise, x, noise):
+    """The sum over a plan's windows, row by row, as `edmjax.Plan` defines it."""
+    points, outputs, raws = [x], [], []
+    for k in range(plan.nfe + 1):
+        point = sum(plan.z[k, s] * noise[j] for s, j in enumerate(plan.draws[k]) if j >= 0)
+        for weights, vectors in ((plan.y, points), (plan.d, outputs), (plan.r, raws)):
+            newest_first = zip(weights[k], vectors[::-1], strict=False)
+            point = point + sum(w * v for w, v in newest_first)
+        points, (out, raw) = [*points, point], denoise(point, plan.sigmas[min(k, plan.nfe - 1)])
+        outputs, raws = [*outputs, out], [*raws, raw]
+    return points[-1]
+
+
+@pytest.mark.parametrize("widths", [(1, 1, 1), (2, 1, 2), (1, 3, 2), (4, 2, 1), (5, 5, 6)])
+def test_a_plan_of_any_windows_runs_as_its_table_says(x64, widths):
+    """Weights without any structure: windows wider than those of today's samplers included."""
+    rng = np.random.default_rng(0)
+    like = ej.make_plan(s.churn(s.euler(), 8.0), ej.schedules.karras(9))
+    inside = np.arange(10)[:, None]
+    y, d, r = (rng.normal(size=(10, w)) * (np.arange(w) < inside) / w for w in widths)
+    y = np.where((np.arange(widths[0]) == inside) & (inside < 9), 0.7, y)  # the starting point
+    plan = ej.Plan(**{**vars(like), "y": y, "d": d, "r": r})
+    x = rng.normal(size=(3, 2))
+    noise = rng.normal(size=(plan.num_draws, 3, 2))
+
+    def outputs(x, sigma):
+        return x / (1 + sigma**2), x / (2 + sigma**2)
+
+    def denoise(x, sigma):
+        return dict(zip(("x0", "raw"), outputs(x, sigma), strict=True))
+
+    got = ej.sample(denoise, plan, jnp.asarray(x), noise=jnp.asarray(noise))
+    expected = read_off(plan, outputs, x, noise)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * abs(expected).max())
+
+
 # ---- order
 
 
