@@ -16,6 +16,9 @@ SAMPLERS = {
     "heun": (s.heun, 2, lambda n: 2 * n - 1),
     "dpm_2": (s.dpm_2, 2, lambda n: 2 * n - 1),
     "dpmpp_2m": (s.dpmpp_2m, 2, lambda n: n),
+    "midpoint": (s.midpoint, 2, lambda n: 2 * n - 1),
+    "dpmpp_2s": (s.dpmpp_2s, 2, lambda n: 2 * n - 1),
+    "heunpp2": (s.heunpp2, 1, lambda n: max(1, 3 * n - 3)),
     "ddim": (lambda: s.ddim(0.0), 1, lambda n: n),
     "euler_maruyama_0": (lambda: s.euler_maruyama(lam=0.0), 1, lambda n: n),
 }
@@ -26,6 +29,7 @@ STOCHASTIC = {
     "churn_euler": (lambda: s.churn(s.euler(), 8.0), lambda n: n),
     "churn_heun": (lambda: s.churn(s.heun(), 8.0, 0.05, 50.0, 1.003), lambda n: 2 * n - 1),
     "churn_dpmpp_2m": (lambda: s.churn(s.dpmpp_2m(), 8.0), lambda n: n),
+    "ancestral_dpmpp_2s": (lambda: s.ancestral(s.dpmpp_2s(), 0.7), lambda n: 2 * n - 1),
     "ancestral_dpm_2": (lambda: s.ancestral(s.dpm_2(), 0.7), lambda n: 2 * n - 1),
     "two_draws": (lambda: s.churn(s.ancestral(s.euler()), 8.0), lambda n: n),
 }

@@ -10,6 +10,12 @@ from edmjax.samplers.combinators import (
     ddim as ddim,
     ddpm as ddpm,
 )
-from edmjax.samplers.dpmpp import dpmpp_2m as dpmpp_2m
-from edmjax.samplers.runge_kutta import dpm_2 as dpm_2, euler as euler, heun as heun
+from edmjax.samplers.dpmpp import dpmpp_2m as dpmpp_2m, dpmpp_2s as dpmpp_2s
+from edmjax.samplers.heunpp import heunpp2 as heunpp2
+from edmjax.samplers.runge_kutta import (
+    dpm_2 as dpm_2,
+    euler as euler,
+    heun as heun,
+    midpoint as midpoint,
+)
 from edmjax.samplers.sde import euler_maruyama as euler_maruyama

@@ -4,33 +4,181 @@ With `h = lambda_next - lambda`, the probability flow is solved exactly by
 
     x_next = e^-h x + int_0^h e^(u - h) D(u) du,    e^-h = sigma_next / sigma
 
-and the methods differ in how they extrapolate `D` over the step.
+and the methods differ in how they extrapolate `D` over the step. With `D` a polynomial,
+`x_next = e^-h x + h phi_1(-h) D + h^2 phi_2(-h) D' + h^3 phi_3(-h) D''`, and `h phi_1(-h)` is
+`1 - e^-h`. A `solver_type` is a choice for the second term: "heun" is the exact one, "midpoint"
+`h (1 - e^-h) D' / 2`, which differs by O(h^3).
 """
 
+from typing import Any
+
 from edmjax.combination import Combination
-from edmjax.scalar import log
+from edmjax.samplers._weights import phi
+from edmjax.scalar import Scalar, exp, host, is_traced, log
 from edmjax.step import Sampler, Step
 
 
-def dpmpp_2m() -> Sampler:
-    """DPM-Solver++(2M): the second-order multistep method.
+def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
+    """DPM-Solver++(2S): the second-order single-step method.
 
-        D' = D + h / (2 h_prev) (D - D_prev)
-        x_next = r x + (1 - r) D',    r = sigma_next / sigma
+        sigma_r = sigma^(1 - r) sigma_next^r
+        x_r = e^(-r h) x + (1 - e^(-r h)) D(x, sigma)
+        D' = (1 - 1/(2 r)) D(x, sigma) + 1/(2 r) D(x_r, sigma_r)
+        x_next = e^-h x + (1 - e^-h) D'
 
-    Second order, one evaluation a step; first order on the first step and on the step to zero,
-    where it is the denoiser. Lu et al. (2022, DPM-Solver++), Algorithm 2.
+    Second order, two evaluations a step; the denoiser on the step to zero, so n steps take 2n - 1.
+    `ancestral(dpmpp_2s())` is k-diffusion's `sample_dpmpp_2s_ancestral`. Lu et al. (2022,
+    DPM-Solver++), Algorithm 1.
+
+    Raises:
+        ValueError: if `r` is outside (0, 1].
     """
+    r = host(r, "r")
+    if not is_traced(r) and not 0 < r <= 1:
+        raise ValueError(f"`r`, the place of the inner point, must be in (0, 1], got {r}.")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
         if at.last:
             return denoised
-        if at.past:
-            previous = at.past[0]
-            h, h_prev = log(at.sigma / at.sigma_next), log(previous.sigma / at.sigma)
-            denoised = denoised + h / (2 * h_prev) * (denoised - previous.denoised)
-        r = at.sigma_next / at.sigma
-        return r * x + (1 - r) * denoised
+        ratio = at.sigma_next / at.sigma
+        ratio_r = exp(r * log(ratio))
+        x_r = ratio_r * x + (1 - ratio_r) * denoised
+        inner = at.denoise(x_r, at.sigma * ratio_r)
+        denoised = denoised + 1 / (2 * r) * (inner - denoised)
+        return ratio * x + (1 - ratio) * denoised
 
     return step
+
+
+def dpmpp_2m(
+    solver_type: str = "midpoint", lower_order_final: bool = False, euler_at_final: bool = False
+) -> Sampler:
+    """DPM-Solver++(2M): the second-order multistep method.
+
+        D' = (D - D_prev) / h_prev
+        x_next = e^-h x + (1 - e^-h) (D + h/2 D')             "midpoint"
+        x_next = e^-h x + (1 - e^-h) D + h^2 phi_2(-h) D'     "heun"
+
+    Second order, one evaluation a step; first order on the first step and on the step to zero,
+    where it is the denoiser. Lu et al. (2022, DPM-Solver++), Algorithm 2.
+
+    Args:
+        solver_type: "midpoint" or "heun".
+        lower_order_final: takes a last step of first order on grids of fewer than 15 steps.
+        euler_at_final: takes a last step of first order on every grid.
+
+    Raises:
+        ValueError: if `solver_type` is something else.
+    """
+    _check_solver_type(solver_type)
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        if not at.past or _is_lowered(at, 1, lower_order_final, euler_at_final):
+            return _first(x, denoised, at)
+        return _second(x, denoised, at, solver_type)
+
+    return step
+
+
+def dpmpp_3m(
+    solver_type: str = "midpoint",
+    lower_order_final: bool = False,
+    euler_at_final: bool = False,
+    corrected: bool = False,
+    start_order: int = 1,
+) -> Sampler:
+    """DPM-Solver++(3M): the multistep method of three outputs.
+
+        d_0 = (D - D_1) / h_1,    d_1 = (D_1 - D_2) / h_2
+        q = (d_0 - d_1) / (h_1 + h_2)
+        D' = d_0 + h_1 q,    D'' = q, or with `corrected` 2 q
+        x_next = e^-h x + (1 - e^-h) D + h^2 phi_2(-h) D' + h^3 phi_3(-h) D''
+
+    with D_1, D_2 the outputs one and two steps ago and h_1, h_2 the lengths of those steps. One
+    evaluation a step; first order on the first step, `dpmpp_2m` on the second, the denoiser on the
+    step to zero.
+
+    As published (`corrected=False`, and in every package) the second difference is half of the
+    second derivative, so the method is of order 2. With `corrected=True` it is of order 3 from
+    starting values of that accuracy; the first-order start caps it at 2, and `start_order=2`, whose
+    first step is `dpmpp_2s()` and takes one evaluation more, lifts that. Lu et al. (2022,
+    DPM-Solver++), Appendix B.
+
+    Args:
+        solver_type: "midpoint" or "heun", of the steps of second order. With "heun" and eta 0,
+            k-diffusion's `sample_dpmpp_3m_sde`.
+        lower_order_final: on grids of fewer than 15 steps, takes a last step of first order and one
+            of second order before it.
+        euler_at_final: takes a last step of first order on every grid.
+        corrected: uses a second difference of the right size.
+        start_order: 1 or 2, the order of the first step.
+
+    Raises:
+        ValueError: if `solver_type` or `start_order` is something else.
+    """
+    _check_solver_type(solver_type)
+    if start_order not in (1, 2):
+        raise ValueError(f"`start_order` must be 1 or 2, got {start_order!r}.")
+    start = dpmpp_2s()
+
+    def step(x: Combination, at: Step) -> Combination:
+        first = _is_lowered(at, 1, lower_order_final, euler_at_final)
+        if not at.past and start_order == 2 and not first:
+            return start(x, at)
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        if not at.past or first:
+            return _first(x, denoised, at)
+        if len(at.past) < 2 or _is_lowered(at, 2, lower_order_final, False):
+            return _second(x, denoised, at, solver_type)
+        h, slope, curvature = differences(
+            at, denoised, [evaluation.denoised for evaluation in at.past[:2]]
+        )
+        curvature = 2 * curvature if corrected else curvature
+        x = _first(x, denoised, at)
+        return x + h**2 * phi(2, -h) * slope + h**3 * phi(3, -h) * curvature
+
+    return step
+
+
+def differences(
+    at: Step, value: Combination, past: list[Combination]
+) -> tuple[Scalar, Combination, Combination]:
+    """The step's length `h`, and of the parabola through three values of a quantity, newest first,
+    the slope at the newest and half of the second derivative; all in `lambda`."""
+    h, h_1 = log(at.sigma / at.sigma_next), log(at.past[0].sigma / at.sigma)
+    h_2 = log(at.past[1].sigma / at.past[0].sigma)
+    d_0, d_1 = (value - past[0]) / h_1, (past[0] - past[1]) / h_2
+    half = (d_0 - d_1) / (h_1 + h_2)
+    return h, d_0 + h_1 * half, half
+
+
+def _first(x: Combination, denoised: Combination, at: Step) -> Combination:
+    r = at.sigma_next / at.sigma
+    return r * x + (1 - r) * denoised
+
+
+def _second(x: Combination, denoised: Combination, at: Step, solver_type: str) -> Combination:
+    previous = at.past[0]
+    h, h_prev = log(at.sigma / at.sigma_next), log(previous.sigma / at.sigma)
+    slope = (denoised - previous.denoised) / h_prev
+    if solver_type == "midpoint":
+        return _first(x, denoised + h / 2 * slope, at)
+    return _first(x, denoised, at) + h**2 * phi(2, -h) * slope
+
+
+def _is_lowered(at: Step, order: int, lower_order_final: bool, euler_at_final: bool) -> bool:
+    """Whether the end of the grid allows this step at most that order."""
+    if at.index != at.num_steps - order:
+        return False
+    return euler_at_final or (lower_order_final and at.num_steps < 15)
+
+
+def _check_solver_type(solver_type: Any) -> None:
+    if solver_type not in ("midpoint", "heun"):
+        raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")
