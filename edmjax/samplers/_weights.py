@@ -32,7 +32,7 @@ def weights_of(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Scala
 
 
 def phi(k: int, z: Scalar) -> Scalar:
-    """The function of exponential integrators, to rounding on all of the line, and its slope.
+    """The functions of exponential integrators, to 1e-14 everywhere, and their slopes.
 
         phi_0(z) = e^z,    phi_k(z) = (phi_(k-1)(z) - 1 / (k-1)!) / z,    phi_k(0) = 1 / k!
         phi_k(z) = int_0^1 e^((1 - s) z) s^(k-1) / (k-1)! ds
@@ -49,7 +49,7 @@ def phi(k: int, z: Scalar) -> Scalar:
 
 
 def _series(k: int, z: Scalar) -> Scalar:
-    """`sum_j z^j / (j + k)!`, to rounding where |z| <= 1: the recursion would cancel there."""
+    """`sum_j z^j / (j + k)!`, to rounding where |z| < 1: the recursion would cancel there."""
     total = 1.0
     for j in range(18, 0, -1):
         total = 1 + total * z / (j + k)
