@@ -19,6 +19,9 @@ SAMPLERS = {
     "midpoint": (s.midpoint, 2, lambda n: 2 * n - 1),
     "dpmpp_2s": (s.dpmpp_2s, 2, lambda n: 2 * n - 1),
     "heunpp2": (s.heunpp2, 1, lambda n: max(1, 3 * n - 3)),
+    "lms": (s.lms, 2, lambda n: n),
+    "ipndm": (s.ipndm, 2, lambda n: n),
+    "ipndm_v": (s.ipndm_v, 2, lambda n: n),
     "ddim": (lambda: s.ddim(0.0), 1, lambda n: n),
     "euler_maruyama_0": (lambda: s.euler_maruyama(lam=0.0), 1, lambda n: n),
 }
@@ -33,6 +36,8 @@ STOCHASTIC = {
     "ancestral_dpm_2": (lambda: s.ancestral(s.dpm_2(), 0.7), lambda n: 2 * n - 1),
     "two_draws": (lambda: s.churn(s.ancestral(s.euler()), 8.0), lambda n: n),
 }
+# Adams-Bashforth methods hold on the step to zero, where the others are the denoiser.
+MULTISTEP_AT_ZERO = {"lms", "ipndm"}
 ALL = {name: (make, nfe) for name, (make, _, nfe) in SAMPLERS.items()} | STOCHASTIC
 
 

@@ -4,6 +4,7 @@ The names are functions that take the method's options and return the step, so `
 and `churn(heun(), s_churn=40.0)` another. `edmjax.Step` says what a step sees.
 """
 
+from edmjax.samplers.adams import ipndm as ipndm, ipndm_v as ipndm_v, lms as lms
 from edmjax.samplers.combinators import (
     ancestral as ancestral,
     churn as churn,
