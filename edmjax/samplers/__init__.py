@@ -11,7 +11,13 @@ from edmjax.samplers.combinators import (
     ddim as ddim,
     ddpm as ddpm,
 )
-from edmjax.samplers.dpmpp import dpmpp_2m as dpmpp_2m, dpmpp_2s as dpmpp_2s
+from edmjax.samplers.dpm_solver import dpm_fast as dpm_fast, dpm_solver as dpm_solver
+from edmjax.samplers.dpmpp import (
+    dpmpp_2m as dpmpp_2m,
+    dpmpp_2s as dpmpp_2s,
+    dpmpp_3m as dpmpp_3m,
+)
+from edmjax.samplers.dpmpp_singlestep import dpmpp_singlestep as dpmpp_singlestep
 from edmjax.samplers.heunpp import heunpp2 as heunpp2
 from edmjax.samplers.runge_kutta import (
     dpm_2 as dpm_2,

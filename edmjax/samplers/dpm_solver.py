@@ -1,0 +1,148 @@
+"""DPM-Solver: exponential integrators on the noise prediction, in `lambda = -log sigma`.
+
+With `eps = (x - D) / sigma` and `h = lambda_next - lambda`, the probability flow is solved by
+
+    x_next = x - sigma_next int_0^h e^(h - u) eps(u) du
+
+and with `eps` a polynomial by `x - sigma_next (h phi_1(h) eps + h^2 phi_2(h) eps' + ...)`, where
+`h phi_1(h) = e^h - 1`.
+"""
+
+from edmjax.combination import Combination
+from edmjax.samplers._weights import phi
+from edmjax.samplers.dpmpp import differences
+from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt, where
+from edmjax.step import Sampler, Step
+
+
+def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -> Sampler:
+    """DPM-Solver of order 1, 2 or 3 on the noise prediction (Lu et al. 2022, DPM-Solver).
+
+    `kind="singlestep"` takes `order` evaluations a step, inside it: Algorithm 1 with r_1 = 1/2, and
+    Algorithm 2 with r_1 = 1/3 and r_2 = 2/3. `kind="multistep"` takes one evaluation a step and
+    differences over the steps before,
+
+        x_next = x - (sigma - sigma_next) (eps + h/2 eps')                                 order 2
+        x_next = x - (sigma - sigma_next) eps - sigma_next (h^2 phi_2 eps' + h^3 phi_3 eps'')    3
+
+    with eps'' the second derivative of the parabola (published code has half of it, and order 2).
+    On the step to zero each is the denoiser. Order 1 is `euler()`, single-step order 2 `dpm_2()`.
+    Starting values of first order cap the multistep methods at order 2.
+
+    Args:
+        order: 1, 2 or 3.
+        kind: "singlestep" or "multistep".
+        start_order: 1 or 2, the order of the first multistep step. With 2 it takes one evaluation
+            more, and order 3 is reached.
+
+    Raises:
+        ValueError: if an option is something else.
+    """
+    if order not in (1, 2, 3):
+        raise ValueError(f"`order` must be 1, 2 or 3, got {order!r}.")
+    if kind not in ("singlestep", "multistep"):
+        raise ValueError(f"`kind` must be 'singlestep' or 'multistep', got {kind!r}.")
+    if start_order not in (1, 2):
+        raise ValueError(f"`start_order` must be 1 or 2, got {start_order!r}.")
+    single = (_first, _second, _third)[order - 1]
+    if kind == "singlestep":
+        return single
+
+    def step(x: Combination, at: Step) -> Combination:
+        if order == 1 or not at.past:
+            return _second(x, at) if order > 1 and start_order == 2 else _first(x, at)
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        eps = (x - denoised) / at.sigma
+        past = [(old.x - old.denoised) / old.sigma for old in at.past[:2]]
+        move = at.sigma_next - at.sigma
+        if order == 2 or len(past) < 2:
+            h, h_prev = log(at.sigma / at.sigma_next), log(at.past[0].sigma / at.sigma)
+            return x + move * (eps + h / (2 * h_prev) * (eps - past[0]))
+        h, slope, half = differences(at, eps, past)
+        rest = h**2 * phi(2, h) * slope + 2 * h**3 * phi(3, h) * half
+        return x + move * eps - at.sigma_next * rest
+
+    return step
+
+
+def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
+    """DPM-Solver-fast: single steps of order 3, with one or two of lower order at the end, that
+    take `nfe` evaluations in all (Lu et al. 2022, DPM-Solver, section 3.4).
+
+    There are `nfe // 3 + 1` steps. Their orders are 3, ..., 3, 2, 1 where 3 divides `nfe`, else
+    3, ..., 3, `nfe % 3`. `eta` adds noise as `ancestral` does, but steps no lower than the last
+    level; one draw a step, none on the last. For grids uniform in log sigma that end above zero, of
+    `nfe // 3 + 1` steps. On a grid that ends at zero the last step is the denoiser, whatever its
+    order. Equals k-diffusion's `sample_dpm_fast`.
+
+    Raises:
+        ValueError: if `nfe` is below 1, `eta` outside [0, 1] or `s_noise` negative; in `make_plan`,
+            if the grid has another number of steps.
+    """
+    if not nfe >= 1:
+        raise ValueError(f"`nfe` must be at least 1, got {nfe!r}.")
+    eta, s_noise = host(eta, "eta"), host(s_noise, "s_noise")
+    if not is_traced(eta) and not 0 <= eta <= 1:
+        raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
+    if not is_traced(s_noise) and not s_noise >= 0:
+        raise ValueError(f"`s_noise` must not be negative, got {s_noise}.")
+    full = nfe // 3
+    tail = [_third] * (full - 1) + [_second, _first] if nfe % 3 == 0 else [_third] * full
+    steps = tail if nfe % 3 == 0 else [*tail, (_first, _second)[nfe % 3 - 1]]
+
+    def step(x: Combination, at: Step) -> Combination:
+        if at.num_steps != len(steps):
+            raise ValueError(
+                f"`dpm_fast({nfe})` takes {len(steps)} steps, nfe // 3 + 1, got a grid of "
+                f"{at.num_steps}."
+            )
+        inner = steps[at.index]
+        if is_zero(eta) or at.index == at.num_steps - 1:
+            return inner(x, at)
+        up = eta * at.sigma_next * sqrt(1 - (at.sigma_next / at.sigma) ** 2)
+        down, lowest = sqrt(at.sigma_next**2 - up**2), at.levels[-1]
+        down = where(down < lowest, lowest, down)
+        x = inner(x, at._replace(sigma_next=down))
+        at.forget()
+        up = sqrt(at.sigma_next**2 - down**2)
+        return x + s_noise * up * at.noise(at.sigma, at.sigma_next)
+
+    return step
+
+
+def _first(x: Combination, at: Step) -> Combination:
+    """DPM-Solver-1, which is Euler in sigma."""
+    denoised = at.denoise(x, at.sigma)
+    r = at.sigma_next / at.sigma
+    return r * x + (1 - r) * denoised
+
+
+def _second(x: Combination, at: Step) -> Combination:
+    """DPM-Solver-2 with r_1 = 1/2: the increment is that of the inner point's eps alone."""
+    denoised = at.denoise(x, at.sigma)
+    if at.last:
+        return denoised
+    eps = (x - denoised) / at.sigma
+    sigma_mid = sqrt(at.sigma * at.sigma_next)
+    x_mid = x + (sigma_mid - at.sigma) * eps
+    eps_mid = (x_mid - at.denoise(x_mid, sigma_mid)) / sigma_mid
+    return x + (at.sigma_next - at.sigma) * eps_mid
+
+
+def _third(x: Combination, at: Step) -> Combination:
+    """DPM-Solver-3 with r_1 = 1/3 and r_2 = 2/3."""
+    denoised = at.denoise(x, at.sigma)
+    if at.last:
+        return denoised
+    h = log(at.sigma / at.sigma_next)
+    sigma_1, sigma_2 = at.sigma * exp(-h / 3), at.sigma * exp(-2 * h / 3)
+    eps = (x - denoised) / at.sigma
+    x_1 = x - sigma_1 * expm1(h / 3) * eps
+    change_1 = (x_1 - at.denoise(x_1, sigma_1)) / sigma_1 - eps
+    # r_2 / r_1 (phi_1(r_2 h) - 1) = 2 (2 h / 3) phi_2(2 h / 3), and h phi_2(h) likewise.
+    bend = 4 * h / 3 * phi(2, 2 * h / 3)
+    x_2 = x - sigma_2 * (expm1(2 * h / 3) * eps + bend * change_1)
+    change_2 = (x_2 - at.denoise(x_2, sigma_2)) / sigma_2 - eps
+    return x - at.sigma_next * (expm1(h) * eps + 1.5 * h * phi(2, h) * change_2)
