@@ -37,6 +37,7 @@ SAMPLERS = {
     "lms": (s.lms, 2, lambda n: n),
     "ipndm": (s.ipndm, 2, lambda n: n),
     "ipndm_v": (s.ipndm_v, 2, lambda n: n),
+    "deis": (s.deis, 2, lambda n: n),
     "ddim": (lambda: s.ddim(0.0), 1, lambda n: n),
     "euler_maruyama_0": (lambda: s.euler_maruyama(lam=0.0), 1, lambda n: n),
 }

@@ -11,6 +11,7 @@ from edmjax.samplers.combinators import (
     ddim as ddim,
     ddpm as ddpm,
 )
+from edmjax.samplers.deis import deis as deis
 from edmjax.samplers.dpm_solver import dpm_fast as dpm_fast, dpm_solver as dpm_solver
 from edmjax.samplers.dpmpp import (
     dpmpp_2m as dpmpp_2m,
