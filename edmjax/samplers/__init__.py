@@ -19,6 +19,13 @@ from edmjax.samplers.dpmpp import (
     dpmpp_3m as dpmpp_3m,
 )
 from edmjax.samplers.dpmpp_singlestep import dpmpp_singlestep as dpmpp_singlestep
+from edmjax.samplers.exponential import (
+    exp_heun as exp_heun,
+    res_2s as res_2s,
+    res_3s as res_3s,
+    res_multistep as res_multistep,
+)
+from edmjax.samplers.gradient_estimation import gradient_estimation as gradient_estimation
 from edmjax.samplers.heunpp import heunpp2 as heunpp2
 from edmjax.samplers.runge_kutta import (
     dpm_2 as dpm_2,
