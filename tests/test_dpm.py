@@ -284,6 +284,31 @@ def test_order_of_whole_blocks(x64, order, solver_type):
     assert on_gaussian > order - 0.15
 
 
+@pytest.mark.parametrize("rest, order", [(0, 2), (1, 2), (2, 3)])
+def test_order_of_dpm_fast(x64, rest, order):
+    """Its last step is of first order, which leaves an error of h^2, or of second."""
+
+    def sampler(x, at):
+        return s.dpm_fast(3 * at.num_steps - 3 + rest)(x, at)
+
+    on_mixture, on_gaussian = as_shipped(sampler)
+    assert abs(on_mixture - order) < 0.15
+    assert on_gaussian > order - 0.15
+
+
+def test_windows_of_what_the_table_of_samplers_lacks():
+    for make in (
+        lambda n: s.dpm_fast(3 * n - 1, 0.5),
+        lambda n: s.dpmpp_singlestep(3, "heun"),
+        lambda n: s.dpmpp_singlestep(3, "heun", lower_order_final=False),
+    ):
+        plans = [
+            ej.make_plan(make(n), ej.schedules.exponential(n, final_zero=True)) for n in (20, 200)
+        ]
+        widths = [(plan.y.shape[1], plan.d.shape[1]) for plan in plans]
+        assert widths[0] == widths[1] and max(widths[0]) <= 3 + 2
+
+
 # ---- limits, gradients, time, sentences
 
 
@@ -363,7 +388,7 @@ def test_dpm_fast_to_zero_ends_with_the_denoiser():
         (lambda: s.dpm_solver(2, "multistep", 0), "`start_order` must be 1 or 2, got 0"),
         (lambda: s.dpmpp_singlestep(0), "`order` must be 1, 2 or 3, got 0"),
         (lambda: s.dpmpp_singlestep(2, "x"), "`solver_type` must be 'midpoint' or 'heun', got 'x'"),
-        (lambda: s.dpm_fast(0), "`nfe` must be at least 1, got 0"),
+        (lambda: s.dpm_fast(0), "`nfe` must be a whole number of at least 1, got 0"),
         (lambda: s.dpm_fast(5, 1.5), r"`eta` must be in \[0, 1\], got 1.5"),
         (lambda: s.dpm_fast(5, s_noise=-1.0), "`s_noise` must not be negative, got -1"),
         (

@@ -11,6 +11,7 @@ and with `eps` a polynomial by `x - sigma_next (h phi_1(h) eps + h^2 phi_2(h) ep
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
 from edmjax.samplers.dpmpp import differences
+from edmjax.samplers.runge_kutta import dpm_2, euler
 from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt, where
 from edmjax.step import Sampler, Step
 
@@ -44,13 +45,13 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
         raise ValueError(f"`kind` must be 'singlestep' or 'multistep', got {kind!r}.")
     if start_order not in (1, 2):
         raise ValueError(f"`start_order` must be 1 or 2, got {start_order!r}.")
-    single = (_first, _second, _third)[order - 1]
-    if kind == "singlestep":
-        return single
+    if kind == "singlestep" or order == 1:
+        return (euler(), dpm_2(), _third)[order - 1]
+    start = (euler(), dpm_2())[start_order - 1]
 
     def step(x: Combination, at: Step) -> Combination:
-        if order == 1 or not at.past:
-            return _second(x, at) if order > 1 and start_order == 2 else _first(x, at)
+        if not at.past:
+            return start(x, at)
         denoised = at.denoise(x, at.sigma)
         if at.last:
             return denoised
@@ -69,28 +70,29 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
 
 def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
     """DPM-Solver-fast: single steps of order 3, with one or two of lower order at the end, that
-    take `nfe` evaluations in all (Lu et al. 2022, DPM-Solver, section 3.4).
+    take `nfe` evaluations in all (Lu et al. 2022, DPM-Solver, "DPM-Solver-fast").
 
     There are `nfe // 3 + 1` steps. Their orders are 3, ..., 3, 2, 1 where 3 divides `nfe`, else
     3, ..., 3, `nfe % 3`. `eta` adds noise as `ancestral` does, but steps no lower than the last
     level; one draw a step, none on the last. For grids uniform in log sigma that end above zero, of
     `nfe // 3 + 1` steps. On a grid that ends at zero the last step is the denoiser, whatever its
-    order. Equals k-diffusion's `sample_dpm_fast`.
+    order. Third order where `nfe % 3` is 2; else the last step, of first order, caps it at 2.
+    Equals k-diffusion's `sample_dpm_fast`.
 
     Raises:
         ValueError: if `nfe` is below 1, `eta` outside [0, 1] or `s_noise` negative; in `make_plan`,
             if the grid has another number of steps.
     """
-    if not nfe >= 1:
-        raise ValueError(f"`nfe` must be at least 1, got {nfe!r}.")
+    if not nfe >= 1 or nfe % 1:
+        raise ValueError(f"`nfe` must be a whole number of at least 1, got {nfe!r}.")
     eta, s_noise = host(eta, "eta"), host(s_noise, "s_noise")
     if not is_traced(eta) and not 0 <= eta <= 1:
         raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
     if not is_traced(s_noise) and not s_noise >= 0:
         raise ValueError(f"`s_noise` must not be negative, got {s_noise}.")
-    full = nfe // 3
-    tail = [_third] * (full - 1) + [_second, _first] if nfe % 3 == 0 else [_third] * full
-    steps = tail if nfe % 3 == 0 else [*tail, (_first, _second)[nfe % 3 - 1]]
+    full, rest = divmod(nfe, 3)
+    last = {0: [dpm_2(), euler()], 1: [euler()], 2: [dpm_2()]}[rest]
+    steps = [_third] * (full if rest else full - 1) + last
 
     def step(x: Combination, at: Step) -> Combination:
         if at.num_steps != len(steps):
@@ -110,25 +112,6 @@ def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
         return x + s_noise * up * at.noise(at.sigma, at.sigma_next)
 
     return step
-
-
-def _first(x: Combination, at: Step) -> Combination:
-    """DPM-Solver-1, which is Euler in sigma."""
-    denoised = at.denoise(x, at.sigma)
-    r = at.sigma_next / at.sigma
-    return r * x + (1 - r) * denoised
-
-
-def _second(x: Combination, at: Step) -> Combination:
-    """DPM-Solver-2 with r_1 = 1/2: the increment is that of the inner point's eps alone."""
-    denoised = at.denoise(x, at.sigma)
-    if at.last:
-        return denoised
-    eps = (x - denoised) / at.sigma
-    sigma_mid = sqrt(at.sigma * at.sigma_next)
-    x_mid = x + (sigma_mid - at.sigma) * eps
-    eps_mid = (x_mid - at.denoise(x_mid, sigma_mid)) / sigma_mid
-    return x + (at.sigma_next - at.sigma) * eps_mid
 
 
 def _third(x: Combination, at: Step) -> Combination:

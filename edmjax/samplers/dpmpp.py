@@ -106,7 +106,7 @@ def dpmpp_3m(
     second derivative, so the method is of order 2. With `corrected=True` it is of order 3 from
     starting values of that accuracy; the first-order start caps it at 2, and `start_order=2`, whose
     first step is `dpmpp_2s()` and takes one evaluation more, lifts that. Lu et al. (2022,
-    DPM-Solver++), Appendix B.
+    DPM-Solver++), and the code of its authors.
 
     Args:
         solver_type: "midpoint" or "heun", of the steps of second order. With "heun" and eta 0,

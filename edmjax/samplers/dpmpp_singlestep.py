@@ -27,13 +27,13 @@ def dpmpp_singlestep(
 
     One evaluation a step; the denoiser on the step to zero. Of the given order where whole blocks
     make up the grid; "midpoint" of order 3 wants them even in log sigma besides. A last step of
-    first order caps order 3 at 2. Lu et al. (2022, DPM-Solver++), Algorithm 1 and Appendix B; the
-    orders at the end are those of diffusers' `DPMSolverSinglestepScheduler`.
+    first order caps order 3 at 2. Lu et al. (2022, DPM-Solver++), Algorithm 1, and the code of its
+    authors; equals diffusers' `DPMSolverSinglestepScheduler`.
 
     Args:
         order: 1, 2 or 3.
         solver_type: "midpoint" or "heun".
-        lower_order_final: ends with a step of first order: 1 where a block is cut short, 1, 1 in
+        lower_order_final: takes a last step of first order where the last block is whole: 1, 1 in
             place of 1, 2 and 1, 2, 1 in place of 1, 2, 3.
 
     Raises:
