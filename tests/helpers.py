@@ -43,6 +43,7 @@ SAMPLERS = {
     "ipndm": (s.ipndm, 2, lambda n: n),
     "ipndm_v": (s.ipndm_v, 2, lambda n: n),
     "deis": (s.deis, 2, lambda n: n),
+    "unipc": (s.unipc, 2, lambda n: n),
     "ddim": (lambda: s.ddim(0.0), 1, lambda n: n),
     "euler_maruyama_0": (lambda: s.euler_maruyama(lam=0.0), 1, lambda n: n),
 }

@@ -34,3 +34,4 @@ from edmjax.samplers.runge_kutta import (
     midpoint as midpoint,
 )
 from edmjax.samplers.sde import euler_maruyama as euler_maruyama
+from edmjax.samplers.unipc import unipc as unipc

@@ -11,6 +11,9 @@ On numbers everything runs in float64 on the host; traced nodes give traced weig
 import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
+import numpy as np
+
 from edmjax.scalar import Scalar, exp, expm1, is_traced, where
 
 
@@ -50,6 +53,9 @@ def phi(k: int, z: Scalar) -> Scalar:
 
 def _series(k: int, z: Scalar) -> Scalar:
     """`sum_j z^j / (j + k)!`, to rounding where |z| < 1: the recursion would cancel there."""
+    if is_traced(z):  # one sum over an array: unrolled, the terms would cost seconds to compile
+        powers = jnp.power(z, np.arange(19))
+        return jnp.sum(powers * np.array([1 / math.factorial(j + k) for j in range(19)], z.dtype))
     total = 1.0
     for j in range(18, 0, -1):
         total = 1 + total * z / (j + k)

@@ -31,7 +31,7 @@ def lms(order: int = 4, final: str = "multistep") -> Sampler:
     over the last `order` evaluations, with the weights exact. Order `order` from exact starting
     values, 2 (1 for `order=1`, which is `euler()`) as it starts; one evaluation a step. The step to
     zero takes the same formula, as k-diffusion's `sample_lms` does; with `final="denoise"` it is
-    the denoiser. Hairer, Norsett and Wanner (1993), Section III.5, eq. 5.5.
+    the denoiser. Hairer, Norsett and Wanner (1993), Section III.5.
 
     Raises:
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.

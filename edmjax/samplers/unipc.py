@@ -1,0 +1,152 @@
+"""UniPC: a multistep predictor and a corrector that costs no evaluation of its own.
+
+With `h = log(sigma / sigma_next)` and `z = -h` the flow is solved by
+
+    x_next = r x + (1 - r) D - sum_j w_j (D_j - D),    r = sigma_next / sigma,    predict="x0"
+    x_next = x + (sigma_next - sigma) eps - sigma_next sum_j w_j (eps_j - eps),   predict="eps"
+
+with weights that are right for the first powers of log sigma (z = h in the second). The predictor
+uses the outputs behind the step. The corrector uses the output at its end as well: that output is
+made anyway, by the next step, which then starts from the corrected point.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+
+from edmjax.combination import Combination
+from edmjax.samplers._weights import phi, weights_of
+from edmjax.samplers.adams import order_of, slope
+from edmjax.scalar import Scalar, expm1, log
+from edmjax.step import Evaluation, Sampler, Step
+
+
+def unipc(
+    order: int = 3,
+    variant: str = "bh2",
+    lower_order_final: bool = True,
+    predict: str = "x0",
+    disable_corrector: Collection[int] = (),
+) -> Sampler:
+    """UniPC, the unified predictor-corrector (Zhao et al. 2023, Algorithms 1 and 2).
+
+        x_c    = x + (what the corrector of the last step adds, now that D(x) is known)
+        x_next = the predictor's step of order `order` from x_c
+
+    where the network is evaluated at the predicted `x` alone: x_c enters as an increment on it.
+
+    Order p + 1 for `order=p` from exact starting values (p without the corrector); as it starts, 2
+    for p = 1 and 3 above, since the first step is of order 1 and corrected; 2 with
+    `lower_order_final`, whose last step is not corrected. One evaluation a step; the denoiser on
+    the step to zero, for every order and variant. `order=1` with every step in `disable_corrector`
+    is `euler()`.
+
+    Args:
+        order: 1, 2 or 3: of the predictor. The corrector raises it by one.
+        variant: "bh1" takes B(h) = h and "bh2" B(h) = e^h - 1 where the paper fixes a weight at
+            B(h) / 2: the corrector of a step of order 1 and the predictor of order 2. All other
+            weights are the same.
+        lower_order_final: the last step has order 1, the one before it 2 at most.
+        predict: whether "x0" (the denoised outputs) or "eps" (the slopes) is extrapolated.
+        disable_corrector: the numbers, from 0, of the steps whose result is not corrected.
+
+    Raises:
+        ValueError: if `order`, `variant` or `predict` is something else, or `disable_corrector`
+            holds what is not the number of a step.
+    """
+    order = order_of(order, 3)
+    if variant not in ("bh1", "bh2"):
+        raise ValueError(f"`variant` must be 'bh1' or 'bh2', got {variant!r}.")
+    if predict not in ("x0", "eps"):
+        raise ValueError(f"`predict` must be 'x0' or 'eps', got {predict!r}.")
+    uncorrected = _step_numbers(disable_corrector)
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[:order]]
+        levels = [old.sigma for old in made]
+        kept = at.sigma_next / at.sigma if predict == "x0" else 1.0
+        total = [0.0] * len(made)
+        used = at.memory.get("unipc", 0)  # the order of the step that led here
+        if used and at.index - 1 not in uncorrected:
+            for j, weight in enumerate(correction(levels[: used + 1], predict, variant)):
+                total[j] = total[j] + kept * weight
+        used = min(order, len(at.past) + 1)
+        if lower_order_final:
+            used = min(used, at.num_steps - at.index)
+        at.memory["unipc"] = used
+        for j, weight in enumerate(prediction(levels[:used], at.sigma_next, predict, variant)):
+            total[j] = total[j] + weight
+        outputs = (old.denoised if predict == "x0" else slope(old) for old in made)
+        return sum((w * out for w, out in zip(total, outputs, strict=True)), kept * x)
+
+    return step
+
+
+def prediction(
+    levels: Sequence[Scalar], sigma_next: Scalar, predict: str, variant: str
+) -> list[Scalar]:
+    """The weights of the outputs at `levels`, newest first, in the predictor's step."""
+    z, scale, nodes = _frame(levels, sigma_next, predict)
+    first = 1 - sigma_next / levels[0] if predict == "x0" else sigma_next - levels[0]
+    weights = [scale * w for w in predictor_weights(z, nodes, variant)]
+    return [first + sum(weights), *(-w for w in weights)]
+
+
+def correction(levels: Sequence[Scalar], predict: str, variant: str) -> list[Scalar]:
+    """The weights of the outputs at `levels`, newest first, in what the corrector adds.
+
+    The step led from `levels[1]` to `levels[0]`, where the output is now known: the corrector's
+    step less the predictor's.
+    """
+    z, scale, nodes = _frame(levels[1:], levels[0], predict)
+    *after, end = corrector_weights(z, nodes, variant)
+    before = predictor_weights(z, nodes, variant)
+    weights = [scale * (a - b) for a, b in zip(after, before, strict=True)]
+    return [-scale * end, scale * end + sum(weights), *(-w for w in weights)]
+
+
+def _frame(
+    levels: Sequence[Scalar], sigma_next: Scalar, predict: str
+) -> tuple[Scalar, Scalar, list[Scalar]]:
+    """`z`, the factor on the weights, and the nodes `(lambda_j - lambda) / h` behind the step."""
+    h = log(levels[0] / sigma_next)
+    nodes = [log(levels[0] / level) / h for level in levels[1:]]
+    return (-h, 1.0, nodes) if predict == "x0" else (h, sigma_next, nodes)
+
+
+def predictor_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[Scalar]:
+    """The `w_j` of the outputs at `nodes`, all behind the step."""
+    if len(nodes) == 1:
+        return [_half(z, variant) / nodes[0]]
+    return _exact(z, nodes)
+
+
+def corrector_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[Scalar]:
+    """The same with the output at the end of the step, whose node is 1, as the last."""
+    return _exact(z, [*nodes, 1.0]) if nodes else [_half(z, variant)]
+
+
+def _half(z: Scalar, variant: str) -> Scalar:
+    """`B(h) / 2`, which the paper puts in the place of the exact weight of a single node."""
+    return (z if variant == "bh1" else expm1(z)) / 2
+
+
+def _exact(z: Scalar, nodes: Sequence[Scalar]) -> list[Scalar]:
+    """Zhao et al. (2023), Theorem 3.1: the conditions up to the order hold, and B(h) cancels."""
+    moments = [z * math.factorial(k) * phi(k + 1, z) for k in range(1, len(nodes) + 1)]
+    return [w / node for w, node in zip(weights_of(nodes, moments), nodes, strict=True)]
+
+
+def _step_numbers(numbers: Collection[int]) -> frozenset[int]:
+    try:
+        kept = frozenset(int(number) for number in numbers)
+        right = all(number == int(number) >= 0 for number in numbers)
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise ValueError(
+            f"`disable_corrector` must hold the numbers of steps, from 0, got {numbers!r}."
+        )
+    return kept
