@@ -66,7 +66,7 @@ def train(config: Config, dataset: Dataset, *, progress: bool = True) -> tuple[F
                 state, losses = advance(state, images, indices)
                 losses = np.asarray(losses)
                 _check_finite(losses, start)
-                log.append(losses)
+                log.append(losses.tolist())
                 _show(bar, losses, batch_size)
                 if (
                     stop == total
@@ -96,7 +96,7 @@ def _check_finite(losses: np.ndarray, start: int) -> None:
 
 def _show(bar: tqdm, losses: np.ndarray, batch_size: int) -> None:
     bar.update(len(losses))
-    rate = bar.format_dict["rate"]  # steps a second, smoothed by the bar
-    elapsed = bar.format_dict["elapsed"]
-    rate = rate or (bar.n - bar.initial) / max(elapsed, 1e-9)
-    bar.set_postfix_str(f"loss {losses.mean():.3g}, {rate * batch_size:,.0f} images/s")
+    if not bar.disable:
+        seen = bar.format_dict
+        rate = seen["rate"] or (seen["n"] - seen["initial"]) / seen["elapsed"]
+        bar.set_postfix_str(f"loss {losses.mean():.3g}, {rate * batch_size:,.0f} images/s")

@@ -30,7 +30,7 @@ class LossLog:
             writer = csv.writer(file)
             for loss in losses:
                 self.step += 1
-                writer.writerow((self.step, float(loss)))
+                writer.writerow((self.step, loss))
 
 
 def read_losses(path: str | os.PathLike) -> list[tuple[int, float]]:

@@ -1,0 +1,139 @@
+"""Data: files are the ones asked for, to the last bit; batches depend on (seed, step) alone."""
+
+import gzip
+import hashlib
+import io
+
+import numpy as np
+import pytest
+
+from edmjax import training
+from edmjax.training import mnist
+from edmjax.training.data import Dataset, batch_indices
+
+
+@pytest.fixture
+def idx(monkeypatch):
+    """Small stand-ins for MNIST's files, by name, which the package then takes for MNIST."""
+    contents, expected = {}, {}
+    rng = np.random.default_rng(0)
+    for name in mnist.FILES:
+        shape = (5, 4, 3) if "images" in name else (5,)
+        header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+        contents[name] = header + rng.integers(0, 256, shape, np.uint8).tobytes()
+        digest = hashlib.sha256(contents[name]).hexdigest()
+        expected[name] = mnist.IdxFile(shape, digest)
+    monkeypatch.setattr(mnist, "FILES", expected)
+    return contents
+
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+def write(directory, contents, packed=False):
+    for name, content in contents.items():
+        path = directory / (f"{name}.gz" if packed else name)
+        path.write_bytes(gzip.compress(content) if packed else content)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_mnist_is_read_from_a_directory_compressed_or_not(idx, tmp_path, packed):
+    write(tmp_path, idx, packed)
+    images, labels = training.load_mnist(tmp_path)
+    assert images.shape == (5, 4, 3) and labels.shape == (5,)
+    assert images.tobytes() == idx[IMAGES][16:]
+    assert labels.tobytes() == idx[LABELS][8:]
+    test, _ = training.load_mnist(tmp_path, split="test")
+    assert test.tobytes() == idx["t10k-images-idx3-ubyte"][16:]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_truncated_file_is_named_with_what_was_expected(idx, tmp_path, packed):
+    write(tmp_path, idx, packed)
+    path = tmp_path / (f"{IMAGES}.gz" if packed else IMAGES)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=f"{IMAGES}.*expected 76 bytes.*Delete it"):
+        training.load_mnist(tmp_path)
+
+
+def test_a_corrupt_file_is_named_with_both_checksums(idx, tmp_path):
+    write(tmp_path, idx)
+    content = bytearray(idx[LABELS])
+    content[-1] ^= 1
+    (tmp_path / LABELS).write_bytes(content)
+    wrong = hashlib.sha256(content).hexdigest()
+    right = mnist.FILES[LABELS].sha256
+    with pytest.raises(ValueError, match=f"{LABELS} is corrupt.*{right}.*{wrong}"):
+        training.load_mnist(tmp_path)
+
+
+def test_a_missing_file_in_a_given_directory_is_never_downloaded(idx, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist.urllib.request, "urlopen", None)
+    with pytest.raises(FileNotFoundError, match=f"neither {IMAGES} nor"):
+        training.load_mnist(tmp_path)
+
+
+def test_download_takes_the_second_mirror_and_keeps_the_file(idx, tmp_path, monkeypatch):
+    asked = []
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        assert url.startswith("https://")
+        if url.startswith(mnist.MIRRORS[0]):
+            if IMAGES in url:
+                raise OSError("no route to host")
+            return io.BytesIO(b"<html>not the file</html>")
+        name = url.removeprefix(mnist.MIRRORS[1]).removesuffix(".gz")
+        return io.BytesIO(gzip.compress(idx[name]))
+
+    monkeypatch.setattr(mnist.urllib.request, "urlopen", urlopen)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    images, _ = training.load_mnist()
+    assert images.tobytes() == idx[IMAGES][16:]
+    assert len(asked) == 4
+    folder = tmp_path / "edmjax" / "mnist"
+    assert sorted(p.name for p in folder.iterdir()) == [f"{IMAGES}.gz", f"{LABELS}.gz"]
+    training.load_mnist()
+    assert len(asked) == 4
+
+
+def test_no_mirror_is_a_sentence_that_names_both(idx, tmp_path, monkeypatch):
+    def urlopen(url, timeout):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(mnist.urllib.request, "urlopen", urlopen)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(OSError, match=r"ossci.*no route.*googleapis.*no route.*data directory"):
+        training.load_mnist()
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+def test_digits_are_the_real_ones():
+    data = training.load_dataset("digits")
+    assert data.images.shape == (1797, 8, 8, 1) and data.images.dtype == np.uint8
+    assert np.bincount(data.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    x = np.asarray(data.scale(data.images))
+    assert x.dtype == np.float32 and x.min() == -1 and x.max() == 1
+
+
+def test_scaling_reaches_both_ends():
+    data = Dataset("two", np.array([[[[0], [255]]]], np.uint8), np.zeros(1, int), 255, 1)
+    assert np.asarray(data.scale(data.images)).ravel().tolist() == [-1.0, 1.0]
+
+
+def test_an_unknown_dataset_is_a_sentence_with_the_nearest_name():
+    with pytest.raises(ValueError, match=r"No dataset 'mnits'.*digits, mnist.*mean 'mnist'"):
+        training.load_dataset("mnits")
+
+
+def test_batches_depend_on_seed_and_step_alone_and_cover_every_epoch():
+    n, size = 10, 4
+    steps = [batch_indices(3, step, size, n) for step in range(10)]
+    np.testing.assert_array_equal(steps[7], batch_indices(3, 7, size, n))
+    together = np.concatenate(steps).reshape(4, n)  # 10 steps of 4 are 4 epochs of 10
+    for epoch in together:
+        assert sorted(epoch) == list(range(n))
+    assert any(not np.array_equal(together[0], epoch) for epoch in together[1:])
+    assert not np.array_equal(np.concatenate(steps[:2]), together[1][:8])
+    assert not np.array_equal(steps[0], batch_indices(4, 0, size, n))
+    assert sorted(batch_indices(0, 0, 25, n)[:20].tolist()) == sorted(2 * list(range(n)))
