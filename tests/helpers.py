@@ -46,6 +46,9 @@ SAMPLERS = {
     "unipc": (s.unipc, 2, lambda n: n),
     "ddim": (lambda: s.ddim(0.0), 1, lambda n: n),
     "euler_maruyama_0": (lambda: s.euler_maruyama(lam=0.0), 1, lambda n: n),
+    "dpmpp_sde_0": (lambda: s.dpmpp_sde(eta=0.0), 2, lambda n: 2 * n - 1),
+    "dpmpp_2m_sde_0": (lambda: s.dpmpp_2m_sde(eta=0.0), 2, lambda n: n),
+    "dpmpp_3m_sde_0": (lambda: s.dpmpp_3m_sde(eta=0.0), 2, lambda n: n),
 }
 STOCHASTIC = {
     "ddim_half": (lambda: s.ddim(0.5), lambda n: n),
@@ -57,6 +60,10 @@ STOCHASTIC = {
     "ancestral_dpmpp_2s": (lambda: s.ancestral(s.dpmpp_2s(), 0.7), lambda n: 2 * n - 1),
     "ancestral_dpm_2": (lambda: s.ancestral(s.dpm_2(), 0.7), lambda n: 2 * n - 1),
     "two_draws": (lambda: s.churn(s.ancestral(s.euler()), 8.0), lambda n: n),
+    "dpmpp_sde": (s.dpmpp_sde, lambda n: 2 * n - 1),
+    "dpmpp_sde_independent": (lambda: s.dpmpp_sde(noise="independent"), lambda n: 2 * n - 1),
+    "dpmpp_2m_sde": (s.dpmpp_2m_sde, lambda n: n),
+    "dpmpp_3m_sde": (s.dpmpp_3m_sde, lambda n: n),
 }
 # Adams-Bashforth methods hold on the step to zero, where the others are the denoiser.
 MULTISTEP_AT_ZERO = {"lms", "ipndm"}

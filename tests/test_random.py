@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import STOCHASTIC, mixture
 from jax import random
+from laws import recursion
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -142,38 +143,6 @@ def test_wrong_keys_get_a_sentence():
 
 
 # ---- laws
-
-
-def recursion(plan, mean, variance, sigma0):
-    """Mean and variance of what the plan makes of N(0, sigma0^2) with the denoiser of N(m, s^2).
-
-    That denoiser is affine, D = a x + b, so the sample is an affine function of the start and of
-    the draws: read off by running the table with one unit at a time.
-    """
-    draws = plan.num_draws
-
-    def run(x, noise, b):
-        points, outputs = [x], []
-        for k in range(plan.nfe + 1):
-            new = sum(
-                plan.y[k, j] * points[-1 - j] for j in range(min(plan.y.shape[1], len(points)))
-            )
-            new += sum(
-                plan.d[k, j] * outputs[-1 - j] for j in range(min(plan.d.shape[1], len(outputs)))
-            )
-            for slot, j in enumerate(plan.draws[k]):
-                new += plan.z[k, slot] * noise[j] if j >= 0 else 0.0
-            if k == plan.nfe:
-                return new
-            points.append(new)
-            a = variance / (variance + plan.sigmas[k] ** 2)
-            outputs.append(a * new + b * (1 - a) * mean)
-
-    nothing = np.zeros(draws)
-    offset = run(0.0, nothing, 1.0)
-    from_start = run(1.0, nothing, 0.0)
-    from_noise = [run(0.0, row, 0.0) for row in np.eye(draws)]
-    return offset, from_start**2 * sigma0**2 + np.sum(np.square(from_noise))
 
 
 def test_the_recursion_by_hand():

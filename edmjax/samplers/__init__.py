@@ -18,6 +18,11 @@ from edmjax.samplers.dpmpp import (
     dpmpp_2s as dpmpp_2s,
     dpmpp_3m as dpmpp_3m,
 )
+from edmjax.samplers.dpmpp_sde import (
+    dpmpp_2m_sde as dpmpp_2m_sde,
+    dpmpp_3m_sde as dpmpp_3m_sde,
+    dpmpp_sde as dpmpp_sde,
+)
 from edmjax.samplers.dpmpp_singlestep import dpmpp_singlestep as dpmpp_singlestep
 from edmjax.samplers.exponential import (
     exp_heun as exp_heun,

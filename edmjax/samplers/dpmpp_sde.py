@@ -1,0 +1,193 @@
+"""DPM-Solver++ for the reverse stochastic differential equation, in `lambda = -log sigma`.
+
+With `h = lambda_next - lambda` and `H = (1 + eta) h`, the reverse SDE of strength `eta` has the
+solution
+
+    x_next = e^-H x + (1 + eta) int_0^h e^(-(1 + eta) (h - u)) D(u) du
+             + sigma_next sqrt(1 - e^(-2 eta h)) noise
+
+whose marginals are those of the data for every `eta`: 0 is the probability flow, 1 the reversed
+diffusion. The methods differ in how they extrapolate `D` over the step. Multistep ones extrapolate
+across their own noise, which is what makes them second order, so they keep their history.
+"""
+
+from edmjax.combination import Combination
+from edmjax.samplers._weights import phi
+from edmjax.samplers.combinators import _not_negative
+from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt
+from edmjax.step import Sampler, Step
+
+
+def dpmpp_2m_sde(
+    eta: Scalar = 1.0, s_noise: Scalar = 1.0, solver_type: str = "midpoint"
+) -> Sampler:
+    """DPM-Solver++(2M) for the SDE: the second-order multistep method.
+
+        q = h / h_prev (D - D_prev)
+        x_next = e^-H x + (1 - e^-H) D + b q + s_noise sigma_next sqrt(1 - e^(-2 eta h)) noise,
+        b = (1 - e^-H) / 2  ("midpoint"),  or  1 - (1 - e^-H) / H  ("heun", exact for linear D)
+
+    Second order (weakly, and strongly with `eta=0`, where "midpoint" is `dpmpp_2m()`); one
+    evaluation and one draw a step, no draw with `eta=0`. The first step is of first order, the
+    step to zero the denoiser. Lu et al. (2022, DPM-Solver++), Section 5, there for eta = 1.
+
+    Args:
+        eta: the strength of the noise, at least 0; may be traced.
+        s_noise: the factor on the noise, at least 0; may be traced.
+        solver_type: "midpoint" or "heun".
+
+    Raises:
+        ValueError: if `eta` or `s_noise` is negative or NaN, or `solver_type` is something else.
+    """
+    eta, s_noise = _not_negative(eta, "eta"), _not_negative(s_noise, "s_noise")
+    if solver_type not in ("midpoint", "heun"):
+        raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        h = log(at.sigma / at.sigma_next)
+        decay = (1 + eta) * h
+        x = first_order(x, denoised, decay)
+        if at.past:
+            previous = at.past[0]
+            quotient = h / log(previous.sigma / at.sigma) * (denoised - previous.denoised)
+            x += quotient * (-expm1(-decay) / 2 if solver_type == "midpoint" else psi(decay))
+        return x + fresh_noise(at, eta, s_noise)
+
+    return step
+
+
+def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, *, corrected: bool = False) -> Sampler:
+    """DPM-Solver++(3M) for the SDE: three outputs a step.
+
+        q_0 = h / h_1 (D - D_1),   q_1 = h / h_2 (D_1 - D_2)
+        d_1 = q_0 + h_1 / (h_1 + h_2) (q_0 - q_1),   d_2 = h / (h_1 + h_2) (q_0 - q_1)
+        x_next = e^-H x + (1 - e^-H) D + H phi_2(-H) d_1 + H phi_3(-H) d_2
+                 + s_noise sigma_next sqrt(1 - e^(-2 eta h)) noise
+
+    with `h_1`, `h_2` the steps before. The published `d_2` is half of what the Taylor expansion of
+    D has there, so the method is of second order, weakly and with `eta=0`. With `corrected` it is
+    twice as large: third order with `eta=0` and exact starting values, second order weakly. One
+    evaluation and one draw a step, no draw with `eta=0`; orders 1 and 2 on the first two steps, the
+    denoiser on the step to zero. Lu et al. (2022, DPM-Solver++), Appendix B, with `eta` as in
+    k-diffusion.
+
+    Args:
+        eta: the strength of the noise, at least 0; may be traced.
+        s_noise: the factor on the noise, at least 0; may be traced.
+        corrected: whether `d_2` has the size of the Taylor expansion.
+
+    Raises:
+        ValueError: if `eta` or `s_noise` is negative or NaN.
+    """
+    eta, s_noise = _not_negative(eta, "eta"), _not_negative(s_noise, "s_noise")
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        h = log(at.sigma / at.sigma_next)
+        decay = (1 + eta) * h
+        x = first_order(x, denoised, decay)
+        if at.past:
+            one = at.past[0]
+            h_1 = log(one.sigma / at.sigma)
+            d_1 = h / h_1 * (denoised - one.denoised)
+            if len(at.past) > 1:
+                two = at.past[1]
+                h_2 = log(two.sigma / one.sigma)
+                change = (d_1 - h / h_2 * (one.denoised - two.denoised)) / (h_1 + h_2)
+                d_1 = d_1 + h_1 * change
+                d_2 = (2 if corrected else 1) * h * change
+                x += decay * phi(3, -decay) * d_2
+            x += psi(decay) * d_1
+        return x + fresh_noise(at, eta, s_noise)
+
+    return step
+
+
+def dpmpp_sde(
+    eta: Scalar = 1.0, s_noise: Scalar = 1.0, r: Scalar = 0.5, noise: str = "brownian"
+) -> Sampler:
+    """DPM-Solver++(2S) for the SDE: a point inside the step, at the fraction `r` in log sigma.
+
+        sigma_mid = sigma^(1 - r) sigma_next^r
+        u      = the ancestral Euler step from (x, sigma) to sigma_mid, with D
+        x_next = the ancestral Euler step from (x, sigma) to sigma_next, with
+                 D' = (1 - 1 / (2 r)) D + 1 / (2 r) D(u, sigma_mid)
+
+    where the ancestral step goes to `sigma_down` and adds noise of size `sigma_up`, as `ancestral`
+    does. Two evaluations and two draws a step; the denoiser on the step to zero, so n steps take
+    2n - 1 evaluations. With `eta=0` DPM-Solver++(2S), second order, without draws. Second order
+    (weakly) with "brownian", first with "independent". k-diffusion's `sample_dpmpp_sde`; Lu et al.
+    (2022, DPM-Solver++), Algorithm 1, for the flow.
+
+    Args:
+        eta: the strength of the noise, in [0, 1]; may be traced.
+        s_noise: the factor on the noise, at least 0; may be traced.
+        r: where the point lies, in (0, 1]; may be traced.
+        noise: "brownian": the noise of the inner point is the first part of that of the step, as on
+            one Brownian path in sigma; "independent": they have nothing to do with each other.
+
+    Raises:
+        ValueError: if `eta` is outside [0, 1], `r` outside (0, 1], `s_noise` negative or NaN, or
+            `noise` something else.
+    """
+    eta, r = host(eta, "eta"), host(r, "r")
+    if not is_traced(eta) and not 0 <= eta <= 1:
+        raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
+    if not is_traced(r) and not 0 < r <= 1:
+        raise ValueError(f"`r` must be in (0, 1], got {r}.")
+    s_noise = _not_negative(s_noise, "s_noise")
+    if noise not in ("brownian", "independent"):
+        raise ValueError(f"`noise` must be 'brownian' or 'independent', got {noise!r}.")
+    quiet = is_zero(eta) or is_zero(s_noise)
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        sigma_mid = exp((1 - r) * log(at.sigma) + r * log(at.sigma_next))
+
+        def ancestral_step(denoised: Combination, sigma_to: Scalar, z: Combination | None):
+            up = eta * sigma_to * sqrt(1 - (sigma_to / at.sigma) ** 2)
+            ratio = sqrt(sigma_to**2 - up**2) / at.sigma
+            mean = ratio * x + (1 - ratio) * denoised
+            return mean if z is None else mean + s_noise * up * z
+
+        z_mid, z = (None, None) if quiet else draws(at, sigma_mid)
+        denoised_mid = at.denoise(ancestral_step(denoised, sigma_mid, z_mid), sigma_mid)
+        mixed = denoised + (denoised_mid - denoised) / (2 * r)
+        return ancestral_step(mixed, at.sigma_next, z)
+
+    def draws(at: Step, sigma_mid: Scalar) -> tuple[Combination, Combination]:
+        """The unit-variance noises of the inner point and of the step."""
+        at.forget()
+        if noise == "independent":
+            return at.noise(), at.noise()
+        first, second = at.noise(at.sigma, sigma_mid), at.noise(sigma_mid, at.sigma_next)
+        path = sqrt(at.sigma - sigma_mid) * first + sqrt(sigma_mid - at.sigma_next) * second
+        return first, path / sqrt(at.sigma - at.sigma_next)
+
+    return step
+
+
+def first_order(x: Combination, denoised: Combination, decay: Scalar) -> Combination:
+    """The mean of a step with a constant denoised output: `e^-H x + (1 - e^-H) D`."""
+    return exp(-decay) * x - expm1(-decay) * denoised
+
+
+def psi(decay: Scalar) -> Scalar:
+    """The weight `1 - (1 - e^-H) / H` of the slope of D, without cancellation."""
+    return decay * phi(2, -decay)
+
+
+def fresh_noise(at: Step, eta: Scalar, s_noise: Scalar) -> Combination:
+    """The noise of a step: `s_noise sigma_next sqrt(1 - e^(-2 eta h)) noise`."""
+    if is_zero(eta) or is_zero(s_noise):
+        return Combination({})
+    h = log(at.sigma / at.sigma_next)
+    spread = s_noise * at.sigma_next * sqrt(-expm1(-2 * eta * h))
+    return spread * at.noise(at.sigma, at.sigma_next)
