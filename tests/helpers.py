@@ -44,6 +44,8 @@ SAMPLERS = {
     "ipndm_v": (s.ipndm_v, 2, lambda n: n),
     "deis": (s.deis, 2, lambda n: n),
     "unipc": (s.unipc, 2, lambda n: n),
+    "pndm": (s.pndm, 2, lambda n: n + 3 * min(n - 1, 3)),
+    "plms": (lambda: s.pndm(runge_kutta=False), 2, lambda n: n + (n > 1)),
     "ddim": (lambda: s.ddim(0.0), 1, lambda n: n),
     "euler_maruyama_0": (lambda: s.euler_maruyama(lam=0.0), 1, lambda n: n),
     "dpmpp_sde_0": (lambda: s.dpmpp_sde(eta=0.0), 2, lambda n: 2 * n - 1),
@@ -66,7 +68,9 @@ STOCHASTIC = {
     "dpmpp_3m_sde": (s.dpmpp_3m_sde, lambda n: n),
 }
 # Adams-Bashforth methods hold on the step to zero, where the others are the denoiser.
-MULTISTEP_AT_ZERO = {"lms", "ipndm"}
+MULTISTEP_AT_ZERO = {"lms", "ipndm", "pndm", "plms"}
+# Where they are above 4. A Runge-Kutta start has four evaluations a step to look back over.
+WINDOWS = {"pndm": 13, "plms": 5}
 ALL = {name: (make, nfe) for name, (make, _, nfe) in SAMPLERS.items()} | STOCHASTIC
 
 
