@@ -51,6 +51,7 @@ SAMPLERS = {
     "dpmpp_sde_0": (lambda: s.dpmpp_sde(eta=0.0), 2, lambda n: 2 * n - 1),
     "dpmpp_2m_sde_0": (lambda: s.dpmpp_2m_sde(eta=0.0), 2, lambda n: n),
     "dpmpp_3m_sde_0": (lambda: s.dpmpp_3m_sde(eta=0.0), 2, lambda n: n),
+    "seeds_2_0": (lambda: s.seeds_2(eta=0.0), 2, lambda n: 2 * n - 1),
 }
 STOCHASTIC = {
     "ddim_half": (lambda: s.ddim(0.5), lambda n: n),
@@ -66,6 +67,8 @@ STOCHASTIC = {
     "dpmpp_sde_independent": (lambda: s.dpmpp_sde(noise="independent"), lambda n: 2 * n - 1),
     "dpmpp_2m_sde": (s.dpmpp_2m_sde, lambda n: n),
     "dpmpp_3m_sde": (s.dpmpp_3m_sde, lambda n: n),
+    "seeds_2": (s.seeds_2, lambda n: 2 * n - 1),
+    "seeds_3": (s.seeds_3, lambda n: 3 * n - 2),
 }
 # Adams-Bashforth methods hold on the step to zero, where the others are the denoiser.
 MULTISTEP_AT_ZERO = {"lms", "ipndm", "pndm", "plms"}

@@ -40,4 +40,5 @@ from edmjax.samplers.runge_kutta import (
     midpoint as midpoint,
 )
 from edmjax.samplers.sde import euler_maruyama as euler_maruyama
+from edmjax.samplers.seeds import seeds_2 as seeds_2, seeds_3 as seeds_3
 from edmjax.samplers.unipc import unipc as unipc
