@@ -24,6 +24,7 @@ from edmjax.samplers.dpmpp_sde import (
     dpmpp_sde as dpmpp_sde,
 )
 from edmjax.samplers.dpmpp_singlestep import dpmpp_singlestep as dpmpp_singlestep
+from edmjax.samplers.er_sde import er_sde as er_sde
 from edmjax.samplers.exponential import (
     exp_heun as exp_heun,
     res_2s as res_2s,
