@@ -53,6 +53,7 @@ SAMPLERS = {
     "dpmpp_3m_sde_0": (lambda: s.dpmpp_3m_sde(eta=0.0), 2, lambda n: n),
     "seeds_2_0": (lambda: s.seeds_2(eta=0.0), 2, lambda n: 2 * n - 1),
     "er_sde_ode": (lambda: s.er_sde(scaler="ode"), 2, lambda n: n),
+    "sa_solver_0": (lambda: s.sa_solver(1, 2, tau=0.0), 2, lambda n: n),
 }
 STOCHASTIC = {
     "ddim_half": (lambda: s.ddim(0.5), lambda n: n),
@@ -71,6 +72,7 @@ STOCHASTIC = {
     "seeds_2": (s.seeds_2, lambda n: 2 * n - 1),
     "seeds_3": (s.seeds_3, lambda n: 3 * n - 2),
     "er_sde": (s.er_sde, lambda n: n),
+    "sa_solver": (s.sa_solver, lambda n: n),
 }
 # Adams-Bashforth methods hold on the step to zero, where the others are the denoiser.
 MULTISTEP_AT_ZERO = {"lms", "ipndm", "pndm", "plms"}

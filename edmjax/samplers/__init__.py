@@ -40,6 +40,7 @@ from edmjax.samplers.runge_kutta import (
     heun as heun,
     midpoint as midpoint,
 )
+from edmjax.samplers.sa_solver import sa_solver as sa_solver
 from edmjax.samplers.sde import euler_maruyama as euler_maruyama
 from edmjax.samplers.seeds import seeds_2 as seeds_2, seeds_3 as seeds_3
 from edmjax.samplers.unipc import unipc as unipc
