@@ -73,6 +73,10 @@ STOCHASTIC = {
     "seeds_3": (s.seeds_3, lambda n: 3 * n - 2),
     "er_sde": (s.er_sde, lambda n: n),
     "sa_solver": (s.sa_solver, lambda n: n),
+    "restart_heun": (
+        lambda: s.restart(s.heun(), [(0.05, 2.0, 3, 2)]),
+        lambda n: 2 * n - 1 + 12 * (n > 1),
+    ),
 }
 # Adams-Bashforth methods hold on the step to zero, where the others are the denoiser.
 MULTISTEP_AT_ZERO = {"lms", "ipndm", "pndm", "plms"}

@@ -34,6 +34,7 @@ from edmjax.samplers.exponential import (
 from edmjax.samplers.gradient_estimation import gradient_estimation as gradient_estimation
 from edmjax.samplers.heunpp import heunpp2 as heunpp2
 from edmjax.samplers.pndm import pndm as pndm
+from edmjax.samplers.restart import restart as restart
 from edmjax.samplers.runge_kutta import (
     dpm_2 as dpm_2,
     euler as euler,
