@@ -50,11 +50,10 @@ def _mix(plan, k, points, outputs):
 
 def weak_order(make, steps=(320, 640)):
     """The slope of |Var_N - Var| between the finest grids, the median over widths of the data."""
-    slopes = []
+    slopes, plans = [], [ej.make_plan(make(n), uniform(n)) for n in steps]
     for variance in VARIANCES:
         errors = []
-        for n in steps:
-            plan = ej.make_plan(make(n), uniform(n))
+        for plan in plans:
             _, got = recursion(plan, 0.3, variance, math.sqrt(25 + variance), 0.3)
             errors.append(abs(got - variance - 0.25))
         slopes.append(np.log(errors[0] / errors[1]) / np.log(steps[1] / steps[0]))
