@@ -14,6 +14,7 @@ from edmjax._reading import make_plan as make_plan
 from edmjax._sample import (
     draw_noise as draw_noise,
     sample as sample,
+    total_nfe as total_nfe,
     trajectory as trajectory,
 )
 from edmjax.combination import Combination as Combination

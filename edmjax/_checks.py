@@ -18,15 +18,18 @@ def plan_of(plan: Any) -> None:
         )
 
 
-def floating_tree(x: Any, name: str) -> Any:
-    """`x` with its leaves as JAX arrays, which must be floating."""
+def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
+    """`x` with its leaves as JAX arrays, which must be floating; with `shapes`, as they are."""
     leaves, treedef = jax.tree.flatten(x)
     if not leaves:
         raise ValueError(f"`{name}` holds no arrays.")
+    arrays = jax.Array | np.ndarray | (jax.ShapeDtypeStruct if shapes else np.generic | float | int)
     for leaf in leaves:
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int):
+        if not isinstance(leaf, arrays):
             raise TypeError(f"`{name}` must be a pytree of floating arrays, got {_describe(leaf)}.")
-    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    if not shapes:
+        # Strongly typed: a weakly typed array of the same shape would be compiled for again.
+        leaves = [jnp.asarray(leaf, jnp.asarray(leaf).dtype) for leaf in leaves]
     for leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
@@ -64,8 +67,6 @@ def noise_like(noise: Any, x: Any, num_draws: int | None) -> None:
                 f"`noise` must hold every draw of the plan, leaf shape (num_draws, *leaf.shape) = "
                 f"{want}, got {tuple(draws.shape)}; `ej.draw_noise(plan, key, x)` makes it."
             )
-        if not jnp.issubdtype(draws.dtype, jnp.floating):
-            raise TypeError(f"`noise` must hold floating arrays, got {draws.dtype}.")
 
 
 def cond_like(cond: Any, x: Any) -> None:
@@ -85,7 +86,10 @@ def corrector_fits(corrector: Any, plan: Plan) -> None:
             "`corrector` must be a function (denoise, x, sigma, key) -> x, got "
             f"{_describe(corrector)}."
         )
-    if plan.nfe != plan.grid.shape[-1] - 1:
+    traced = isinstance(plan.step, Tracer)
+    if plan.nfe != plan.grid.shape[-1] - 1 or not (
+        traced or np.array_equal(plan.step, np.arange(plan.nfe))
+    ):
         raise ValueError(
             f"A corrector runs once a step, and this plan has inner evaluations ({plan.nfe} in "
             f"{plan.grid.shape[-1] - 1} steps), where it would be paid at each: use a sampler with "
@@ -115,6 +119,8 @@ def like(values: Any, x: Any, who: str) -> Any:
             raise ValueError(
                 f"{who} must return the shape of `x`, {leaf.shape}, got {np.shape(value)}."
             )
+        if jnp.iscomplexobj(value):
+            raise TypeError(f"{who} must return real numbers, got {value.dtype}.")
     return values
 
 

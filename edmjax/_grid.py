@@ -1,6 +1,5 @@
 """A grid of noise levels, checked as far as its levels are numbers."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from edmjax.scalar import Scalar, host, is_traced
 
 def levels_of(sigmas: Any) -> tuple[Scalar, ...]:
     """The levels as floats or traced scalars, checked as far as they are numbers."""
-    if getattr(sigmas, "ndim", 1) != 1 or not isinstance(sigmas, Sequence | np.ndarray | jax.Array):
+    sequence = isinstance(sigmas, Sequence | np.ndarray | jax.Array) and not isinstance(sigmas, str)
+    if getattr(sigmas, "ndim", 1) != 1 or not sequence:
         shape = getattr(sigmas, "shape", None)
         got = repr(sigmas) if shape is None else f"an array of shape {shape}"
         raise ValueError(f"`sigmas` must be a sequence of noise levels, got {got}.")
@@ -22,7 +22,7 @@ def levels_of(sigmas: Any) -> tuple[Scalar, ...]:
     levels = tuple(host(sigma, f"sigmas[{i}]") for i, sigma in enumerate(sigmas))
     if len(levels) < 2:
         raise ValueError(f"A grid needs at least two noise levels, got {len(levels)}: {levels}.")
-    upward = goes_up(levels)
+    upward, last = goes_up(levels), None
     for i, sigma in enumerate(levels):
         if is_traced(sigma):
             continue
@@ -35,25 +35,19 @@ def levels_of(sigmas: Any) -> tuple[Scalar, ...]:
                 f"Only the last level of a grid that goes down may be 0, got sigmas[{i}] = 0 of "
                 f"{len(levels)} levels" + ("; start encoding above 0." if upward else ".")
             )
-        before = levels[i - 1] if i else None
-        if (
-            before is not None
-            and not is_traced(before)
-            and (sigma <= before if upward else sigma >= before)
-        ):
+        if last is not None and (sigma <= levels[last] if upward else sigma >= levels[last]):
             raise ValueError(
                 "Noise levels must be strictly decreasing (or, to encode, strictly increasing), "
-                f"got sigmas[{i - 1}] = {before}, sigmas[{i}] = {sigma}."
+                f"got sigmas[{last}] = {levels[last]}, sigmas[{i}] = {sigma}."
             )
+        last = i
     return levels
 
 
 def goes_up(levels: tuple[Scalar, ...]) -> bool:
-    """Whether the grid goes up, by its first two neighbours that are numbers."""
-    for before, after in itertools.pairwise(levels):
-        if not is_traced(before, after):
-            return after > before
-    return False
+    """Whether the grid goes up, by its first two levels that are numbers."""
+    concrete = [sigma for sigma in levels if not is_traced(sigma)]
+    return len(concrete) > 1 and concrete[1] > concrete[0]
 
 
 def last_is_zero(levels: tuple[Scalar, ...], given: bool | None) -> bool:

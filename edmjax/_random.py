@@ -47,6 +47,11 @@ def check_key(key: Any) -> None:
         )
 
 
+def wide(dtype: Any) -> Any:
+    """The dtype to compute in: float32, or float64 where `dtype` is."""
+    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
 def check_keys(key: Any, x: Any, batched: bool) -> None:
     """Raises where `key` is not one key, or one for each sample of `x`."""
     check_key(key)
@@ -79,10 +84,8 @@ def normal_like(key: Any, x: Any) -> Any:
     leaves, treedef = jax.tree.flatten(x)
 
     def leaf_of(index: int, shape: tuple[int, ...], dtype: Any) -> Any:
-        wide = jnp.promote_types(dtype, jnp.float32)
-
         def one(key):
-            return random.normal(random.fold_in(key, index), shape, wide).astype(dtype)
+            return random.normal(random.fold_in(key, index), shape, wide(dtype)).astype(dtype)
 
         return one
 

@@ -32,6 +32,8 @@ def make_plan(sampler: Sampler, sigmas: Any, *, ends_at_zero: bool | None = None
     """
     if not callable(sampler):
         raise TypeError(f"`sampler` must be a function of one step (x, at), got {sampler!r}.")
+    if isinstance(sigmas, Plan):
+        raise TypeError("`sigmas` must be noise levels, got a Plan: pass `plan.grid`.")
     times = getattr(sigmas, "times", None)
     levels = levels_of(getattr(sigmas, "sigmas", sigmas))
     ends_at_zero = last_is_zero(levels, ends_at_zero)
@@ -94,6 +96,11 @@ class _Reading:
             raise TypeError(f"`at.denoise(x, sigma)` takes a point of the sampler, got {x!r}.")
         k = len(self.rows)
         self.sigmas.append(host(sigma, "sigma"))
+        if not is_traced(self.sigmas[k]) and not 0 <= self.sigmas[k] < np.inf:
+            raise ValueError(
+                f"Step {self._index} evaluates the denoiser at sigma = {self.sigmas[k]}: a level "
+                "must be finite and not negative."
+            )
         self.steps.append(self._index)
         self.rows.append(x.weights)
         # The evaluated point becomes a basis vector: what follows is written in terms of it, which
@@ -139,6 +146,11 @@ def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> 
         for (kind, j), weight in sorted(row.items(), key=lambda item: item[0]):
             if is_zero(weight):
                 continue
+            if not is_traced(weight) and not np.isfinite(weight):
+                raise ValueError(
+                    f"The sampler formed the weight {weight} for point {k}: it divided by zero, "
+                    "or took its logarithm; `at.last` tells the step to zero."
+                )
             if kind == "z":
                 cells["z"][k, slots], draws[k, slots] = weight, ordinal[j]
                 slots += 1

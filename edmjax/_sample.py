@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
 
-from edmjax import _checks, _corrector, _loop, _progress, _random
+from edmjax import _checks, _loop, _progress, _random
+from edmjax._corrector import Declared
 from edmjax._typing import X
 from edmjax.plan import PlanLike
 
@@ -35,7 +35,8 @@ def sample(
     Under `jit` it is part of the caller's program. Called bare, it runs one compiled function of
     (denoise, plan, x, key, noise, cond), so calls that differ in numbers alone compile once. That
     needs a denoiser that is a pytree of arrays, such as `ej.denoisers.edm(net)`; a plain function
-    is traced anew at each bare call, because what it closes over may have changed.
+    is traced anew at each bare call, because what it closes over may have changed. (A `Partial`
+    with arrays is known by its function, as in `jax.jit`.)
 
     Args:
         denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given, returns
@@ -43,7 +44,8 @@ def sample(
             clipping or guidance. `sigma` is a float32 scalar (float64 for float64 `x`).
         plan: what to run, from `ej.make_plan`.
         x: the point at the first level, any pytree of floating arrays: `sigmas[0]` times standard
-            normal noise. Axis 0 of every leaf counts samples.
+            normal noise, and times `plan.scale[0]` where the grid came from a process, whose scale
+            the result then has too. Axis 0 of every leaf counts samples.
         key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample. Needed
             where the plan draws noise; ignored where it draws none.
         noise: the draws themselves, used instead of `key`: leaf shape (num_draws, *leaf.shape), as
@@ -53,11 +55,13 @@ def sample(
             evaluation; with an attribute `on_result = True`, on the point that a step ends in.
             Never run at sigma 0. `key` is one key a sample, shape (batch,). With an attribute
             `num_draws = m` it is `m` of them, shape (m, batch), or with `noise` the draws
-            themselves, leaf shape (m, *leaf.shape); `ej.normal_like(key[0], x)` takes either.
+            themselves, leaf shape (m, *leaf.shape); `ej.normal_like(key[0], x)` takes either. Its
+            `denoise(x, sigma)` is the denoised output, with `cond` where that is given.
         remat: recompute each evaluation in the backward pass, so that a gradient keeps what is
             carried from iteration to iteration and not what the network computed.
         batched: False where `x` is one sample, without the axis of samples.
-        progress: draw a tqdm bar while the loop runs.
+        progress: draw a tqdm bar while the loop runs. Not within `jax.checkpoint`, or a `lax.cond`
+            under `vmap`, where JAX allows no callback that returns a number.
 
     Raises:
         TypeError: if an argument is of the wrong kind.
@@ -114,14 +118,15 @@ def draw_noise(plan: PlanLike, key: Any, x: X, *, corrector: Any = None, batched
         ValueError: if the keys do not fit `x`, or their generator depends on the batch.
     """
     _checks.plan_of(plan)
+    _checks.floating_tree(x, "x", shapes=True)
     _checks.batch_axis(x, "x", batched)
-    num_draws = plan.num_draws
-    num_draws += _corrector.calls_of(plan, corrector) * _corrector.draws_of(corrector)
+    declared = Declared.read(corrector)
+    num_draws = plan.num_draws + declared.calls(plan) * declared.draws
     _random.check_keys(key, x, batched)
     return _random.draw_all(_random.keys_of(key, x, batched), num_draws, x)
 
 
-_run = jax.jit(_loop.run, static_argnames=("save", "remat", "batched", "progress"))
+_run = jax.jit(_loop.run, static_argnames=("declared", "save", "remat", "batched", "progress"))
 
 
 def _dispatch(
@@ -146,47 +151,57 @@ def _dispatch(
         _checks.cond_like(cond, x)
     if corrector is not None:
         _checks.corrector_fits(corrector, plan)
-    key, noise = _source(plan, x, key, noise, corrector, batched)
+    declared = Declared.read(corrector)
+    key, noise = _source(plan, x, key, noise, declared, batched)
     if options["progress"]:
         _progress.require_tqdm()
-    options["batched"] = batched
+    options |= {"batched": batched, "declared": declared}
 
     arrays = (plan, x, key, noise, cond)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
-        return _loop.run(denoise, *arrays, corrector, **options)
     functions = (denoise,) if corrector is None else (denoise, corrector)
     if all(map(_is_data, functions)) and options["save"] in (_nothing, _point):
         return _run(denoise, *arrays, corrector, **options)
     # A function hides what it closes over, which may have changed since the last call.
     fresh = functools.partial(_loop.run, denoise, corrector=corrector, **options)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
+        return fresh(*arrays)
     return jax.jit(lambda *arrays: fresh(*arrays))(*arrays)
 
 
 def _source(
-    plan: PlanLike, x: Any, key: Any, noise: Any, corrector: Any, batched: bool
+    plan: PlanLike, x: Any, key: Any, noise: Any, declared: Declared, batched: bool
 ) -> tuple[Any, Any]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
-    needed = plan.z.shape[-1] > 0 or getattr(corrector, "num_draws", 0) > 0
-    if not needed and corrector is None:
-        return None, None
+    drawing = plan.z.shape[-1] > 0
     if noise is not None:
-        if corrector is not None and not hasattr(corrector, "num_draws"):
+        if declared.there and declared.num_draws is None:
             raise ValueError(
                 "With `noise`, a corrector must declare how many draws a call takes: give it an "
                 "attribute `num_draws`."
             )
-        noise = jax.tree.map(jnp.asarray, noise)
         concrete = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan))
-        extra = _corrector.draws_of(corrector)
-        total = plan.num_draws + _corrector.calls_of(plan, corrector) * extra if concrete else None
+        total = plan.num_draws + declared.calls(plan) * declared.draws if concrete else None
+        noise = _checks.floating_tree(noise, "noise")
         _checks.noise_like(noise, x, total)
-        return None, noise
+        return None, noise if drawing or declared.draws else None
+    if not drawing and not declared.there:
+        return None, None
     if key is not None:
         _random.check_keys(key, x, batched)
         return key, None
-    if needed:
+    if drawing or declared.num_draws:
         raise ValueError("This plan draws noise: pass `key` or `noise` to `sample`.")
     return None, None
+
+
+def total_nfe(plan: PlanLike, corrector: Any = None) -> int:
+    """Returns how often `sample` evaluates the denoiser: `plan.nfe`, and what the corrector adds.
+
+    A corrector adds its attribute `num_evaluations` in each call, 0 where it declares none.
+    """
+    _checks.plan_of(plan)
+    declared = Declared.read(corrector)
+    return plan.nfe + declared.calls(plan) * declared.num_evaluations
 
 
 def _is_data(function: Any) -> bool:

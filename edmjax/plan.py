@@ -67,7 +67,9 @@ class Plan:
         Raises:
             TypeError: under jit, where it depends on a traced array.
         """
-        if isinstance(self.draws, Tracer) and self.draws.size:
+        if self.draws.size == 0:
+            return 0
+        if isinstance(self.draws, Tracer):
             raise TypeError(
                 "`plan.num_draws` is data, and under jit data has no value: read it from the plan "
                 "outside of jit, or pass it as a static argument."
@@ -76,13 +78,13 @@ class Plan:
 
     def __repr__(self) -> str:
         leaves = jax.tree.leaves(self)
-        if any(isinstance(leaf, Tracer) for leaf in leaves) or self.sigmas.ndim != 1:
-            shapes = {
-                field.name: jax.tree.map(np.shape, getattr(self, field.name))
-                for field in dataclasses.fields(self)
-            }
-            return f"Plan({', '.join(f'{k}={v}' for k, v in shapes.items() if v is not None)})"
-        return _table(self)
+        arrays = all(isinstance(v, np.ndarray | jax.Array) for v in leaves) and len(leaves) > 7
+        if arrays and not any(isinstance(v, Tracer) for v in leaves) and self.sigmas.ndim == 1:
+            return _table(self)
+        # Traced, stacked, or a tree of something else, such as shardings.
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        shown = (f"{k}={getattr(v, 'shape', v)}" for k, v in fields.items() if v is not None)
+        return f"Plan({', '.join(shown)})"
 
 
 def _table(plan: Plan) -> str:

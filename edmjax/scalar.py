@@ -29,11 +29,17 @@ def host(value: Scalar, name: str) -> Scalar:
     Concrete JAX scalars become floats too, so that weights are formed in float64.
     """
     if isinstance(value, Tracer):
-        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.number):
+        real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+        if value.shape != () or not real:
             raise ValueError(
                 f"`{name}` must be a real scalar, got a traced {value.dtype}{list(value.shape)}."
             )
-        return value
+        # Weights are never formed in half precision.
+        half = real and value.dtype.itemsize < 4
+        return value.astype(jnp.float32) if half else value
+    number = np.ndim(value) == 0 and not isinstance(value, str | bytes | bool | np.bool_)
+    if not number or np.iscomplexobj(value):
+        raise TypeError(f"`{name}` must be a real scalar, got {value!r}.")
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -160,3 +160,46 @@ def test_bad_correctors_get_a_sentence():
         ej.sample(lambda x, s: x, plan, x, KEY, corrector=lambda d, x, s, k: x[:1])
     with pytest.raises(ValueError, match="pass `key` or `noise`"):
         ej.sample(lambda x, s: x, plan, x, corrector=langevin(1))
+
+
+def test_what_a_partial_declares_survives_the_bare_call():
+    """Attributes do not travel through jit; they are read before."""
+    from jax.tree_util import Partial
+
+    levels = []
+
+    def move(step, denoise, x, sigma, key):
+        jax.debug.callback(lambda sigma: levels.append(float(sigma)), sigma, ordered=True)
+        assert key.shape == (2, 3)
+        return x
+
+    corrector = Partial(move, jnp.float32(1.0))
+    corrector.on_result, corrector.num_draws = True, 2
+    denoise = Partial(lambda w, x, sigma: w * x, jnp.float32(0.5))
+    ej.sample(denoise, ej.make_plan(s.euler(), GRID), jnp.ones((3, 4)), KEY, corrector=corrector)
+    jax.effects_barrier()
+    assert levels == [2.0, 1.0]
+
+
+def test_its_denoiser_knows_cond_and_returns_the_denoised_output():
+    seen = []
+
+    def denoise(x, sigma, cond=None):
+        seen.append(cond is not None)
+        return {"x0": 0.5 * x, "raw": x}
+
+    def corrector(denoise, x, sigma, key):
+        return x + 0.1 * (denoise(x, sigma) - x)
+
+    plan, x = ej.make_plan(s.euler(), GRID), jnp.ones((3, 4))
+    ej.sample(denoise, plan, x, cond=jnp.ones(3), corrector=corrector)
+    assert seen == [True, True]
+
+
+def test_the_total_of_evaluations():
+    plan, corrector = ej.make_plan(s.euler(), GRID), langevin(3)
+    assert ej.total_nfe(plan) == ej.total_nfe(plan, corrector) == 3
+    corrector.num_evaluations = 3
+    assert ej.total_nfe(plan, corrector) == 3 + 3 * 3
+    corrector.on_result = True
+    assert ej.total_nfe(plan, corrector) == 3 + 2 * 3

@@ -472,3 +472,34 @@ def test_repr_is_a_table():
     shown = []
     jax.jit(lambda plan: shown.append(repr(plan)))(ej.make_plan(s.euler(), GRID))
     assert "sigmas=(4,)" in shown[0]
+
+
+def test_a_plan_of_something_else_than_arrays_prints_too():
+    plan = ej.make_plan(s.euler(), GRID)
+    assert "sigmas=0" in repr(jax.tree.map(lambda _: 0, plan))
+    assert "sigmas=(4,)" in repr(jax.eval_shape(lambda: jax.tree.map(jnp.asarray, plan)))
+
+
+def test_mistakes_with_grids_and_weights_get_a_sentence():
+    plan = ej.make_plan(s.euler(), GRID)
+    with pytest.raises(TypeError, match=r"got a Plan: pass `plan.grid`"):
+        ej.make_plan(s.euler(), plan)
+    with pytest.raises(ValueError, match="sequence of noise levels, got '951'"):
+        ej.make_plan(s.euler(), "951")
+    for wrong in (["5", "1"], [True, False], np.array([5 + 1j, 1])):
+        with pytest.raises(TypeError, match="must be a real scalar"):
+            ej.make_plan(s.euler(), wrong)
+    with pytest.raises(ValueError, match="evaluates the denoiser at sigma = nan"):
+        ej.make_plan(lambda x, at: at.denoise(x, float("nan")), GRID)
+    with pytest.raises(ValueError, match="formed the weight inf for point 1"):
+        ej.make_plan(lambda x, at: float("inf") * at.denoise(x, at.sigma), GRID)
+
+
+def test_traced_half_precision_levels_form_their_weights_in_float32():
+    grid = jnp.array(GRID, jnp.bfloat16)
+    traced = jax.jit(lambda g: ej.make_plan(s.heun(), g, ends_at_zero=True))(grid)
+    np.testing.assert_allclose(traced.y, ej.make_plan(s.heun(), grid).y, rtol=1e-5, atol=1e-6)
+
+
+def test_a_plan_that_draws_nothing_knows_so_under_jit():
+    assert jax.jit(lambda p: jnp.zeros(p.num_draws))(ej.make_plan(s.euler(), GRID)).shape == (0,)

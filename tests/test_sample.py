@@ -199,8 +199,9 @@ def test_order_on_a_mixture_and_on_a_gaussian(x64, name):
     """The slope between the two finest grids; on a linear flow it may be steeper, not flatter."""
     make, order, _ = SAMPLERS[name]
     on_mixture, on_gaussian = as_shipped(make())
-    assert abs(on_mixture - order) < 0.15
-    assert on_gaussian > order - 0.15
+    within = 0.1 if name in ("euler", "heun", "dpm_2", "dpmpp_2m") else 0.15
+    assert abs(on_mixture - order) < within
+    assert on_gaussian > order - within
 
 
 # ---- evaluations
@@ -456,8 +457,8 @@ def test_what_the_denoiser_sees(x64, dtype):
 def test_bfloat16_is_within_roundings_of_float32(name):
     """On a Gaussian, where no rounding can decide for another mode, and with the same noise.
 
-    Multistep methods extrapolate the roundings of what the denoiser gets: four at most,
-    most methods one or two.
+    Two roundings, but for the stochastic multistep methods, which extrapolate the roundings of
+    what the denoiser gets.
     """
     plan = ej.make_plan(ALL[name][0](), ej.schedules.karras(18))
     x = noise_of((512, 2)).astype(jnp.bfloat16)
@@ -467,7 +468,8 @@ def test_bfloat16_is_within_roundings_of_float32(name):
     full = ej.sample(gaussian(), plan, wide[0], noise=wide[1])
     assert half.dtype == jnp.bfloat16
     gap = jnp.abs(half.astype(jnp.float32) - full) / jnp.abs(full).max()
-    assert gap.max() <= 5 * jnp.finfo(jnp.bfloat16).eps
+    extrapolates = name.startswith(("sa_solver", "dpmpp_2m_sde", "dpmpp_3m_sde"))
+    assert gap.max() <= (5 if extrapolates else 2) * jnp.finfo(jnp.bfloat16).eps
     assert jnp.median(gap) <= jnp.finfo(jnp.bfloat16).eps / 4
 
 

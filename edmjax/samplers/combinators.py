@@ -27,7 +27,8 @@ def churn(
 
     and `inner` steps from (x_hat, sigma_hat). `churn(heun(), ...)` is the stochastic sampler of the
     paper; `churn(inner, 0)` is `inner`. No evaluations of its own, one draw in each step with
-    `gamma > 0`. First order with a multistep `inner`, whose history it empties.
+    `gamma > 0`. First order with a multistep `inner`, whose history it empties. Where `s_churn` or
+    a level is traced, every step that may add noise makes its draw and empties the history.
 
     Args:
         inner: any sampler.
@@ -67,8 +68,9 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         x_next = inner(x, sigma -> sigma_down) + s_noise sigma_up noise
 
     `eta` scales the standard deviation, as in the DDIM paper: `ancestral(euler(), eta)` is DDIM,
-    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner`. No
-    evaluations of its own; one draw a step, none on the step to zero. First order with a multistep
+    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner` (where
+    `eta` is a number; a traced one always makes its draws and empties the history). No evaluations
+    of its own; one draw a step, none on the step to zero. First order with a multistep
     `inner`, whose history it empties. Song et al. (2021, DDIM), eq. 16, in the frame of sigma.
 
     Raises:
