@@ -180,7 +180,7 @@ def bench_import(rounds):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Measures what a plan costs.")
     parser.add_argument("--rounds", type=int, default=30, help="rounds of each comparison")
     parser.add_argument("--quick", action="store_true", help="leave out the network")
     arguments = parser.parse_args()
