@@ -5,6 +5,7 @@ import math
 
 import jax
 import numpy as np
+import pytest
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -121,3 +122,13 @@ def compilations():
 
 def final(value):
     return jax.block_until_ready(value)
+
+
+# One of each kind: one step, inner rows, history, noise, noise with history, several draws. What
+# compiles several programs a sampler runs over these; over the rest it is `slow`.
+KINDS = ("euler", "heun", "dpm_2", "dpmpp_2m", "lms", "unipc", "ddpm", "churn_heun", "two_draws")
+
+
+def over(table):
+    """The names of a table for `parametrize`, those outside `KINDS` marked as slow."""
+    return [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in table]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import STOCHASTIC, mixture
+from helpers import STOCHASTIC, mixture, over
 from jax import random
 from laws import recursion
 
@@ -63,7 +63,7 @@ def test_a_draw_is_what_the_contract_says(x64, plan):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.parametrize("name", over(STOCHASTIC))
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_noise_passed_in_is_bit_equal_to_noise_drawn(name, dtype):
     plan = ej.make_plan(STOCHASTIC[name][0](), GRID)

@@ -14,6 +14,7 @@ from helpers import (
     compilations,
     gaussian,
     mixture,
+    over,
 )
 from jax.tree_util import Partial
 from orders import as_shipped
@@ -207,7 +208,7 @@ def test_order_on_a_mixture_and_on_a_gaussian(x64, name):
 # ---- evaluations
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL))
 def test_the_network_runs_nfe_times(name):
     make, nfe = ALL[name]
     levels = []
@@ -384,7 +385,7 @@ def test_a_bound_method_is_traced_anew_at_each_bare_call():
 # ---- transformations, pytrees, dtypes
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL))
 def test_same_under_jit_vmap_and_for_one_sample(name):
     problem, plan, x = mixture(), ej.make_plan(ALL[name][0](), GRID), noise_of((5, 2))
     bare = ej.sample(problem, plan, x, KEY)
@@ -402,7 +403,7 @@ def test_same_under_jit_vmap_and_for_one_sample(name):
     np.testing.assert_allclose(both, jnp.stack(expected), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL))
 def test_gradient_in_x_against_finite_differences(x64, name):
     problem, plan = mixture(), ej.make_plan(ALL[name][0](), [5.0, 2.0, 0.7, 0.2, 0.0])
     x = noise_of((2, 2), 5.0, jnp.float64)
@@ -418,7 +419,7 @@ def tree_denoise(x, sigma):
     return jax.tree.map(lambda leaf: leaf / (1 + sigma.astype(leaf.dtype) ** 2), x)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL))
 def test_any_pytree_keeps_its_structure_shapes_and_dtypes(x64, name):
     plan = ej.make_plan(ALL[name][0](), [3.0, 1.0, 0.1, 0.0])
     dtypes = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
@@ -453,7 +454,7 @@ def test_what_the_denoiser_sees(x64, dtype):
     assert set(seen) == {(x.dtype, x.shape, level, (), False)}
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL))
 def test_bfloat16_is_within_roundings_of_float32(name):
     """On a Gaussian, where no rounding can decide for another mode, and with the same noise.
 
