@@ -85,7 +85,8 @@ def test_rows_alone_equal_rows_of_the_whole(plan):
         ej.draw_noise(plan, KEY, x)[:, rows], ej.draw_noise(plan, keys[rows], x[rows])
     )
     whole = ej.sample(pointwise, plan, x, KEY)
-    np.testing.assert_array_equal(whole, ej.sample(pointwise, plan, x, keys))
+    # Two programs: the noise is equal to the bit, the arithmetic around it to roundings.
+    np.testing.assert_allclose(ej.sample(pointwise, plan, x, keys), whole, rtol=3e-6, atol=5e-6)
     np.testing.assert_array_equal(
         random.key_data(ej.sample_keys(KEY, 7, start=7)), random.key_data(keys[rows])
     )
