@@ -7,6 +7,7 @@ in. Draws are made in float32 (float64 for float64 leaves) and then cast to the 
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -85,7 +86,7 @@ def normal_like(key: Any, x: Any) -> Any:
 
     def leaf_of(index: int, shape: tuple[int, ...], dtype: Any) -> Any:
         def one(key):
-            return random.normal(random.fold_in(key, index), shape, wide(dtype)).astype(dtype)
+            return _normal(random.fold_in(key, index), shape, wide(dtype)).astype(dtype)
 
         return one
 
@@ -96,6 +97,25 @@ def normal_like(key: Any, x: Any) -> Any:
         else:
             noise.append(leaf_of(index, leaf.shape, leaf.dtype)(key))
     return treedef.unflatten(noise)
+
+
+# What XLA vectorises by on a CPU divides this.
+_LANES = 16
+
+
+def _normal(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """`random.normal`, to the bit the same whatever batch it is drawn in.
+
+    What is left over by whole vectors of a batch goes through other instructions, which may round
+    the inverse error function by an ulp otherwise (jax 0.12). So each sample takes whole vectors:
+    a draw is the beginning of a longer one, as each number depends on its own index.
+    """
+    size = math.prod(shape)
+    if size % _LANES == 0 or not jax.config.jax_threefry_partitionable:  # pyright: ignore
+        return random.normal(key, shape, dtype)
+    whole = random.normal(key, (size + -size % _LANES,), dtype)
+    # Behind the barrier, or XLA would cut first and leave the same over.
+    return jax.lax.optimization_barrier(whole)[:size].reshape(shape)
 
 
 def draw(keys: Keys, ordinal: Any, x: Any) -> Any:
