@@ -23,14 +23,14 @@ def from_left(sigma, x):
     return jnp.reshape(sigma, jnp.shape(sigma) + (1,) * (jnp.ndim(x) - jnp.ndim(sigma)))
 
 
-def is_traced(value) -> bool:
+def has_no_value(value) -> bool:
     """Whether `value` has no number yet, being an argument of a transformed function."""
     return isinstance(value, Tracer)
 
 
-def host(name: str, value) -> np.ndarray:
+def on_host(name: str, value) -> np.ndarray:
     """`value` as a float64 NumPy array; a sentence if it is traced, complex, or not finite."""
-    if is_traced(value):
+    if has_no_value(value):
         raise TypeError(
             f"{name} is prepared on the host in float64, so it cannot be traced: "
             "build the object outside `jit` and pass it in as an argument."
@@ -46,9 +46,9 @@ def host(name: str, value) -> np.ndarray:
 
 def positive_number(name: str, value):
     """`value` as a positive float64 scalar array, a leaf; left as it is where it is traced."""
-    if is_traced(value):
+    if has_no_value(value):
         return value
-    number = host(name, value)
+    number = on_host(name, value)
     if number.shape != () or number <= 0:
         raise ValueError(f"{name} must be one positive number, got {value}.")
     return number

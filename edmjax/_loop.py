@@ -128,7 +128,7 @@ class _Table:
 
     def __init__(self, plan: Plan, dtype: Any):
         windows = [plan.y, plan.d] if plan.r is None else [plan.y, plan.d, plan.r]
-        self.dtype, self.draws = dtype, plan.z.shape[1]
+        self.draws = plan.z.shape[1]
         # The windows that reach back to each age.
         self.ages = [
             [kind for kind, window in enumerate(windows) if age < window.shape[1]]
@@ -157,9 +157,8 @@ class _Table:
         self.first = [jnp.asarray(weight, dtype) for weight in start]
         self.first_draws = [jnp.asarray(weight, dtype) for weight in plan.z[0]]
 
-    def _column(self, window: Any, age: int) -> Any:
-        if age >= window.shape[1]:
-            return jnp.zeros(window.shape[0] - 1, self.dtype)
+    @staticmethod
+    def _column(window: Any, age: int) -> Any:
         column = jnp.asarray(window[1 + age :, age])
         return jnp.pad(column, (0, window.shape[0] - 1 - column.shape[0]))
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from edmjax._arrays import is_traced, working_dtype
+from edmjax._arrays import has_no_value, working_dtype
 from edmjax._random import sample_keys
 from edmjax._typing import Keys, Sigma
 
@@ -95,7 +95,7 @@ class Problem:
     def _need_density(self, sigma):
         """Raises where the data have no density; traced, such a level is taken as just above 0."""
         least = self._least_variance()
-        if is_traced(sigma) or is_traced(least):
+        if has_no_value(sigma) or has_no_value(least):
             return
         if (np.asarray(sigma) == 0).any() and (np.asarray(least) == 0).any():
             raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from edmjax import _checks
-from edmjax._arrays import as_level, is_traced, register_fields, weighted, working_dtype
+from edmjax._arrays import as_level, has_no_value, register_fields, weighted, working_dtype
 from edmjax._typing import X
 
 
@@ -84,7 +84,7 @@ class Process:
             times = np.asarray(times, np.float64)
         if times.ndim != 1:
             raise ValueError(f"times must be one-dimensional, got shape {times.shape}.")
-        if is_traced(times):
+        if has_no_value(times):
             return Levels(self.sigma(times), times, self)
         if not np.isfinite(times).all():
             raise ValueError(f"times must be finite, got {times}.")

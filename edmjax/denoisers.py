@@ -21,7 +21,7 @@ import numpy as np
 from jax.tree_util import Partial, register_dataclass
 
 from edmjax import _checks, processes
-from edmjax._arrays import as_level, is_traced, positive_number, weighted, working_dtype
+from edmjax._arrays import as_level, has_no_value, positive_number, weighted, working_dtype
 from edmjax._typing import Sigma, X
 
 
@@ -247,7 +247,7 @@ def _enter(x: Any, other: Any, sigma: Any, name: str, divides: bool = False):
     """The arguments of a conversion, checked; `sigma` as an array."""
     x = _checks.floating_tree(x, "x")
     other = _checks.like(_checks.floating_tree(other, name), x, f"`{name}`")
-    if divides and not is_traced(sigma) and (np.asarray(sigma) == 0).any():
+    if divides and not has_no_value(sigma) and (np.asarray(sigma) == 0).any():
         raise ValueError("At sigma = 0 a score, eps or v has no value: ask for sigma above 0.")
     return x, other, as_level(sigma, x)
 

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
-from edmjax._arrays import host, register_fields
+from edmjax._arrays import on_host, register_fields
 from edmjax._problem import (
     Point,
     Problem,
@@ -65,8 +65,8 @@ class Gaussian(Problem):
     basis: Num[Array | np.ndarray, "d d"] | None  # eigenvectors in columns; None where diagonal
 
     def __init__(self, mean: Constant, cov: Constant):
-        centre = host("mean", mean)
-        variances, basis = spectrum(host("cov", cov), centre.shape)
+        centre = on_host("mean", mean)
+        variances, basis = spectrum(on_host("cov", cov), centre.shape)
         freeze(self, mean=centre, variances=variances, basis=basis)
 
     @property
@@ -141,7 +141,7 @@ class Mixture(Problem):
     bases: Num[Array | np.ndarray, "k d d"] | None  # eigenvectors in columns; None where diagonal
 
     def __init__(self, weights: Constant, means: Constant, covs: Constant):
-        w, mu, cov = host("weights", weights), host("means", means), host("covs", covs)
+        w, mu, cov = on_host("weights", weights), on_host("means", means), on_host("covs", covs)
         if mu.ndim < 1 or w.shape != mu.shape[:1]:
             raise ValueError(
                 f"weights has shape {w.shape} and means {mu.shape}: "
@@ -246,7 +246,7 @@ class Empirical(Problem):
     std: Num[Array | np.ndarray, ""]
 
     def __init__(self, data: Constant, std: Constant = 0.0):
-        points, blur = host("data", data), host("std", std)
+        points, blur = on_host("data", data), on_host("std", std)
         if points.ndim < 1 or points.size == 0:
             raise ValueError(f"data has shape {points.shape}: expected (n, *point), n at least 1.")
         if blur.shape != () or blur < 0:

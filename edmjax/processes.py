@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jax.tree_util import Partial
 
-from edmjax._arrays import is_traced, positive_number
+from edmjax._arrays import has_no_value, positive_number
 from edmjax._process import Levels as Levels, Process as Process, array_module as array_module, root
 
 
@@ -41,7 +41,7 @@ def ve(sigma_min: Any = 0.02, sigma_max: Any = 100.0) -> Process:
     Karras et al. (2022).
     """
     low, high = positive_number("sigma_min", sigma_min), positive_number("sigma_max", sigma_max)
-    if not (is_traced(low) or is_traced(high)) and low >= high:
+    if not (has_no_value(low) or has_no_value(high)) and low >= high:
         raise ValueError(f"sigma_min must be below sigma_max, got {low} and {high}.")
     return Process(_one, Partial(_ve_sigma, low, high), Partial(_ve_time, low, high))
 
@@ -55,7 +55,7 @@ def song_ve(sigma: Any = 25.0) -> Process:
     estimating gradients of the data distribution", the tutorial's code.
     """
     base = positive_number("sigma", sigma)
-    if not is_traced(base) and base <= 1:
+    if not has_no_value(base) and base <= 1:
         raise ValueError(f"sigma must be above 1, so that the noise of sigma^t grows, got {base}.")
     variance = Partial(_song_variance, base)
     return Process(_one, Partial(_root_of, variance), Partial(_song_time, base), variance)
@@ -71,7 +71,7 @@ def vp(beta_min: Any = 0.1, beta_max: Any = 20.0) -> Process:
     and 33.
     """
     low, high = positive_number("beta_min", beta_min), positive_number("beta_max", beta_max)
-    if not (is_traced(low) or is_traced(high)) and low > high:
+    if not (has_no_value(low) or has_no_value(high)) and low > high:
         raise ValueError(f"beta_min must not be above beta_max, got {low} and {high}.")
     functions = _vp_scale, _vp_sigma, _vp_time, _vp_variance
     return Process(*(Partial(function, low, high) for function in functions))

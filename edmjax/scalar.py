@@ -56,6 +56,14 @@ def static(value: Scalar, name: str) -> float:
     return host(value, name)
 
 
+def not_negative(value: Scalar, name: str) -> Scalar:
+    """`host(value, name)`, which must be at least 0 where it is a number."""
+    value = host(value, name)
+    if not is_traced(value) and not value >= 0:
+        raise ValueError(f"`{name}` must not be negative, got {value}.")
+    return value
+
+
 def sqrt(value: Scalar) -> Scalar:
     """The square root; 0, with gradient 0, where rounding made the argument negative."""
     if not is_traced(value):

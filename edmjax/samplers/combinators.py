@@ -8,7 +8,17 @@ import math
 
 from edmjax.combination import Combination
 from edmjax.samplers.runge_kutta import euler
-from edmjax.scalar import Scalar, host, is_traced, is_zero, minimum, sqrt, static, where
+from edmjax.scalar import (
+    Scalar,
+    host,
+    is_traced,
+    is_zero,
+    minimum,
+    not_negative,
+    sqrt,
+    static,
+    where,
+)
 from edmjax.step import Sampler, Step
 
 
@@ -41,10 +51,10 @@ def churn(
         TypeError: if `s_min` or `s_max` is traced, since they choose the steps.
         ValueError: if an option is negative or NaN, or `s_min > s_max`.
     """
-    s_churn = _not_negative(s_churn, "s_churn")
-    s_noise = _not_negative(s_noise, "s_noise")
-    s_min = _not_negative(static(s_min, "s_min"), "s_min")
-    s_max = _not_negative(static(s_max, "s_max"), "s_max")
+    s_churn = not_negative(s_churn, "s_churn")
+    s_noise = not_negative(s_noise, "s_noise")
+    s_min = not_negative(static(s_min, "s_min"), "s_min")
+    s_max = not_negative(static(s_max, "s_max"), "s_max")
     if s_min > s_max:
         raise ValueError(f"`s_min` must not exceed `s_max`, got {s_min} and {s_max}.")
 
@@ -79,7 +89,7 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
     eta = host(eta, "eta")
     if not is_traced(eta) and not 0 <= eta <= 1:
         raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
-    s_noise = _not_negative(s_noise, "s_noise")
+    s_noise = not_negative(s_noise, "s_noise")
 
     def step(x: Combination, at: Step) -> Combination:
         if at.last or is_zero(eta):
@@ -110,10 +120,3 @@ def ddpm() -> Sampler:
     Equals `ddim(eta=1)`: first order (weakly), one evaluation a step, one draw a step but the last.
     """
     return ddim(1.0)
-
-
-def _not_negative(value: Scalar, name: str) -> Scalar:
-    value = host(value, name)
-    if not is_traced(value) and not value >= 0:
-        raise ValueError(f"`{name}` must not be negative, got {value}.")
-    return value

@@ -13,8 +13,7 @@ across their own noise, which is what makes them second order, so they keep thei
 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
-from edmjax.samplers.combinators import _not_negative
-from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt
+from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, not_negative, sqrt
 from edmjax.step import Sampler, Step
 
 
@@ -39,7 +38,7 @@ def dpmpp_2m_sde(
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN, or `solver_type` is something else.
     """
-    eta, s_noise = _not_negative(eta, "eta"), _not_negative(s_noise, "s_noise")
+    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     if solver_type not in ("midpoint", "heun"):
         raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")
 
@@ -82,7 +81,7 @@ def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, *, corrected: bool = 
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN.
     """
-    eta, s_noise = _not_negative(eta, "eta"), _not_negative(s_noise, "s_noise")
+    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -140,7 +139,7 @@ def dpmpp_sde(
         raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
     if not is_traced(r) and not 0 < r <= 1:
         raise ValueError(f"`r` must be in (0, 1], got {r}.")
-    s_noise = _not_negative(s_noise, "s_noise")
+    s_noise = not_negative(s_noise, "s_noise")
     if noise not in ("brownian", "independent"):
         raise ValueError(f"`noise` must be 'brownian' or 'independent', got {noise!r}.")
     quiet = is_zero(eta) or is_zero(s_noise)

@@ -16,8 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edmjax.combination import Combination
-from edmjax.samplers.combinators import _not_negative
-from edmjax.scalar import Scalar, exp, is_traced, is_zero, log, sqrt
+from edmjax.scalar import Scalar, exp, is_traced, is_zero, log, not_negative, sqrt
 from edmjax.step import Sampler, Step
 
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {
@@ -56,7 +55,7 @@ def er_sde(
     """
     if order not in (1, 2, 3):
         raise ValueError(f"`order` must be 1, 2 or 3, got {order!r}.")
-    s_noise = _not_negative(s_noise, "s_noise")
+    s_noise = not_negative(s_noise, "s_noise")
     if not callable(scaler) and scaler not in SCALERS:
         raise ValueError(f"`scaler` must be a function or one of {[*SCALERS]}, got {scaler!r}.")
     g = scaler if callable(scaler) else SCALERS[scaler]

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edmjax.combination import Combination
-from edmjax.samplers.combinators import _not_negative
-from edmjax.scalar import Scalar, is_zero, sqrt, static
+from edmjax.scalar import Scalar, is_zero, not_negative, sqrt, static
 from edmjax.step import Evaluation, Sampler, Step
 
 
@@ -34,7 +33,7 @@ def restart(inner: Sampler, intervals: Sequence[Any], s_noise: Scalar = 1.0) -> 
             `repeats >= 0`; or if the level nearest to `t_min` is not below `t_max`.
     """
     checked = [_interval(interval) for interval in intervals]
-    s_noise = _not_negative(s_noise, "s_noise")
+    s_noise = not_negative(s_noise, "s_noise")
 
     def step(x: Combination, at: Step) -> Combination:
         x = inner(x, at)
@@ -102,10 +101,17 @@ def _descend(inner: Sampler, x: Combination, at: Step, levels: Sequence[float]) 
 
 
 def _ends_nearest(at: Step, t_min: float) -> bool:
-    """Whether this step ends at the positive level, after the first, that is nearest to t_min."""
-    levels = [static(level, "sigmas") for level in at.levels[1:]]
-    distances = [abs(level - t_min) if level > 0 else float("inf") for level in levels]
-    return distances.index(min(distances)) == at.index
+    """Whether this step ends at the positive level, after the first, that is nearest to t_min.
+
+    Levels are monotone, so it is the one that is nearer than both its neighbours.
+    """
+
+    def distance(index: int) -> float:
+        level = static(at.levels[index], "sigmas") if 0 < index < len(at.levels) else 0.0
+        return abs(level - t_min) if level > 0 else float("inf")
+
+    end = at.index + 1
+    return distance(end) < distance(end - 1) and distance(end) <= distance(end + 1)
 
 
 def _karras(low: float, high: float, steps: int) -> list[float]:

@@ -16,9 +16,8 @@ from typing import Any
 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi, weights_of
-from edmjax.samplers.combinators import _not_negative
 from edmjax.samplers.dpmpp_sde import fresh_noise
-from edmjax.scalar import Scalar, exp, log, static, where
+from edmjax.scalar import Scalar, exp, log, not_negative, static, where
 from edmjax.step import Sampler, Step
 
 
@@ -60,7 +59,7 @@ def sa_solver(
         raise ValueError(f"`predictor_order` must be 1, 2, 3 or 4, got {predictor_order!r}.")
     if corrector_order not in (0, 1, 2, 3, 4):
         raise ValueError(f"`corrector_order` must be 0, 1, 2, 3 or 4, got {corrector_order!r}.")
-    tau, s_noise = _not_negative(tau, "tau"), _not_negative(s_noise, "s_noise")
+    tau, s_noise = not_negative(tau, "tau"), not_negative(s_noise, "s_noise")
     low, high = _interval(interval)
 
     def step(x: Combination, at: Step) -> Combination:

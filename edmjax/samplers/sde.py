@@ -8,7 +8,7 @@ has the marginals of the data plus noise of standard deviation sigma for every `
 """
 
 from edmjax.combination import Combination
-from edmjax.scalar import Scalar, host, is_traced, is_zero, sqrt
+from edmjax.scalar import Scalar, is_zero, not_negative, sqrt
 from edmjax.step import Sampler, Step
 
 
@@ -25,9 +25,7 @@ def euler_maruyama(lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
     Raises:
         ValueError: if `lam` is negative or NaN, or `final` is something else.
     """
-    lam = host(lam, "lam")
-    if not is_traced(lam) and not lam >= 0:
-        raise ValueError(f"`lam` must not be negative, got {lam}.")
+    lam = not_negative(lam, "lam")
     if final not in ("denoise", "mean"):
         raise ValueError(f"`final` must be 'denoise' or 'mean', got {final!r}.")
 

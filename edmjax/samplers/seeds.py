@@ -12,9 +12,8 @@ and the noises of the points inside a step are one process: with independent dra
 """
 
 from edmjax.combination import Combination
-from edmjax.samplers.combinators import _not_negative
 from edmjax.samplers.dpmpp_sde import first_order, psi
-from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt
+from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, not_negative, sqrt
 from edmjax.step import Sampler, Step
 
 
@@ -41,7 +40,7 @@ def seeds_2(
         ValueError: if `eta` or `s_noise` is negative or NaN, `r` is outside (0, 1], or
             `solver_type` is something else.
     """
-    eta, s_noise = _not_negative(eta, "eta"), _not_negative(s_noise, "s_noise")
+    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     r = _fraction(r, "r")
     if solver_type not in ("phi_1", "phi_2"):
         raise ValueError(f"`solver_type` must be 'phi_1' or 'phi_2', got {solver_type!r}.")
@@ -84,7 +83,7 @@ def seeds_3(
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN, or not `0 < r_1 < r_2 <= 1`.
     """
-    eta, s_noise = _not_negative(eta, "eta"), _not_negative(s_noise, "s_noise")
+    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     r_1, r_2 = _fraction(r_1, "r_1"), _fraction(r_2, "r_2")
     if not is_traced(r_1, r_2) and not r_1 < r_2:
         raise ValueError(f"`r_1` must be below `r_2`, got {r_1} and {r_2}.")
