@@ -10,10 +10,10 @@ from jax.core import Tracer
 from edmjax.plan import Plan
 
 
-def plan_of(plan: Any) -> None:
+def plan_of(plan: Any, name: str = "plan") -> None:
     if not isinstance(plan, Plan):
         raise TypeError(
-            "`plan` must be a Plan, as `ej.make_plan(sampler, sigmas)` returns it, got "
+            f"`{name}` must be a Plan, as `ej.make_plan(sampler, sigmas)` returns it, got "
             f"{_describe(plan)}."
         )
 

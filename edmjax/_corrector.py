@@ -48,15 +48,16 @@ class Declared(NamedTuple):
     def ordinals(self, plan: PlanLike) -> tuple[Any, Any]:
         """The ordinals of the plan's draws, (nfe + 1, slots), and the first of each call.
 
-        Draws are numbered in order of use, the corrector's among them.
+        Draws are numbered in order of use, the corrector's among them; -1 where there is none.
         """
-        draws = jnp.maximum(jnp.asarray(plan.draws), 0)
+        draws = jnp.asarray(plan.draws)
         if not self.there:
             return draws, None
         asked = lax.cummax(jnp.max(jnp.asarray(plan.draws), axis=1, initial=-1)) + 1
         row = jnp.searchsorted(asked, draws.ravel(), side="right").reshape(draws.shape)
         calls = jnp.arange(plan.nfe)
         shifted = draws + self.draws * (jnp.maximum(row - 1, 0) if self.on_result else row)
+        shifted = jnp.where(draws < 0, draws, shifted)
         return shifted, (asked[1:] if self.on_result else asked[:-1]) + self.draws * calls
 
     def source(self, key: Any, noise: Any, ordinal: Any) -> Any:

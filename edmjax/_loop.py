@@ -4,7 +4,7 @@ Iteration `k` evaluates point `k` and hands on what that adds to the points afte
 what evaluation `k` adds to point `k + 1 + a`, a combination of the point and its outputs, and `s_a`
 what has been added so far to point `k + a`, so that `s_0` is the point. Then
 
-    s_a' = s_(a+1) + c_a,    and noise is added to s_0'
+    s_a' = s_(a+1) + c_a,    and the noise of a point is added to its s_0
 
 and a solver that looks back over `w` evaluations carries `w` arrays, stacked: one kernel makes the
 new stack of the old. On a CPU Heun's method around a trivial network takes 4.4 us an evaluation so,
@@ -12,6 +12,10 @@ against 5.4 with a tuple of the `s_a` and 9.4 with windows of past points and ou
 `s_0 + ... + s_a` can be updated in place, in 2.1 us, but a small point would be the difference of
 large sums: after a step from sigma = 10^4 to 10, a hundred times the rounding error.) What is
 carried is float32 at least: half precision would lose what the plan's float64 weights gained.
+
+Noise is carried from the iteration that makes it to the one that adds it. So it comes out of a
+buffer, whether it was drawn or given, and the arithmetic on the point is compiled the same: in one
+kernel with the draw, sums would round otherwise.
 """
 
 import functools
@@ -46,7 +50,7 @@ def run(
 ) -> tuple[Any, Any]:
     """Returns (x0, saved). What it is given has been checked."""
     key = None if key is None else _random.keys_of(key, x, batched)
-    held = _Held(x)
+    held = _Held(x, batched)
     table = _Table(plan, held.dtype)
     draws, calls = declared.ordinals(plan)
     noises = functools.partial(_noises, held, key=key, noise=noise)
@@ -66,8 +70,10 @@ def run(
         return jax.tree.map(lambda p, m, b: p + (m - b), point, moved, before)
 
     def step(carry, slices):
+        carry, noise = carry
         point, *later = _unstack(carry, len(table.ages))
         row = _Row(table, iter(slices["row"]))
+        point = _combine(row.draws, held.cut(noise), [point])
         if corrector is not None and not late:
             point = correct(point, row, slices["call"])
         x_in = held.show(point, row.unscale)
@@ -77,12 +83,14 @@ def run(
             _combine(weights, vectors, later[age : age + 1])
             for age, weights in enumerate(row.weights)
         )
-        new = _combine(row.draws, noises(slices["draws"]), [new])
+        noise = noises(slices["draws"])
         if corrector is not None and late:
             after = _Row(table, iter(slices["after"]))
+            new = _combine(after.draws, held.cut(noise), [new])
             moved = functools.partial(correct, row=after, call=slices["call"])
             new = lax.cond(after.sigma > 0, moved, lambda point: point, new)
-        return _stack([new, *later]), save(x_in, held.show(vectors[1]), row.sigma)
+            noise = jax.tree.map(jnp.zeros_like, noise)
+        return (_stack([new, *later]), noise), save(x_in, held.show(vectors[1]), row.sigma)
 
     if remat:
         step = jax.checkpoint(step, prevent_cse=False)  # in a scan there is nothing for CSE to undo
@@ -101,10 +109,12 @@ def run(
             _progress.tick(number, slices["iteration"], plan.nfe)
             return carry, saved
 
-    first, *later = (_combine({0: weight}, [held.hold(x)]) for weight in table.first)
-    first = _combine(dict(enumerate(table.first_draws)), noises(draws[0]), [first])
-    carry, saved = lax.scan(body, _stack([first, *later]), slices)
-    return held.show(_unstack(carry, len(table.ages))[0]), saved
+    start = [_combine({0: weight}, [held.hold(x)]) for weight in table.first]
+    carry, saved = lax.scan(body, (_stack(start), noises(draws[0])), slices)
+    carry, noise = carry
+    end = _Row(table, iter(table.end[0]))
+    point = _combine(end.draws, held.cut(noise), _unstack(carry, len(table.ages))[:1])
+    return held.show(point), saved
 
 
 def _stack(trees: list[Any]) -> Any:
@@ -135,27 +145,27 @@ class _Table:
             for age in range(max(window.shape[1] for window in windows))
         ]
         self.scaled = plan.scale is not None
-        level = [jnp.concatenate([jnp.asarray(plan.sigmas), jnp.asarray(plan.grid[-1:])])]
+        # What belongs to the row's own point: the weights of its draws, its level, its scale.
+        own = [jnp.asarray(plan.z[:, slot]) for slot in range(self.draws)]
+        own.append(jnp.concatenate([jnp.asarray(plan.sigmas), jnp.asarray(plan.grid[-1:])]))
         if plan.scale is not None:
-            level.append(1 / jnp.asarray(plan.scale))
+            own.append(1 / jnp.asarray(plan.scale))
         columns = [
             *(
                 self._column(windows[kind], age)
                 for age, kinds in enumerate(self.ages)
                 for kind in kinds
             ),
-            *(plan.z[1:, slot] for slot in range(self.draws)),
-            *(column[:-1] for column in level),
+            *(column[:-1] for column in own),
         ]
         self.rows = jnp.stack([jnp.asarray(column, dtype) for column in columns], axis=1)
-        # The level that the last step ends in, as a row with nothing to multiply.
-        blank = [jnp.zeros(1, dtype)] * (len(columns) - len(level))
-        ends = [jnp.asarray(column[-1:], dtype) for column in level]
+        # Where the last step ends, as a row with no outputs to multiply.
+        blank = [jnp.zeros(1, dtype)] * (len(columns) - len(own))
+        ends = [jnp.asarray(column[-1:], dtype) for column in own]
         self.end = jnp.stack([*blank, *ends], axis=1)
         # The starting point stands before evaluation 0: in row a at age a.
         start = [plan.y[a, a] if a < min(plan.y.shape) else 0.0 for a in range(len(self.ages))]
         self.first = [jnp.asarray(weight, dtype) for weight in start]
-        self.first_draws = [jnp.asarray(weight, dtype) for weight in plan.z[0]]
 
     @staticmethod
     def _column(window: Any, age: int) -> Any:
@@ -180,17 +190,15 @@ class _Held:
     times as long as its 784 pixels in a row.
     """
 
-    def __init__(self, x: Any):
-        self.x = x
+    def __init__(self, x: Any, batched: bool):
+        self.x, self.batched = x, batched
         self.wide = jax.tree.map(lambda leaf: wide(leaf.dtype), x)
         self.dtype = jnp.result_type(*jax.tree.leaves(self.wide))
         self.shapes = jax.tree.map(self._shape, x)
 
     @staticmethod
     def _shape(leaf: Any) -> "_Shape":
-        spec = getattr(jax.typeof(leaf).sharding, "spec", ())
-        split = any(axis is not None for axis in spec[1:])  # a sharded axis cannot be merged
-        if leaf.ndim < 3 or split or jax.default_backend() != "cpu":
+        if leaf.ndim < 3 or _split(leaf) or jax.default_backend() != "cpu":
             return _Shape(leaf.shape)
         return _Shape((leaf.shape[0], math.prod(leaf.shape[1:])))
 
@@ -211,6 +219,28 @@ class _Held:
             return value.reshape(like.shape).astype(like.dtype)
 
         return jax.tree.map(leaf, point, self.x)
+
+    def whole(self, draw: Any) -> Any:
+        """A draw, like `x`, as the loop carries it from the iteration that makes it to the next."""
+
+        def leaf(value, like):
+            ahead = like.shape[: self.batched]
+            return value if _split(like) else _random.whole(value, ahead)
+
+        return jax.tree.map(leaf, draw, self.x)
+
+    def cut(self, draws: list[Any]) -> list[Any]:
+        """Draws that were carried, as the loop holds points."""
+        return [
+            self.hold(jax.tree.map(lambda v, like: _random.cut(v, like.shape), draw, self.x))
+            for draw in draws
+        ]
+
+
+def _split(leaf: Any) -> bool:
+    """Whether axes after the first are sharded: those cannot be merged."""
+    spec = getattr(jax.typeof(leaf).sharding, "spec", ())
+    return any(axis is not None for axis in spec[1:])
 
 
 class _Shape:
@@ -235,13 +265,21 @@ def _combine(weights: dict[int, Any], vectors: Any, added: list[Any] | None = No
 
 
 def _noises(held: _Held, ordinals: Any, *, key: Any, noise: Any) -> list[Any]:
-    """The draws of a row, as the loop holds points."""
+    """The draws of a row, before they are cut."""
     if noise is None:
-        drawn = [_random.draw(key, ordinal, held.x) for ordinal in ordinals]
-    else:
-        # Beyond the draws that were given there is nothing to take: NaN, not the last one again.
-        take = lambda leaf, j: leaf.at[j].get(mode="fill", fill_value=jnp.nan)  # noqa: E731
-        drawn = [jax.tree.map(lambda leaf, j=j: take(leaf, j), noise) for j in ordinals]
-    # Behind the barrier it cannot matter to rounding where the noise came from: without it, XLA
-    # contracts the last multiplication of a drawn normal into the sum, but not that of a given one.
-    return [lax.optimization_barrier(held.hold(values)) for values in drawn]
+        return [_random.draw(key, jnp.maximum(ordinal, 0), held.x) for ordinal in ordinals]
+    return [
+        held.whole(jax.tree.map(functools.partial(_take, ordinal=ordinal), noise))
+        for ordinal in ordinals
+    ]
+
+
+def _take(draws: Any, ordinal: Any) -> Any:
+    """One of the draws that were given; 0 for a slot without one.
+
+    Beyond the draws that were given there is nothing to take: NaN, not the last one again.
+    """
+    if draws.shape[0] == 0:  # an axis that JAX does not index
+        draws = jnp.full((1, *draws.shape[1:]), jnp.nan, draws.dtype)
+    taken = draws.at[jnp.maximum(ordinal, 0)].get(mode="fill", fill_value=jnp.nan)
+    return jnp.where(ordinal < 0, 0, taken).astype(draws.dtype)

@@ -82,46 +82,55 @@ def normal_like(key: Any, x: Any) -> Any:
     """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         return key
+    return jax.tree.map(lambda draw, leaf: cut(draw, leaf.shape), _whole_like(key, x), x)
+
+
+def width(size: int) -> int:
+    """How many numbers are drawn for `size` of them: whole vectors."""
+    # A draw is the beginning of a longer one where each number depends on its index alone. What
+    # XLA vectorises by on a CPU divides 16.
+    partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+    return size + -size % 16 if partitionable else size
+
+
+def _whole_like(key: Any, x: Any) -> Any:
+    """The noise of `normal_like` before `cut`: leaves of shape ([batch,] whole vectors).
+
+    Numbers that are left over by whole vectors go through other instructions, which may round the
+    inverse error function by an ulp otherwise (jax 0.12): what is left over depends on the batch.
+    So each sample draws whole vectors, and is cut where nothing of the draw is in the same kernel.
+    """
     leaves, treedef = jax.tree.flatten(x)
 
-    def leaf_of(index: int, shape: tuple[int, ...], dtype: Any) -> Any:
-        def one(key):
-            return _normal(random.fold_in(key, index), shape, wide(dtype)).astype(dtype)
+    def draw_leaf(index: int, shape: tuple[int, ...], dtype: Any) -> Any:
+        size = width(math.prod(shape[key.ndim :]))
 
-        return one
+        def one(key: Any) -> Any:
+            return random.normal(random.fold_in(key, index), (size,), wide(dtype)).astype(dtype)
 
-    noise = []
-    for index, leaf in enumerate(leaves):
-        if key.ndim:
-            noise.append(jax.vmap(leaf_of(index, leaf.shape[1:], leaf.dtype))(key))
-        else:
-            noise.append(leaf_of(index, leaf.shape, leaf.dtype)(key))
-    return treedef.unflatten(noise)
+        return (jax.vmap(one) if key.ndim else one)(key)
+
+    return treedef.unflatten([draw_leaf(i, v.shape, v.dtype) for i, v in enumerate(leaves)])
 
 
-# What XLA vectorises by on a CPU divides this.
-_LANES = 16
+def cut(whole: Any, shape: tuple[int, ...]) -> Any:
+    """What `draw` makes, ([batch,] whole vectors), in the shape of a leaf."""
+    if whole.shape == shape:
+        return whole
+    return whole[..., : math.prod(shape[whole.ndim - 1 :])].reshape(shape)
 
 
-def _normal(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """`random.normal`, to the bit the same whatever batch it is drawn in.
-
-    What is left over by whole vectors of a batch goes through other instructions, which may round
-    the inverse error function by an ulp otherwise (jax 0.12). So each sample takes whole vectors:
-    a draw is the beginning of a longer one, as each number depends on its own index.
-    """
-    size = math.prod(shape)
-    if size % _LANES == 0 or not jax.config.jax_threefry_partitionable:  # pyright: ignore
-        return random.normal(key, shape, dtype)
-    whole = random.normal(key, (size + -size % _LANES,), dtype)
-    # Behind the barrier, or XLA would cut first and leave the same over.
-    return jax.lax.optimization_barrier(whole)[:size].reshape(shape)
+def whole(draw: Any, shape: tuple[int, ...]) -> Any:
+    """What `cut` was given: a draw in the shape of a leaf, `shape` that of its axis of samples."""
+    flat = draw.reshape((*shape, -1))
+    size = flat.shape[-1]
+    return jnp.pad(flat, [(0, 0)] * len(shape) + [(0, width(size) - size)])
 
 
 def draw(keys: Keys, ordinal: Any, x: Any) -> Any:
-    """Draw number `ordinal` of each sample: noise like `x`."""
+    """Draw number `ordinal` of each sample: noise like `x`, once it is `cut`."""
     fold = functools.partial(random.fold_in, data=ordinal)
-    return normal_like(jax.vmap(fold)(keys) if keys.ndim else fold(keys), x)
+    return _whole_like(jax.vmap(fold)(keys) if keys.ndim else fold(keys), x)
 
 
 @functools.partial(jax.jit, static_argnames=("num_draws", "like"))
@@ -148,4 +157,5 @@ class Like:
 
 def draw_all(keys: Keys, num_draws: int, x: Any) -> Any:
     """All draws, leaf shape (num_draws, *leaf.shape), one compiled program for each shape."""
-    return _draw_all(keys, num_draws=num_draws, like=Like(x))
+    whole = _draw_all(keys, num_draws=num_draws, like=Like(x))
+    return jax.tree.map(lambda draws, leaf: jax.vmap(lambda v: cut(v, leaf.shape))(draws), whole, x)

@@ -7,13 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._grid import goes_up, last_is_zero, levels_of
+from edmjax._padding import padded
 from edmjax.combination import Combination, Name
-from edmjax.plan import Plan
+from edmjax.plan import Plan, PlanLike
 from edmjax.scalar import Scalar, host, is_traced, is_zero
 from edmjax.step import Evaluation, Sampler, Step
 
 
-def make_plan(sampler: Sampler, sigmas: Any, *, ends_at_zero: bool | None = None) -> Plan:
+def make_plan(
+    sampler: Sampler,
+    sigmas: Any,
+    *,
+    ends_at_zero: bool | None = None,
+    like: PlanLike | None = None,
+) -> Plan:
     """Returns the plan of `sampler` over `sigmas`: its weights, in float64, computed on the host.
 
     Args:
@@ -24,11 +31,14 @@ def make_plan(sampler: Sampler, sigmas: Any, *, ends_at_zero: bool | None = None
             above 0 (encoding).
         ends_at_zero: whether the last level is 0. Read from it where it is a number, required where
             it is traced.
+        like: a plan to whose shapes this one is padded with weights of 0, so that both run the same
+            compiled program: `eta` 0 like `eta` 1, say, or Euler like DPM++(2M).
 
     Raises:
         TypeError: if the sampler is not a function of one step, or not linear.
         ValueError: if the levels are fewer than two, NaN, infinite, negative or not strictly
-            monotone, or disagree with `ends_at_zero`; if an upward grid meets fresh noise.
+            monotone, or disagree with `ends_at_zero`; if an upward grid meets fresh noise; if the
+            plan has another number of steps or evaluations than `like`, or does not fit in it.
     """
     if not callable(sampler):
         raise TypeError(f"`sampler` must be a function of one step (x, at), got {sampler!r}.")
@@ -62,7 +72,8 @@ def make_plan(sampler: Sampler, sigmas: Any, *, ends_at_zero: bool | None = None
         raise ValueError("The sampler never called `at.denoise`: there is nothing to evaluate.")
     plan = _assemble(reading, x, levels)
     process = getattr(sigmas, "process", None)
-    return plan if process is None else _rescale(plan, process)
+    plan = plan if process is None else _rescale(plan, process)
+    return plan if like is None else padded(plan, like)
 
 
 class _Reading:

@@ -189,9 +189,12 @@ def _source(
     if key is not None:
         _random.check_keys(key, x, batched)
         return key, None
-    if drawing or declared.num_draws:
+    padded = drawing and not isinstance(plan.draws, Tracer) and plan.num_draws == 0
+    if declared.num_draws or (drawing and not padded):
         raise ValueError("This plan draws noise: pass `key` or `noise` to `sample`.")
-    return None, None
+    # Room for draws, and none made: no draws are given.
+    none = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), x)
+    return None, none if padded else None
 
 
 def total_nfe(plan: PlanLike, corrector: Any = None) -> int:

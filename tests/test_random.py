@@ -71,9 +71,18 @@ def test_noise_passed_in_is_bit_equal_to_noise_drawn(name, dtype):
     noise = ej.draw_noise(plan, KEY, x)
     run = jax.jit(lambda plan, x, **source: ej.sample(pointwise, plan, x, **source))
     np.testing.assert_array_equal(run(plan, x, noise=noise), run(plan, x, key=KEY))
-    np.testing.assert_array_equal(
-        ej.sample(mixture(), plan, x[..., :2], noise=noise[..., :2]).shape, (5, 7, 2)
-    )
+
+
+@pytest.mark.parametrize("name", over(STOCHASTIC))
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_noise_passed_in_is_bit_equal_around_other_denoisers(x64, name, dtype):
+    """Where the arithmetic leaves the compiler a choice: sums of products, divisions, softmax."""
+    plan, x = ej.make_plan(STOCHASTIC[name][0](), GRID), start((5, 2)).astype(dtype)
+    noise = ej.draw_noise(plan, KEY, x)
+    for denoise in (mixture(), lambda x, sigma: jnp.tanh(x / (1 + sigma)) * sigma - 0.1 * x):
+        np.testing.assert_array_equal(
+            ej.sample(denoise, plan, x, noise=noise), ej.sample(denoise, plan, x, KEY)
+        )
 
 
 @pytest.mark.parametrize("plan", PLANS)
