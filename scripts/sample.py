@@ -7,6 +7,9 @@ Samplers and schedules are named with their options in Python's syntax, in quote
     --sampler dpmpp_2m --schedule "karras(sigma_max=20)"
     --sampler "churn(heun, s_churn=40, s_min=0.05, s_max=50, s_noise=1.003)"
 
+A sampler may also have the name that k-diffusion, diffusers, ComfyUI or A1111 gives it, such as
+"DPM++ 2M Karras" (docs/names.md has them all). The schedule is still that of --schedule.
+
 The directory given with --out receives samples.npz (array x, values from -1 to 1, axes sample,
 height, width, channel) and samples.png. Sample i depends on the seed and on i alone.
 """

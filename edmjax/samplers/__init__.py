@@ -33,6 +33,7 @@ from edmjax.samplers.exponential import (
 )
 from edmjax.samplers.gradient_estimation import gradient_estimation as gradient_estimation
 from edmjax.samplers.heunpp import heunpp2 as heunpp2
+from edmjax.samplers.names import from_name as from_name
 from edmjax.samplers.pndm import pndm as pndm
 from edmjax.samplers.restart import restart as restart
 from edmjax.samplers.runge_kutta import (

@@ -24,6 +24,7 @@ from edmjax.schedules.discrete import (
     simple as simple,
 )
 from edmjax.schedules.edits import reverse as reverse, truncate as truncate
+from edmjax.schedules.names import from_name as from_name
 from edmjax.schedules.powers import (
     dpm_fast as dpm_fast,
     exponential as exponential,

@@ -3,7 +3,7 @@
 The text is one call in Python's syntax, or a bare name for a call without arguments. Arguments are
 literals (numbers, strings, None, True ...) or, for a sampler, samplers: nothing else is evaluated.
 Names are those that `edmjax.samplers` and `edmjax.schedules` hold, so what the library gains can be
-asked for at once.
+asked for at once. A sampler without options may have any name that `samplers.from_name` knows.
 """
 
 import ast
@@ -25,6 +25,7 @@ def sampler_names() -> dict[str, Callable[..., Sampler]]:
         name: function
         for name, function in _functions(samplers).items()
         if inspect.signature(function).return_annotation in (Sampler, "Sampler")
+        and function is not samplers.from_name
     }
 
 
@@ -40,10 +41,14 @@ def schedule_names() -> dict[str, Callable[..., np.ndarray]]:
 def parse_sampler(text: str) -> Sampler:
     """The sampler that a text such as `dpmpp_2m` or `ancestral(heun, eta=0.5)` describes.
 
+    Without parentheses it is a name for `samplers.from_name`, such as `DPM++ 2M Karras`.
+
     Raises:
         ValueError: not a name or call, an unknown name (with the nearest one), an argument that is
             neither a literal nor a sampler, or options that the sampler does not take.
     """
+    if text.strip() and "(" not in text:
+        return samplers.from_name(text.strip())
     return _evaluate(_tree(text, "sampler"), sampler_names(), "sampler", nested=True)
 
 
