@@ -108,12 +108,12 @@ def advance(
     return sum(corrections, kept * x + (1 - kept) * denoised)
 
 
-def order_of(order: int, highest: int) -> int:
-    """`order` as an int from 1 to `highest`; an error in a sentence where it is none."""
-    value = static(order, "order")
-    if value not in range(1, highest + 1):
-        known = ", ".join(str(k) for k in range(1, highest))
-        raise ValueError(f"`order` must be {known} or {highest}, got {order!r}.")
+def order_of(order: int, highest: int, name: str = "order", lowest: int = 1) -> int:
+    """`order` as an int from `lowest` to `highest`; an error in a sentence where it is none."""
+    value = static(order, name)
+    if value not in range(lowest, highest + 1):
+        known = ", ".join(str(k) for k in range(lowest, highest))
+        raise ValueError(f"`{name}` must be {known} or {highest}, got {order!r}.")
     return int(value)
 
 

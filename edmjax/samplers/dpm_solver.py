@@ -10,9 +10,10 @@ and with `eps` a polynomial by `x - sigma_next (h phi_1(h) eps + h^2 phi_2(h) ep
 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
+from edmjax.samplers.adams import order_of
 from edmjax.samplers.dpmpp import differences
 from edmjax.samplers.runge_kutta import dpm_2, euler
-from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt, where
+from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt, static, where
 from edmjax.step import Sampler, Step
 
 
@@ -39,12 +40,9 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
     Raises:
         ValueError: if an option is something else.
     """
-    if order not in (1, 2, 3):
-        raise ValueError(f"`order` must be 1, 2 or 3, got {order!r}.")
+    order, start_order = order_of(order, 3), order_of(start_order, 2, "start_order")
     if kind not in ("singlestep", "multistep"):
         raise ValueError(f"`kind` must be 'singlestep' or 'multistep', got {kind!r}.")
-    if start_order not in (1, 2):
-        raise ValueError(f"`start_order` must be 1 or 2, got {start_order!r}.")
     if kind == "singlestep" or order == 1:
         return (euler(), dpm_2(), _third)[order - 1]
     start = (euler(), dpm_2())[start_order - 1]
@@ -83,7 +81,7 @@ def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
         ValueError: if `nfe` is below 1, `eta` outside [0, 1] or `s_noise` negative; in `make_plan`,
             if the grid has another number of steps.
     """
-    if not nfe >= 1 or nfe % 1:
+    if not static(nfe, "nfe") >= 1 or nfe % 1:
         raise ValueError(f"`nfe` must be a whole number of at least 1, got {nfe!r}.")
     eta, s_noise = host(eta, "eta"), host(s_noise, "s_noise")
     if not is_traced(eta) and not 0 <= eta <= 1:

@@ -14,6 +14,7 @@ from typing import Any
 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
+from edmjax.samplers.adams import order_of
 from edmjax.scalar import Scalar, exp, host, is_traced, log
 from edmjax.step import Sampler, Step
 
@@ -121,8 +122,7 @@ def dpmpp_3m(
         ValueError: if `solver_type` or `start_order` is something else.
     """
     _check_solver_type(solver_type)
-    if start_order not in (1, 2):
-        raise ValueError(f"`start_order` must be 1 or 2, got {start_order!r}.")
+    start_order = order_of(start_order, 2, "start_order")
     start = dpmpp_2s()
 
     def step(x: Combination, at: Step) -> Combination:

@@ -7,6 +7,7 @@ with the k outputs made since. So n steps take n evaluations, and the orders of 
 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
+from edmjax.samplers.adams import order_of
 from edmjax.scalar import log
 from edmjax.step import Sampler, Step
 
@@ -39,8 +40,7 @@ def dpmpp_singlestep(
     Raises:
         ValueError: if an option is something else.
     """
-    if order not in (1, 2, 3):
-        raise ValueError(f"`order` must be 1, 2 or 3, got {order!r}.")
+    order = order_of(order, 3)
     if solver_type not in ("midpoint", "heun"):
         raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")
 

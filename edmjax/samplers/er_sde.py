@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edmjax.combination import Combination
+from edmjax.samplers.adams import order_of
 from edmjax.scalar import Scalar, exp, is_traced, is_zero, log, not_negative, sqrt
 from edmjax.step import Sampler, Step
 
@@ -53,8 +54,7 @@ def er_sde(
         ValueError: if `order` or `scaler` is something else, `s_noise` is negative or NaN, or g
             decreases from a level to a higher one.
     """
-    if order not in (1, 2, 3):
-        raise ValueError(f"`order` must be 1, 2 or 3, got {order!r}.")
+    order = order_of(order, 3)
     s_noise = not_negative(s_noise, "s_noise")
     if not callable(scaler) and scaler not in SCALERS:
         raise ValueError(f"`scaler` must be a function or one of {[*SCALERS]}, got {scaler!r}.")

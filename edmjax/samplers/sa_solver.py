@@ -16,6 +16,7 @@ from typing import Any
 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi, weights_of
+from edmjax.samplers.adams import order_of
 from edmjax.samplers.dpmpp_sde import fresh_noise
 from edmjax.scalar import Scalar, exp, log, not_negative, static, where
 from edmjax.step import Sampler, Step
@@ -55,10 +56,8 @@ def sa_solver(
         ValueError: if an order is something else, `tau` or `s_noise` is negative or NaN, or
             `interval` is not two levels, the lower first.
     """
-    if predictor_order not in (1, 2, 3, 4):
-        raise ValueError(f"`predictor_order` must be 1, 2, 3 or 4, got {predictor_order!r}.")
-    if corrector_order not in (0, 1, 2, 3, 4):
-        raise ValueError(f"`corrector_order` must be 0, 1, 2, 3 or 4, got {corrector_order!r}.")
+    predictor_order = order_of(predictor_order, 4, "predictor_order")
+    corrector_order = order_of(corrector_order, 4, "corrector_order", lowest=0)
     tau, s_noise = not_negative(tau, "tau"), not_negative(s_noise, "s_noise")
     low, high = _interval(interval)
 
