@@ -57,11 +57,11 @@ class Process:
 
     def drift(self, x: X, t: Any) -> X:
         """`f(t) x` of the forward SDE, in the dtypes of `x`; `t` a scalar or one time a sample."""
-        return _times(x, self._rates(t)[0])
+        return _times(x, self.rates(t)[0])
 
     def diffusion(self, t: Any) -> Any:
         """`g(t)` of the forward SDE, in the shape of `t`."""
-        return self._rates(t)[1]
+        return self.rates(t)[1]
 
     def to_ve(self, x: X, t: Any) -> X:
         """`x / scale(t)`: a point of the process in the package's frame, at level `sigma(t)`."""
@@ -98,8 +98,8 @@ class Process:
             )
         return Levels(sigmas, times, self)
 
-    def _rates(self, t):
-        """`(f, g)` at `t`; on the host in float64, by one compiled function a kind of process."""
+    def rates(self, t: Any) -> tuple[Any, Any]:
+        """`(f, g)` of the forward SDE at `t`, each in its shape; on the host in float64."""
         if _is_jax(t, *jax.tree.leaves(self)):
             return _rates(self, array_module(t, *jax.tree.leaves(self))[1])
         with jax.ensure_compile_time_eval(), jax.enable_x64(True):

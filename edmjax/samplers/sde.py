@@ -1,30 +1,44 @@
-"""Discretisations of the reverse stochastic differential equation, in sigma.
+"""Euler-Maruyama on the reverse stochastic differential equation of a process.
 
-With `lam` between the probability flow (0) and the reverse diffusion (1), and time running down,
+A process is `dx = f(t) x dt + g(t) dW` (see `edmjax.processes`). With `lam` between the probability
+flow (0) and the reverse diffusion (1), and time running down,
 
-    dx = (1 + lam^2) (x - D(x, sigma)) / sigma dsigma + lam sqrt(2 sigma) dW
+    dx = [f x - (1 + lam^2) / 2 g^2 score] dt + lam g dW,    score = (D - x) / sigma^2 in our frame,
 
-has the marginals of the data plus noise of standard deviation sigma for every `lam`.
+has the marginals of the process for every `lam`.
 """
 
+from typing import Any
+
 from edmjax.combination import Combination
+from edmjax.samplers._own_time import OwnTime
 from edmjax.scalar import Scalar, is_zero, not_negative, sqrt
 from edmjax.step import Sampler, Step
 
 
-def euler_maruyama(lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
-    """Euler-Maruyama on the reverse SDE (Song et al. 2021, eq. 6; Karras et al. 2022, eq. 6).
+def euler_maruyama(process: Any = None, lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
+    """Euler-Maruyama on the reverse SDE, in the time and the scale of a process.
 
-        x_next = x + (1 + lam^2) h (x - D) / sigma + lam sqrt(2 sigma |h|) noise,
-        h = sigma_next - sigma
+        x' = x + h [f x - (1 + lam^2) / 2 g^2 score] + lam g sqrt(-h) noise,    h = t_next - t
 
-    First order (weakly), one evaluation and one draw a step; no draw with `lam = 0`, which is
-    `euler()`. The step to zero adds no noise: with `final="denoise"` it is the denoiser, with
-    `final="mean"` the mean of the step, `x - (1 + lam^2) (x - D)`.
+    for points `x = scale (x0 + sigma n)` of the process. Without `process` it is `processes.edm`,
+    whose time is sigma: `x' = x + (1 + lam^2) h (x - D) / sigma + lam sqrt(-2 sigma h) noise`.
+    First order (weakly), one evaluation and one draw a step, no draw with `lam = 0`; in the edm
+    process that is `euler()`. Song et al. (2021), eq. 6; Karras et al. (2022), eq. 6, for `lam`.
+
+    Args:
+        process: whose time and scale to step in. A grid from `process.levels(times)` steps from one
+            of its times to the next; other levels are taken to their times in the process.
+        lam: the strength of the noise, at least 0; may be traced.
+        final: "denoise": the step to zero is the denoiser. "mean": the last step, wherever it ends,
+            is the mean of a step like the others, without noise.
 
     Raises:
-        ValueError: if `lam` is negative or NaN, or `final` is something else.
+        TypeError: if `process` is not a process.
+        ValueError: if `lam` is negative or NaN, or `final` is something else; if with "mean" the
+            grid ends at 0, where the process has no time.
     """
+    own_time = None if process is None else OwnTime(process)
     lam = not_negative(lam, "lam")
     if final not in ("denoise", "mean"):
         raise ValueError(f"`final` must be 'denoise' or 'mean', got {final!r}.")
@@ -33,12 +47,17 @@ def euler_maruyama(lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
-        move = (1 + lam**2) * (at.sigma_next - at.sigma) / at.sigma
-        mean = (1 + move) * x - move * denoised
-        if at.last or is_zero(lam):
+        if own_time is None:
+            h, rescale, shrink, spread = at.sigma_next - at.sigma, 1.0, 0.0, sqrt(2 * at.sigma)
+            slope = spread / at.sigma
+        else:
+            h, rescale, shrink, slope, spread = own_time(at)
+        pull = (1 + lam**2) / 2 * slope**2 * h
+        mean = rescale * ((1 + h * shrink + pull) * x - pull * denoised)
+        quiet = final == "mean" and at.index == at.num_steps - 1
+        if at.last or quiet or is_zero(lam):
             return mean
-        spread = lam * sqrt(2 * at.sigma * (at.sigma - at.sigma_next))
         at.forget()
-        return mean + spread * at.noise(at.sigma, at.sigma_next)
+        return mean + lam * spread * sqrt(-h) * at.noise(at.sigma, at.sigma_next)
 
     return step
