@@ -214,7 +214,7 @@ def test_dpm_fast(name):
         ("LMSDiscreteScheduler", "LMSDiscrete", "lms_discrete_scheduler", "LMS SGM Uniform"),
         ("Euler a", "euler A", "sample_euler_ancestral", "Euler a Align Your Steps"),
         ("unipc", "UNIPC", "uni_pc_bh2"),
-        ("ipndm", "IPNDM", "IPNDMScheduler"),
+        ("ipndm", "IPNDM", "IPNDMScheduler", "sample_ipndm"),
         ("sa_solver", "SA-Solver"),
     ],
 )
@@ -244,6 +244,12 @@ def test_spelling_does_not_matter(names):
 )
 def test_options_are_passed_on(sampler, expected):
     same(sampler(), expected)
+
+
+def test_options_may_be_traced():
+    traced = jax.jit(lambda eta: ej.make_plan(s.from_name("Euler a", eta=eta), [4.0, 2.0, 1.0]).z)
+    expected = ej.make_plan(s.ancestral(s.euler(), 0.5), [4.0, 2.0, 1.0]).z
+    np.testing.assert_allclose(traced(0.5), expected, rtol=1e-6)
 
 
 def run(problem, plan, x, bank):
@@ -381,6 +387,7 @@ def test_what_is_no_schedule_gets_a_sentence(name, words):
         ("huen", "No sampler 'huen'. Did you mean 'heun'?"),
         ("dpmpp_2n_sde", "Did you mean 'dpmpp_2m_sde'?"),
         ("DPM++ 2M SDEE Karras", "No sampler 'DPM++ 2M SDEE Karras'. Did you mean 'dpmpp_2m_sde'?"),
+        ("Huen Align Your Steps", "Did you mean 'heun'?"),
         ("EulerDiscretScheduler", "Did you mean 'EulerDiscreteScheduler'?"),
         ("UniPCMultistp", "Did you mean 'UniPCMultistepScheduler'?"),
         ("Karras", "It names a schedule: `ej.schedules.from_name` knows it."),
