@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edmjax.schedules._ends import Levels, Number, close, count, ordered, positive
-from edmjax.schedules.tables import checked, ddpm_table, fits, iddpm_table
+from edmjax.schedules.tables import checked, ddpm_table, fits, iddpm_table, spaced
 
 
 def ddpm(
@@ -41,21 +41,7 @@ def ddpm(
         if table is None
         else checked(table)
     )
-    n, last = fits(n, levels), len(levels) - 1
-    i = np.arange(n)
-    if spacing == "legacy":
-        steps = np.linspace(last, 0, n, endpoint=False).astype(int)
-    elif spacing == "trailing":
-        steps = np.round((last + 1) - i * ((last + 1) / n)).astype(int) - 1
-    elif spacing == "leading":
-        steps = i[::-1] * ((last + 1) // n)
-    elif spacing == "linspace":
-        steps = np.round(np.linspace(last, 0, n)).astype(int)
-    else:
-        raise ValueError(
-            f"spacing must be 'legacy', 'trailing', 'leading' or 'linspace', got {spacing!r}."
-        )
-    return close(levels[steps], final_zero)
+    return close(levels[spaced(fits(n, levels), len(levels), spacing)], final_zero)
 
 
 def iddpm(

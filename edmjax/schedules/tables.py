@@ -25,7 +25,7 @@ def ddpm_table(
     """
     if betas is None:
         start, end = positive("linear_start", linear_start), positive("linear_end", linear_end)
-        betas = np.linspace(start**0.5, end**0.5, count(num_timesteps, "num_timesteps")) ** 2
+        betas = between("scaled_linear", start, end, count(num_timesteps, "num_timesteps"))
     betas = np.asarray(betas, np.float64)
     if betas.ndim != 1 or not len(betas):
         raise ValueError(f"betas must be a sequence of numbers, got shape {betas.shape}.")
@@ -39,6 +39,19 @@ def ddpm_table(
     abar = np.cumprod(1 - betas)
     with np.errstate(divide="ignore", over="ignore"):  # abar may be 0 in float64
         return checked(np.sqrt((1 - abar) / abar))
+
+
+def between(spacing: str, start: float, end: float, num_timesteps: int) -> np.ndarray:
+    """Betas from `start` to `end`: evenly spaced themselves (`linear`, Ho et al. 2020), in their
+    square roots (`scaled_linear`, Rombach et al. 2022), or along a sigmoid over [-6, 6].
+    """
+    if spacing == "linear":
+        return np.linspace(start, end, num_timesteps)
+    if spacing == "scaled_linear":
+        return np.linspace(start**0.5, end**0.5, num_timesteps) ** 2
+    if spacing == "sigmoid":
+        return start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, num_timesteps)))
+    raise ValueError(f"spacing must be 'linear', 'scaled_linear' or 'sigmoid', got {spacing!r}.")
 
 
 def iddpm_table(num_timesteps: Number = 1000, *, c1: Number = 0.001, c2: Number = 0.008) -> Levels:
@@ -90,3 +103,21 @@ def fits(n: Any, levels: np.ndarray) -> int:
             f"The table has {len(levels)} levels, got n = {n}: ask for {len(levels)} at most."
         )
     return n
+
+
+def spaced(n: int, num_timesteps: int, spacing: str) -> np.ndarray:
+    """`n` of the steps 0 ... `num_timesteps - 1`, descending; see `schedules.ddpm` for the names."""
+    last = num_timesteps - 1
+    if spacing == "legacy":
+        return np.linspace(last, 0, n, endpoint=False).astype(int)
+    if spacing == "leading":
+        return np.arange(n)[::-1] * (num_timesteps // n)
+    # The order of the operations decides where halves go, so it is that of diffusers. Its `arange`
+    # may yield one number too many, and its one step of `linspace` would be at step 0.
+    if spacing == "trailing":
+        return np.round(np.arange(num_timesteps, 0, -num_timesteps / n)[:n]).astype(int) - 1
+    if spacing == "linspace":
+        return np.round(np.linspace(0, last, n))[::-1].astype(int) if n > 1 else np.array([last])
+    raise ValueError(
+        f"spacing must be 'legacy', 'trailing', 'leading' or 'linspace', got {spacing!r}."
+    )
