@@ -1,0 +1,104 @@
+"""What guidance shares: the outputs of an evaluation, options, and sums over a sample."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from edmjax import _checks
+from edmjax._arrays import from_left, working_dtype
+from edmjax.scalar import host, is_traced
+
+
+def as_pytree(function: Any, name: str) -> Any:
+    """`function` as a child: itself where it is a pytree with arrays, else within a `Partial`."""
+    if not callable(function):
+        raise TypeError(f"`{name}` must be a denoiser of (x, sigma), got {function!r:.80}.")
+    arrays = (jax.Array, np.ndarray, np.generic)
+    has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
+    return function if has_arrays else Partial(function)
+
+
+def option(name: str, value: Any, allows: Callable[[float], bool], kind: str) -> Any:
+    """`value` as a scalar leaf: float64 on the host, left as it is where it is traced."""
+    value = host(value, name)
+    if is_traced(value):
+        return value
+    if not allows(value):
+        raise ValueError(f"`{name}` must be {kind}, got {value}.")
+    return np.asarray(value, np.float64)
+
+
+def call(denoise: Any, x: Any, level: Any, cond: Any) -> dict[str, Any]:
+    """The outputs of an evaluation by name: "x0", and what else the denoiser returned."""
+    return named(denoise(x, level) if cond is None else denoise(x, level, cond), x)
+
+
+def named(out: Any, x: Any) -> dict[str, Any]:
+    """`out` as a dict with "x0"; "x0" and "raw" are checked to be like `x`."""
+    many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
+    out = dict(out) if many else {"x0": out}
+    for name in {"x0", "raw"} & set(out):
+        _checks.like(out[name], x, f"The denoiser's '{name}'" if many else "The denoiser")
+    return out
+
+
+def returned(out: dict[str, Any], x: Any) -> Any:
+    """The outputs as a denoiser returns them: "x0" and "raw" in the dtypes of `x`."""
+
+    def cast(tree):
+        return jax.tree.map(lambda leaf, value: jnp.asarray(value, leaf.dtype), x, tree)
+
+    out = {name: cast(v) if name in ("x0", "raw") else v for name, v in out.items()}
+    if len(out) == 1:
+        return out["x0"]
+    if isinstance(x, dict) and "x0" in x:
+        raise ValueError(
+            "A denoiser that returns 'raw' beside 'x0' cannot tell them from an `x` that is a dict "
+            "with 'x0' itself: rename that entry of `x`."
+        )
+    return out
+
+
+def wide(tree: Any) -> Any:
+    """`tree` in float32 at least."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(leaf.dtype)), tree)
+
+
+def plus(tree: Any, factor: Any, other: Any) -> Any:
+    """`tree + factor * other`, for a scalar or one number a sample."""
+
+    def add(a, b):
+        return a + jnp.asarray(from_left(factor, a), a.dtype) * b
+
+    return jax.tree.map(add, tree, other)
+
+
+def dot(a: Any, b: Any) -> jax.Array:
+    """The inner product of each sample with its fellow, over all leaves; shape (batch,)."""
+
+    def leaf(a, b):
+        return jnp.sum(a * b, axis=tuple(range(1, a.ndim)))
+
+    return sum(jax.tree.leaves(jax.tree.map(leaf, a, b)), start=jnp.zeros(()))
+
+
+def vectors(tree: Any) -> jax.Array:
+    """Each sample as one vector of all its leaves; shape (batch, entries)."""
+    leaves = jax.tree.leaves(tree)
+    return jnp.concatenate([v.reshape(v.shape[0], v[0].size) for v in leaves], axis=1)
+
+
+def sampled(x: Any) -> Any:
+    """`x` as arrays, checked to have the samples on axis 0 of every leaf."""
+    x = _checks.floating_tree(x, "x")
+    shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
+    if () in shapes or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"Guidance needs the samples on axis 0 of every leaf of `x`, got shapes {shapes}: run "
+            "one sample as a batch of one, without `batched=False`."
+        )
+    return x
