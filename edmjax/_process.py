@@ -33,6 +33,7 @@ class Process:
     time: Any
     variance: Any = None
     t_max: Any = 1.0
+    t_min = 0.0  # where the data are; a field of none of the instances
 
     def __post_init__(self):
         for name in ("scale", "sigma", "time"):
@@ -71,6 +72,32 @@ class Process:
         """`scale(t) x`: a point of the package's frame in the process's own scale."""
         return _times(x, self.scale(t))
 
+    def add_noise(self, x0: X, noise: X, t: Any) -> X:
+        """`alpha x0 + std noise` with `(alpha, std) = marginal(t)`: data with the noise of `t`.
+
+        In the dtypes of `x0`; `t` is a scalar or one time a sample. Raises ValueError where `noise`
+        is not like `x0`, or a time is outside of the process.
+        """
+        x0 = _checks.floating_tree(x0, "x0")
+        noise = _checks.like(_checks.floating_tree(noise, "noise"), x0, "`noise`")
+        alpha, std = self.marginal(self.within(t, x0))
+        return weighted((alpha, x0), (std, noise))
+
+    def within(self, t: Any, x: X) -> Any:
+        """`t`, where it is a scalar or one time for each entry of axis 0 of `x`, and in range."""
+        if np.shape(t) != ():
+            as_level(t, x, "t")
+        self._refuse(t)
+        return t if isinstance(t, jax.Array) else np.asarray(t, np.float64)
+
+    def scale_of(self, sigma: Any) -> Any:
+        """`scale(time(sigma))`, also where `sigma` is so large that `scale` rounds to 0."""
+        t = self.time(sigma)
+        xp, sigma = array_module(sigma)
+        large = sigma > 1
+        std = root(self.variance(t))
+        return xp.where(large, std / xp.where(large, sigma, 1), self.scale(t))[()]
+
     def levels(self, times: Any) -> "Levels":
         """The noise levels at `times`, with the times and the process: a grid for `make_plan`.
 
@@ -84,19 +111,23 @@ class Process:
             times = np.asarray(times, np.float64)
         if times.ndim != 1:
             raise ValueError(f"times must be one-dimensional, got shape {times.shape}.")
-        if has_no_value(times):
-            return Levels(self.sigma(times), times, self)
-        if not np.isfinite(times).all():
+        if not has_no_value(times) and not np.isfinite(times).all():
             raise ValueError(f"times must be finite, got {times}.")
+        self._refuse(times)
+        return Levels(self.sigma(times), times, self)
+
+    def _refuse(self, times: Any) -> None:
+        """A sentence where one of `times` is outside of the process, as far as they are numbers."""
+        if has_no_value(times) or any(map(has_no_value, jax.tree.leaves(self))):
+            return
+        times = np.asarray(times, np.float64)
         with np.errstate(invalid="ignore"):
-            sigmas = self.sigma(times)
-        outside = ~(np.asarray(sigmas) >= 0) | (times < 0)  # `~` takes NaN too
+            outside = ~(np.asarray(self.sigma(times)) >= 0) | (times < self.t_min)  # NaN too
         if outside.any():
             raise ValueError(
-                f"At t = {np.asarray(times)[outside][0]} this process has no noise level: "
-                f"times run from 0 to {float(self.t_max)}."
+                f"At t = {times[outside][0]} this process has no noise level: "
+                f"times run from {self.t_min:g} to {float(self.t_max)}."
             )
-        return Levels(sigmas, times, self)
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """`(f, g)` of the forward SDE at `t`, each in its shape; on the host in float64."""

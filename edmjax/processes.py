@@ -20,6 +20,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from edmjax._arrays import has_no_value, positive_number
+from edmjax._discrete import DDPM as DDPM, ddpm as ddpm
 from edmjax._process import Levels as Levels, Process as Process, array_module as array_module, root
 
 
@@ -74,6 +75,19 @@ def vp(beta_min: Any = 0.1, beta_max: Any = 20.0) -> Process:
     if not (has_no_value(low) or has_no_value(high)) and low > high:
         raise ValueError(f"beta_min must not be above beta_max, got {low} and {high}.")
     functions = _vp_scale, _vp_sigma, _vp_time, _vp_variance
+    return Process(*(Partial(function, low, high) for function in functions))
+
+
+def sub_vp(beta_min: Any = 0.1, beta_max: Any = 20.0) -> Process:
+    """The sub-VP SDE: the scale of `vp`, with less noise at every time.
+
+        f = -beta / 2,    g = sqrt(beta (1 - exp(-2 B))),    beta and B those of `vp`
+        scale = exp(-B / 2),    scale sigma = 1 - exp(-B),    sigma = 2 sinh(B / 2)
+
+    Raises as `vp` does. Source: Song et al. (2021), equation 29 for the marginal.
+    """
+    low, high = vp(beta_min, beta_max).scale.args
+    functions = _vp_scale, _sub_vp_sigma, _sub_vp_time, _sub_vp_variance
     return Process(*(Partial(function, low, high) for function in functions))
 
 
@@ -160,9 +174,27 @@ def _vp_variance(low, high, t):
 
 def _vp_time(low, high, sigma):
     xp, sigma, low, high = array_module(sigma, low, high)
-    b = xp.log1p(sigma**2)
+    return _vp_time_of(xp, low, high, xp.log1p(sigma**2))
+
+
+def _vp_time_of(xp, low, high, b):
     # The root of the quadratic in the form that does not cancel at small b.
     return 2 * b / (low + xp.sqrt(low**2 + 2 * (high - low) * b))
+
+
+def _sub_vp_sigma(low, high, t):
+    xp, b = _vp_exponent(low, high, t)
+    return 2 * xp.sinh(b / 2)
+
+
+def _sub_vp_variance(low, high, t):
+    xp, b = _vp_exponent(low, high, t)
+    return xp.expm1(-b) ** 2
+
+
+def _sub_vp_time(low, high, sigma):
+    xp, sigma, low, high = array_module(sigma, low, high)
+    return _vp_time_of(xp, low, high, 2 * xp.arcsinh(sigma / 2))
 
 
 def _cosine_scale(t):

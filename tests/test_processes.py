@@ -26,6 +26,7 @@ ALL = {
     "song_ve": processes.song_ve(),
     "vp": processes.vp(),
     "vp, slow": processes.vp(0.4, 9.4),
+    "sub_vp": processes.sub_vp(),
     "cosine": processes.cosine(),
     "flow": processes.flow(),
 }
@@ -119,6 +120,11 @@ TEXTBOOK = {
     "song_ve": (lambda t: 0 * t, lambda t: 25 ** (2 * t)),
     "vp": (lambda t: -(0.1 + 19.9 * t) / 2, lambda t: 0.1 + 19.9 * t),
     "vp, slow": (lambda t: -(0.4 + 9 * t) / 2, lambda t: 0.4 + 9 * t),
+    # g^2 = beta (1 - exp(-2 B))
+    "sub_vp": (
+        lambda t: -(0.1 + 19.9 * t) / 2,
+        lambda t: -(0.1 + 19.9 * t) * np.expm1(-2 * (0.1 * t + 19.9 * t**2 / 2)),
+    ),
     "cosine": (
         lambda t: -math.pi / 2 * np.tan(math.pi / 2 * t),
         lambda t: math.pi * np.tan(math.pi / 2 * t),
@@ -148,7 +154,7 @@ def test_sde_against_finite_differences(process):
     f = (np.log(process.scale(t + h)) - np.log(process.scale(t - h))) / (2 * h)
     slope = (process.sigma(t + h) - process.sigma(t - h)) / (2 * h)
     g = process.scale(t) * np.sqrt(2 * slope * process.sigma(t))
-    np.testing.assert_allclose(process._rates(t)[0], f, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(process.rates(t)[0], f, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(process.diffusion(t), g, rtol=1e-5)
 
 
@@ -177,7 +183,7 @@ def test_round_trips_at_both_ends(process):
     np.testing.assert_allclose(back, times, rtol=1e-12, atol=1e-16)
 
 
-@pytest.mark.parametrize("name", ["song_ve", "vp", "vp, slow"])
+@pytest.mark.parametrize("name", ["song_ve", "vp", "vp, slow", "sub_vp"])
 def test_round_trip_of_the_small_and_large_levels_to_1e_12(name):
     sigmas = np.geomspace(1e-4, float(ALL[name].sigma(1.0)), 41)
     np.testing.assert_allclose(ALL[name].sigma(ALL[name].time(sigmas)), sigmas, rtol=1e-12)
@@ -240,12 +246,12 @@ def test_jax_arrays_stay_in_their_precision_and_agree(process):
             process.scale(t),
             sigma,
             process.time(sigma),
-            *process._rates(t),
+            *process.rates(t),
             process.marginal(t)[1],
         )
 
     wide = (
-        process.scale(host), process.sigma(host), host, *process._rates(host),
+        process.scale(host), process.sigma(host), host, *process.rates(host),
         process.marginal(host)[1],
     )  # fmt: skip
     for got, want in zip(traced(process, t), wide, strict=True):
@@ -308,7 +314,7 @@ def test_the_forward_sde_keeps_the_marginals(process):
     def variance(t):
         return process.scale(t) ** 2 * (problem.variances + process.sigma(t) ** 2)
 
-    f, g = process._rates(t)
+    f, g = process.rates(t)
     slope = (variance(t + h) - variance(t - h)) / (2 * h)
     np.testing.assert_allclose(slope, 2 * f * variance(t) + g**2, rtol=1e-7)
 
@@ -352,7 +358,7 @@ def test_a_process_of_ones_own():
         alpha, std = process.marginal(2.0)
         np.testing.assert_allclose([alpha, std], [1 / 3, 4 / 3], rtol=1e-15)
         # f = -1 / (1 + t), g^2 = scale^2 (sigma^2)' = 4 t^3 / (1 + t)^2
-        f, g = process._rates(2.0)
+        f, g = process.rates(2.0)
         np.testing.assert_allclose([f, g**2], [-1 / 3, 32 / 9], rtol=1e-14)
         assert process.time(4.0) == 2.0
 

@@ -106,7 +106,7 @@ def fits(n: Any, levels: np.ndarray) -> int:
 
 
 def spaced(n: int, num_timesteps: int, spacing: str) -> np.ndarray:
-    """`n` of the steps 0 ... `num_timesteps - 1`, descending; see `schedules.ddpm` for the names."""
+    """`n` of the steps 0 ... `num_timesteps - 1`, descending. See `schedules.ddpm` for names."""
     last = num_timesteps - 1
     if spacing == "legacy":
         return np.linspace(last, 0, n, endpoint=False).astype(int)
