@@ -46,7 +46,8 @@ class DDPM(Process):
 
     @classmethod
     def tree_unflatten(cls, num_timesteps, children):
-        return cls(*children, num_timesteps)
+        (table,) = children
+        return cls(table, num_timesteps)
 
     def scale_of(self, sigma: Any) -> Any:
         xp, sigma = array_module(sigma)

@@ -1,0 +1,144 @@
+"""Conversions: between the denoised output and score, eps, v, x0, as values and as functions."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import register_dataclass
+
+from edmjax import _checks
+from edmjax._arrays import as_level, has_no_value, weighted, working_dtype
+from edmjax._typing import Sigma, X
+from edmjax.denoisers._network import as_pytree, call
+
+
+def denoised_from_score(x: X, score: X, sigma: Sigma) -> X:
+    """`x + sigma^2 score`, for a score: the gradient in `x` of the log-density at level `sigma`."""
+    x, score, sigma = _enter(x, score, sigma, "score")
+    return weighted((1.0, x), (sigma**2, score))
+
+
+def denoised_from_eps(x: X, eps: X, sigma: Sigma) -> X:
+    """`x - sigma eps`, for an estimate of the noise `n` in `x = x0 + sigma n`."""
+    x, eps, sigma = _enter(x, eps, sigma, "eps")
+    return weighted((1.0, x), (-sigma, eps))
+
+
+def denoised_from_v(x: X, v: X, sigma: Sigma) -> X:
+    """`x / (1 + sigma^2) - sigma / sqrt(1 + sigma^2) v`.
+
+    `v = alpha eps - s x0` with `alpha = 1 / sqrt(1 + sigma^2)` and `s = sigma alpha`, in the
+    variance-preserving frame `x_vp = alpha x` (Salimans and Ho 2022, appendix D).
+    """
+    x, v, sigma = _enter(x, v, sigma, "v")
+    alpha = 1 / jnp.hypot(1.0, sigma)
+    return weighted((alpha**2, x), (-sigma * alpha, v))
+
+
+def score_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
+    """`(denoised - x) / sigma^2`. Raises ValueError at `sigma = 0`, where it has no value."""
+    x, denoised, sigma = _enter(x, denoised, sigma, "denoised", divides=True)
+    return _spread(x, denoised, -((1 / sigma) ** 2), 0.0)
+
+
+def eps_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
+    """`(x - denoised) / sigma`. Raises ValueError at `sigma = 0`, where it has no value."""
+    x, denoised, sigma = _enter(x, denoised, sigma, "denoised", divides=True)
+    return _spread(x, denoised, 1 / sigma, 0.0)
+
+
+def v_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
+    """`alpha (x - denoised) / sigma - sigma alpha denoised`, with `alpha` of `denoised_from_v`.
+
+    Raises ValueError at `sigma = 0`, where it has no value.
+    """
+    x, denoised, sigma = _enter(x, denoised, sigma, "denoised", divides=True)
+    alpha = 1 / jnp.hypot(1.0, sigma)
+    return _spread(x, denoised, alpha / sigma, -sigma * alpha)
+
+
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Converted:
+    """A function of `(x, sigma[, cond])`, with `convert(x, output, sigma)` of what it returns."""
+
+    fn: Any
+    convert: Any = dataclasses.field(metadata={"static": True})
+    name: str = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
+        """The converted output. See the module's docstring for shapes and dtypes."""
+        x = _checks.floating_tree(x, "x")
+        level = as_level(sigma, x)
+        output = call(self.fn, x, level, cond)
+        if self.name == "denoise":
+            output, *_ = _checks.outputs(output, x)
+        return self.convert(x, _checks.like(output, x, f"`{self.name}`"), sigma)
+
+
+def from_score(score_fn: Any) -> Converted:
+    """The denoiser of `score_fn(x, sigma[, cond])`, the score of `x0 + sigma n` at `x`."""
+    return _converted(score_fn, denoised_from_score, "score_fn")
+
+
+def from_eps(eps_fn: Any) -> Converted:
+    """The denoiser of `eps_fn(x, sigma[, cond])`, an estimate of `n` in `x = x0 + sigma n`."""
+    return _converted(eps_fn, denoised_from_eps, "eps_fn")
+
+
+def from_v(v_fn: Any) -> Converted:
+    """The denoiser of `v_fn(x, sigma[, cond])`, an estimate of v; see `denoised_from_v`."""
+    return _converted(v_fn, denoised_from_v, "v_fn")
+
+
+def from_x0(x0_fn: Any) -> Converted:
+    """The denoiser of `x0_fn(x, sigma[, cond])`, an estimate of `x0` itself.
+
+    It is the function made a pytree, its output checked and cast to the dtypes of `x`.
+    """
+    return _converted(x0_fn, _same, "x0_fn")
+
+
+def to_score(denoise: Any) -> Converted:
+    """The score `(denoise(x, sigma) - x) / sigma^2` as a function of `(x, sigma[, cond])`."""
+    return _converted(denoise, score_from_denoised, "denoise")
+
+
+def to_eps(denoise: Any) -> Converted:
+    """The noise `(x - denoise(x, sigma)) / sigma` as a function of `(x, sigma[, cond])`."""
+    return _converted(denoise, eps_from_denoised, "denoise")
+
+
+def to_v(denoise: Any) -> Converted:
+    """The v of `denoise(x, sigma)` as a function of `(x, sigma[, cond])`; see `denoised_from_v`."""
+    return _converted(denoise, v_from_denoised, "denoise")
+
+
+def _converted(function: Any, convert: Any, name: str) -> Converted:
+    return Converted(as_pytree(function, name), convert, name)
+
+
+def _same(x: Any, output: Any, sigma: Any) -> Any:
+    return jax.tree.map(lambda leaf, out: jnp.asarray(out, leaf.dtype), x, output)
+
+
+def _enter(x: Any, other: Any, sigma: Any, name: str, divides: bool = False):
+    """The arguments of a conversion, checked; `sigma` as an array."""
+    x = _checks.floating_tree(x, "x")
+    other = _checks.like(_checks.floating_tree(other, name), x, f"`{name}`")
+    if divides and not has_no_value(sigma) and (np.asarray(sigma) == 0).any():
+        raise ValueError("At sigma = 0 a score, eps or v has no value: ask for sigma above 0.")
+    return x, other, as_level(sigma, x)
+
+
+def _spread(x: Any, denoised: Any, a: jax.Array, b: Any) -> Any:
+    """`a (x - denoised) + b denoised` in the dtypes of `x`."""
+
+    def difference(leaf, denoised):  # exact where the two are close, before `a` magnifies it
+        dtype = working_dtype(leaf.dtype)
+        return leaf.astype(dtype) - denoised.astype(dtype)
+
+    wide = weighted((a, jax.tree.map(difference, x, denoised)), (b, denoised))
+    return jax.tree.map(lambda leaf, value: value.astype(leaf.dtype), x, wide)
