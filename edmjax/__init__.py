@@ -23,6 +23,7 @@ from edmjax.step import Sampler as Sampler, Step as Step
 
 if TYPE_CHECKING:
     from edmjax import (
+        correctors as correctors,
         denoisers as denoisers,
         guidance as guidance,
         losses as losses,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 # The extra that installs what a submodule needs; None where the core's own needs are enough.
 _SUBMODULES = {
+    "correctors": None,
     "denoisers": None,
     "guidance": None,
     "losses": None,

@@ -35,6 +35,10 @@ from edmjax.samplers.gradient_estimation import gradient_estimation as gradient_
 from edmjax.samplers.heunpp import heunpp2 as heunpp2
 from edmjax.samplers.names import from_name as from_name
 from edmjax.samplers.pndm import pndm as pndm
+from edmjax.samplers.predictors import (
+    ancestral_sampling as ancestral_sampling,
+    reverse_diffusion as reverse_diffusion,
+)
 from edmjax.samplers.restart import restart as restart
 from edmjax.samplers.runge_kutta import (
     dpm_2 as dpm_2,

@@ -1,0 +1,187 @@
+"""Langevin correctors: moves at one noise level that pull a point towards the law of that level.
+
+A corrector is what `ej.sample(..., corrector=...)` runs between the steps of a plan. In the
+package's frame, x = x0 + sigma n, Langevin dynamics with step eps is
+
+    x' = x + eps score + sqrt(2 eps) z,    score = (D - x) / sigma^2,    z standard normal,
+
+and with eps = 2 q^2 sigma^2, a form without a scale, x' = x + 2 q^2 (D - x) + 2 q sigma z. A
+process that holds y = scale x has the score `score / scale` and the step `scale^2 eps`: rules that
+set the step by the ratio of the noise to the score, or by the standard deviation of the marginal,
+give the same `q` in either frame, but for the factor alpha of Song et al., which is an option here.
+"""
+
+import dataclasses
+import functools
+import math
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from edmjax._arrays import has_no_value, weighted
+from edmjax._process import Process, root
+from edmjax._random import normal_like, wide
+from edmjax._typing import X
+from edmjax.scalar import Scalar, not_negative
+
+NORMS = ("sample", "batch", "sqrt_d", "batch_sqrt_d")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Langevin:
+    """See `langevin` and `annealed_langevin`. A pytree: `snr` and the process are its leaves."""
+
+    snr: Any
+    process: Process | None
+    norm: str | None = dataclasses.field(metadata={"static": True})  # None: annealed
+    num_steps: int = dataclasses.field(metadata={"static": True})
+    on_result: bool = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_draws(self) -> int:
+        """The draws of one call: one a move."""
+        return self.num_steps
+
+    @property
+    def num_evaluations(self) -> int:
+        """The evaluations of the denoiser in one call: one a move."""
+        return self.num_steps
+
+    def __call__(self, denoise: Any, x: X, sigma: Any, key: Any) -> X:
+        """`x` after `num_steps` moves at the level `sigma`, in float32 at least.
+
+        `key` is as `ej.sample` hands it on: keys, (num_steps, batch), or the draws themselves,
+        leaf shape (num_steps, *leaf.shape).
+        """
+        held = jax.tree.map(lambda leaf: leaf.astype(wide(leaf.dtype)), x)
+        move = functools.partial(self._move, denoise, x, sigma)
+        if self.num_steps == 1:
+            return move(held, jax.tree.map(lambda draw: draw[0], key))
+        # One copy of the network, however many moves.
+        return lax.scan(lambda held, draw: (move(held, draw), None), held, key)[0]
+
+    def _move(self, denoise: Any, like: X, sigma: Any, held: X, key: Any) -> X:
+        x = jax.tree.map(lambda value, leaf: value.astype(leaf.dtype), held, like)
+        noise = normal_like(key, x)
+        denoised = denoise(x, sigma)
+        gap = jax.tree.map(lambda d, value: d.astype(value.dtype) - value, denoised, held)
+        # With one sample and no axis of samples, there is one key and not an array of them.
+        alone = _is_key(key) and key.ndim == 0
+        q = self._q(gap, noise, sigma, 0 if alone else 1)
+        return weighted((1.0, held), (2 * q**2, gap), (2 * q * sigma, noise))
+
+    def _q(self, gap: X, noise: X, sigma: Any, ahead: int) -> Any:
+        """`q` of the module's docstring, a scalar or one number a sample."""
+        q = jnp.asarray(self.snr, jnp.result_type(sigma))
+        if self.process is not None:
+            q = q * self.process.scale(self.process.time(sigma))
+        if self.norm is None:
+            return q
+        length, drawn = _norms(gap, ahead), _norms(noise, ahead)
+        if self.norm.startswith("batch"):
+            length, drawn = jnp.mean(length), jnp.mean(drawn)
+        if self.norm.endswith("sqrt_d"):
+            drawn = math.sqrt(sum(math.prod(leaf.shape[ahead:]) for leaf in jax.tree.leaves(gap)))
+        # Where the score is zero it sets no step: the point stays.
+        there = length > 0
+        return q * jnp.where(there, sigma * drawn / jnp.where(there, length, 1.0), 0.0)
+
+
+def langevin(
+    snr: Scalar = 0.16,
+    num_steps: int = 1,
+    norm: str = "sample",
+    process: Process | None = None,
+    on_result: bool = False,
+) -> Langevin:
+    """The Langevin corrector of Song et al. (2021), Algorithms 4 and 5.
+
+        eps = 2 alpha (snr |z| / |score|)^2,    x' = x + eps score + sqrt(2 eps) z
+
+    so that noise and score are in the ratio `snr`. Each move costs one evaluation and one draw, and
+    a corrector adds one copy of the network to the program, however many moves. Where the score of
+    a sample is zero, the sample stays. With `snr = 0` every point does.
+
+    It runs on the point that starts a step, as in the code of Song et al.; with `on_result` on the
+    point that a step ends in, as in their Algorithm 1. Never at sigma = 0: their last point is not
+    corrected either, unless the grid ends above zero and `on_result` is set.
+
+    Args:
+        snr: the signal-to-noise ratio r, at least 0; may be traced, and other values compile once.
+        num_steps: M, the moves of one call, at least 1.
+        norm: what |z| and |score| are. "sample": of each sample over all its entries, so that
+            nothing crosses the batch. "batch": their means over the batch, as in the paper and its
+            code. "sqrt_d": as "sample", with sqrt(d) for |z|, d being the entries of a sample.
+            "batch_sqrt_d": sqrt(d), and the mean over the batch of |score|, as in Song's tutorial.
+        process: gives alpha = scale(t)^2, the product of 1 - beta of Algorithm 5; 1 without, and in
+            variance-exploding processes (Algorithm 4). The code of Song et al. has 1 - beta of one
+            of 1,000 steps in its place, which is 0.98 to 1: for that, leave it out.
+        on_result: whether to run on what a step ends in.
+
+    Raises:
+        TypeError: if `num_steps` is not an integer, or `process` not a process.
+        ValueError: if `snr` is negative or NaN, `num_steps` below 1, or `norm` something else.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"`norm` must be one of {', '.join(map(repr, NORMS))}, got {norm!r}.")
+    return _corrector(snr, num_steps, norm, process, on_result)
+
+
+def annealed_langevin(
+    snr: Scalar = 0.16,
+    num_steps: int = 1,
+    process: Process | None = None,
+    on_result: bool = False,
+) -> Langevin:
+    """Annealed Langevin dynamics, its step from the marginal's standard deviation.
+
+        eps = 2 alpha (snr sigma)^2,    x' = x + eps score + sqrt(2 eps) z
+
+    In the scale of a process sigma is its `std(t)`. This is `langevin` with sigma, the typical
+    |z| / |score|, in place of the ratio: the step does not depend on the data, so that the law on
+    Gaussian data is exact. There it has the variance (s^2 + sigma^2) / (1 - q^2 r), where
+    r = sigma^2 / (s^2 + sigma^2) and q^2 = alpha snr^2, instead of s^2 + sigma^2.
+
+    Arguments, cost and errors are those of `langevin`. Source: Song and Ermon (2019), Algorithm 1,
+    with the step that the code of Song et al. (2021) gives it.
+    """
+    return _corrector(snr, num_steps, None, process, on_result)
+
+
+def _corrector(
+    snr: Scalar, num_steps: int, norm: str | None, process: Any, on_result: bool
+) -> Langevin:
+    snr = not_negative(snr, "snr")
+    if not isinstance(num_steps, numbers.Integral) or isinstance(num_steps, bool):
+        raise TypeError(f"`num_steps` must be an integer, got {num_steps!r:.80}.")
+    if num_steps < 1:
+        raise ValueError(
+            f"`num_steps` must be at least 1, got {num_steps}; for none, no corrector."
+        )
+    if process is not None and not isinstance(process, Process):
+        raise TypeError(
+            f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
+        )
+    # An array and not a number: a weakly typed leaf would be compiled for apart.
+    snr = snr if has_no_value(snr) else np.asarray(snr)
+    return Langevin(snr, process, norm, int(num_steps), bool(on_result))
+
+
+def _norms(tree: X, ahead: int) -> Any:
+    """The Euclidean norm over all leaves and all axes after the first `ahead`."""
+
+    def square(leaf: Any) -> Any:
+        leaf = leaf.astype(wide(leaf.dtype))
+        return jnp.sum(leaf**2, axis=tuple(range(ahead, leaf.ndim)))
+
+    squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
+    return root(sum(squares[1:], squares[0]))
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,117 @@
+"""The predictors of Song et al. (2021): the forward step of a process, run backwards.
+
+Between two times of a process, with sigma above and sigma_next below, the forward transition is
+exactly y = r y_next + G z in the scale of the process, y = scale (x0 + sigma n), where
+
+    r = scale / scale_next,    G^2 = scale^2 (sigma^2 - sigma_next^2).
+
+With scale = 1 this is G_i^2 = sigma_i^2 - sigma_(i-1)^2, and where the variance is preserved
+r = sqrt(1 - beta_i) and G^2 = beta_i: the discretisations of the paper, with the beta_i that keep
+the marginals exact instead of the beta(t) h to which they are equal for many steps.
+"""
+
+from typing import Any
+
+from edmjax.combination import Combination
+from edmjax.samplers._own_time import OwnTime, host_all
+from edmjax.scalar import Scalar, is_zero, not_negative, sqrt, where
+from edmjax.step import Sampler, Step
+
+
+def reverse_diffusion(process: Any = None, lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
+    """The reverse-diffusion predictor (Song et al. 2021, Appendix E, eq. 46).
+
+        y' = (2 - r) y + (1 + lam^2) / 2 G^2 score + lam G noise
+
+    in the scale of the process, where the score is `(D - x) / sigma^2 / scale`. In the paper
+    `lam = 1`, and `lam = 0` is its probability-flow predictor. One evaluation a step and one draw,
+    none with `lam = 0`; first order (weakly). Without `process`, or where the scale is constant, it
+    is `x + (sigma^2 - sigma_next^2) score + sqrt(sigma^2 - sigma_next^2) noise`, which is
+    `euler_maruyama` in a process whose time is sigma^2.
+
+    Args:
+        process: in whose scale to step; the grid may be any, such as `process.levels(times)`.
+        lam: the strength of the noise, at least 0; may be traced.
+        final: "denoise": the step to zero is the denoiser. "mean": the last step, wherever it ends,
+            is the mean of a step like the others, without noise.
+
+    Raises:
+        TypeError: if `process` is not a process.
+        ValueError: if `lam` is negative or NaN, or `final` is something else.
+    """
+    lam = not_negative(lam, "lam")
+    rescale = _rescaling(process, final)
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last and final == "denoise":
+            return denoised
+        r, ratio = rescale(at), at.sigma_next / at.sigma
+        pull = (1 + lam**2) / 2 * (1 - ratio**2)
+        mean = r * ((2 - r - pull) * x + pull * denoised)
+        if _quiet(at, final) or is_zero(lam):
+            return mean
+        at.forget()
+        spread = lam * r * at.sigma * sqrt(1 - ratio**2)
+        return mean + spread * at.noise(at.sigma, at.sigma_next)
+
+    return step
+
+
+def ancestral_sampling(process: Any = None, final: str = "denoise") -> Sampler:
+    """The ancestral predictor (Song et al. 2021, eq. 4 and Appendix F, eq. 47).
+
+        y' = (y + G^2 score) / r + spread noise
+
+    in the scale of the process; in the package's frame the mean is that of the posterior,
+    `(sigma_next / sigma)^2 x + (1 - (sigma_next / sigma)^2) D`, whatever the process. The noise is
+    the paper's: with a constant scale that of the posterior, `spread = G sigma_next / sigma` (eq.
+    47), and otherwise that of the forward step, `spread = G` (eq. 4), the larger one of Ho et al.
+    (2020). So without `process`, and in `processes.ve()`, it equals `ddpm()`. One evaluation a
+    step and one draw but in the last; first order (weakly). For any inner sampler, see `ancestral`.
+
+    Args:
+        process: in whose scale to step; the grid may be any, such as `process.levels(times)`.
+        final: as in `reverse_diffusion`; on a step to zero the mean is the denoiser.
+
+    Raises:
+        TypeError: if `process` is not a process.
+        ValueError: if `final` is something else.
+    """
+    rescale = _rescaling(process, final)
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        r, ratio = rescale(at), at.sigma_next / at.sigma
+        mean = ratio**2 * x + (1 - ratio**2) * denoised
+        if _quiet(at, final):
+            return mean
+        at.forget()
+        forward = r * at.sigma * sqrt(1 - ratio**2)
+        spread = where(r == 1.0, ratio * forward, forward)
+        return mean + spread * at.noise(at.sigma, at.sigma_next)
+
+    return step
+
+
+def _rescaling(process: Any, final: str) -> Any:
+    """`r` of a step, a function of it."""
+    if final not in ("denoise", "mean"):
+        raise ValueError(f"`final` must be 'denoise' or 'mean', got {final!r}.")
+    if process is None:
+        return lambda at: 1.0
+    process = OwnTime(process).process
+
+    def rescale(at: Step) -> Scalar:
+        times = process.time(at.sigma), process.time(at.sigma_next)
+        scale, scale_next = host_all(*map(process.scale, times))
+        return scale / scale_next
+
+    return rescale
+
+
+def _quiet(at: Step, final: str) -> bool:
+    """Whether a step is without noise: the one to zero, and with "mean" the last, wherever."""
+    return at.last or (final == "mean" and at.index == at.num_steps - 1)
