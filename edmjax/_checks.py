@@ -124,13 +124,19 @@ def like(values: Any, x: Any, who: str) -> Any:
     return values
 
 
-def outputs(out: Any, x: Any) -> tuple[Any, Any]:
-    """The denoised and the raw output of an evaluation, each like `x`."""
+def outputs(out: Any, x: Any) -> tuple[Any, Any, Any]:
+    """The denoised and the raw output of an evaluation and its `log_var`, each like `x`.
+
+    Without a raw output the denoised one is it; without a `log_var` it is None.
+    """
     many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
     if not many:
-        return (like(out, x, "The denoiser"),) * 2
+        denoised = like(out, x, "The denoiser")
+        return denoised, denoised, None
     denoised = like(out["x0"], x, "The denoiser's 'x0'")
-    return denoised, like(out["raw"], x, "The denoiser's 'raw'") if "raw" in out else denoised
+    raw = like(out["raw"], x, "The denoiser's 'raw'") if "raw" in out else denoised
+    log_var = like(out["log_var"], x, "The denoiser's 'log_var'") if "log_var" in out else None
+    return denoised, raw, log_var
 
 
 def _describe(value: Any) -> str:

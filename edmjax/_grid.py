@@ -10,8 +10,11 @@ from jax.core import Tracer
 from edmjax.scalar import Scalar, host, is_traced
 
 
-def levels_of(sigmas: Any) -> tuple[Scalar, ...]:
-    """The levels as floats or traced scalars, checked as far as they are numbers."""
+def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
+    """The levels as floats or traced scalars, checked as far as they are numbers.
+
+    With `infinite`, the first may be infinity.
+    """
     sequence = isinstance(sigmas, Sequence | np.ndarray | jax.Array) and not isinstance(sigmas, str)
     if getattr(sigmas, "ndim", 1) != 1 or not sequence:
         shape = getattr(sigmas, "shape", None)
@@ -26,9 +29,10 @@ def levels_of(sigmas: Any) -> tuple[Scalar, ...]:
     for i, sigma in enumerate(levels):
         if is_traced(sigma):
             continue
-        if not 0 <= sigma < np.inf:  # also refuses NaN
+        if not 0 <= sigma < np.inf and not (infinite and i == 0 and sigma > 0):  # refuses NaN
             raise ValueError(
-                f"Noise levels must be finite and not negative, got sigmas[{i}] = {sigma}."
+                f"Noise levels must be finite and not negative, got sigmas[{i}] = {sigma}"
+                + ("; only the first may be infinite." if infinite else ".")
             )
         if sigma == 0 and (i < len(levels) - 1):
             raise ValueError(

@@ -70,32 +70,41 @@ def run(
         return jax.tree.map(lambda p, m, b: p + (m - b), point, moved, before)
 
     def step(carry, slices):
-        carry, noise = carry
+        carry, fresh = carry
         point, *later = _unstack(carry, len(table.ages))
         row = _Row(table, iter(slices["row"]))
-        point = _combine(row.draws, held.cut(noise), [point])
+        point = _combine(row.draws, held.cut(fresh), [point])
         if corrector is not None and not late:
             point = correct(point, row, slices["call"])
         x_in = held.show(point, row.unscale)
-        denoised, raw = evaluate(x_in, row.sigma)
+        denoised, raw, log_var = evaluate(x_in, row.sigma)
         vectors = [point, held.hold(denoised), held.hold(raw)]
         new, *later = (
             _combine(weights, vectors, later[age : age + 1])
             for age, weights in enumerate(row.weights)
         )
-        noise = noises(slices["draws"])
+        fresh = noises(slices["draws"])
+        if plan.v is not None:
+            if log_var is None:
+                raise ValueError(
+                    "This plan's noise has the variance that the network learned, and the denoiser "
+                    "returned no 'log_var': it must return a dict of 'x0' and 'log_var'."
+                )
+            fresh = _learned(held.cut(fresh), slices["v"], held.hold(log_var))
         if corrector is not None and late:
             after = _Row(table, iter(slices["after"]))
-            new = _combine(after.draws, held.cut(noise), [new])
+            new = _combine(after.draws, held.cut(fresh), [new])
             moved = functools.partial(correct, row=after, call=slices["call"])
             new = lax.cond(after.sigma > 0, moved, lambda point: point, new)
-            noise = jax.tree.map(jnp.zeros_like, noise)
-        return (_stack([new, *later]), noise), save(x_in, held.show(vectors[1]), row.sigma)
+            fresh = jax.tree.map(jnp.zeros_like, fresh)
+        return (_stack([new, *later]), fresh), save(x_in, held.show(vectors[1]), row.sigma)
 
     if remat:
         step = jax.checkpoint(step, prevent_cse=False)  # in a scan there is nothing for CSE to undo
     body = step
     slices = {"row": table.rows, "draws": draws[1:]}
+    if plan.v is not None:
+        slices["v"] = jnp.asarray(plan.v, held.dtype)[1:]
     if corrector is not None:
         slices["call"] = calls
         if late:
@@ -110,10 +119,11 @@ def run(
             return carry, saved
 
     start = [_combine({0: weight}, [held.hold(x)]) for weight in table.first]
-    carry, saved = lax.scan(body, (_stack(start), noises(draws[0])), slices)
-    carry, noise = carry
+    first = noises(draws[0])
+    first = first if plan.v is None else held.cut(first)
+    (carry, last), saved = lax.scan(body, (_stack(start), first), slices)
     end = _Row(table, iter(table.end[0]))
-    point = _combine(end.draws, held.cut(noise), _unstack(carry, len(table.ages))[:1])
+    point = _combine(end.draws, held.cut(last), _unstack(carry, len(table.ages))[:1])
     return held.show(point), saved
 
 
@@ -230,7 +240,7 @@ class _Held:
         return jax.tree.map(leaf, draw, self.x)
 
     def cut(self, draws: list[Any]) -> list[Any]:
-        """Draws that were carried, as the loop holds points."""
+        """Draws that were carried, as the loop holds points; held ones stay as they are."""
         return [
             self.hold(jax.tree.map(lambda v, like: _random.cut(v, like.shape), draw, self.x))
             for draw in draws
@@ -283,3 +293,11 @@ def _take(draws: Any, ordinal: Any) -> Any:
         draws = jnp.full((1, *draws.shape[1:]), jnp.nan, draws.dtype)
     taken = draws.at[jnp.maximum(ordinal, 0)].get(mode="fill", fill_value=jnp.nan)
     return jnp.where(ordinal < 0, 0, taken).astype(draws.dtype)
+
+
+def _learned(noise: list[Any], exponents: Any, log_var: Any) -> list[Any]:
+    """Draws with the variances that the network learned."""
+    return [
+        jax.tree.map(lambda z, v, c=c: z * jnp.exp(c.astype(v.dtype) * v), draw, log_var)
+        for draw, c in zip(noise, exponents, strict=True)
+    ]

@@ -39,7 +39,13 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
             "This plan holds its points in the scale of a process and `like` does not: make both "
             "from levels of a process."
         )
+    if plan.v is not None and like.v is None:
+        raise ValueError(
+            "This plan's noise has learned variances and that of `like` does not: make this one "
+            "first, and the other like it."
+        )
     rows = plan.nfe + 1
+    learned = np.zeros(plan.z.shape) if plan.v is None else plan.v
     raw = np.zeros((rows, 0)) if plan.r is None else plan.r
     scale = np.ones(rows) if plan.scale is None else plan.scale
     return Plan(
@@ -53,6 +59,7 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
         intervals=_widen(plan.intervals, like.intervals),
         r=None if like.r is None else _widen(raw, like.r),
         scale=None if like.scale is None else scale,
+        v=None if like.v is None else _widen(learned, like.v),
     )
 
 

@@ -89,7 +89,7 @@ def width(size: int) -> int:
     """How many numbers are drawn for `size` of them: whole vectors."""
     # A draw is the beginning of a longer one where each number depends on its index alone. What
     # XLA vectorises by on a CPU divides 16.
-    partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+    partitionable = getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009 (untyped)
     return size + -size % 16 if partitionable else size
 
 

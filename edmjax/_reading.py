@@ -1,5 +1,7 @@
 """Reads a sampler over a grid, once, and writes down the weights it formed."""
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from edmjax._grid import goes_up, last_is_zero, levels_of
 from edmjax._padding import padded
+from edmjax._scale import from_infinity, in_scale
 from edmjax.combination import Combination, Name
 from edmjax.plan import Plan, PlanLike
 from edmjax.scalar import Scalar, host, is_traced, is_zero
@@ -28,7 +31,8 @@ def make_plan(
         sigmas: n + 1 noise levels, in the units of the data, first to last: an array, a sequence of
             numbers or traced scalars, or the levels of a process (`process.levels(times)`), whose
             scale the plan then holds its points in. They go down and may end at 0, or go up from
-            above 0 (encoding).
+            above 0 (encoding). In the scale of a process the first may be infinite: the weights are
+            then their limits.
         ends_at_zero: whether the last level is 0. Read from it where it is a number, required where
             it is traced.
         like: a plan to whose shapes this one is padded with weights of 0, so that both run the same
@@ -38,15 +42,29 @@ def make_plan(
         TypeError: if the sampler is not a function of one step, or not linear.
         ValueError: if the levels are fewer than two, NaN, infinite, negative or not strictly
             monotone, or disagree with `ends_at_zero`; if an upward grid meets fresh noise; if the
-            plan has another number of steps or evaluations than `like`, or does not fit in it.
+            plan has another number of steps or evaluations than `like`, or does not fit in it; if
+            the first level is infinite and the weights of the sampler have no limit there.
     """
     if not callable(sampler):
         raise TypeError(f"`sampler` must be a function of one step (x, at), got {sampler!r}.")
     if isinstance(sigmas, Plan):
         raise TypeError("`sigmas` must be noise levels, got a Plan: pass `plan.grid`.")
-    times = getattr(sigmas, "times", None)
-    levels = levels_of(getattr(sigmas, "sigmas", sigmas))
-    ends_at_zero = last_is_zero(levels, ends_at_zero)
+    times, process = getattr(sigmas, "times", None), getattr(sigmas, "process", None)
+    levels = levels_of(getattr(sigmas, "sigmas", sigmas), infinite=process is not None)
+    read = functools.partial(
+        _read, sampler, times=times, ends_at_zero=last_is_zero(levels, ends_at_zero)
+    )
+    if process is None:
+        plan = read(levels)
+    elif not is_traced(levels[0]) and levels[0] == math.inf:
+        plan = from_infinity(read, levels, process)
+    else:
+        plan = in_scale(read(levels), process)
+    return plan if like is None else padded(plan, like)
+
+
+def _read(sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero: bool) -> Plan:
+    """The plan in the package's frame."""
     reading = _Reading(upward=goes_up(levels))
     x = Combination({("x", 0): 1.0})
     for index in range(len(levels) - 1):
@@ -70,10 +88,7 @@ def make_plan(
         )
     if not reading.rows:
         raise ValueError("The sampler never called `at.denoise`: there is nothing to evaluate.")
-    plan = _assemble(reading, x, levels)
-    process = getattr(sigmas, "process", None)
-    plan = plan if process is None else _rescale(plan, process)
-    return plan if like is None else padded(plan, like)
+    return _assemble(reading, x, levels)
 
 
 class _Reading:
@@ -85,6 +100,7 @@ class _Reading:
         self.steps: list[int] = []  # the step it belongs to
         self.rows: list[dict[Name, Scalar]] = []  # the point it was made at
         self.intervals: list[tuple[Scalar, Scalar]] = []  # the interval of each draw
+        self.learned: dict[int, tuple[int, Scalar]] = {}  # draw -> (evaluation, exponent)
         self.past: list[Evaluation] = []
         self.memory: dict[Any, Any] = {}
         self._first: Evaluation | None = None  # of the step being read
@@ -128,12 +144,16 @@ class _Reading:
         denoised = Combination(evaluation.denoised.weights)
         return (denoised, Combination(evaluation.raw.weights)) if raw else denoised
 
-    def noise(self, sigma_from: Scalar = 0.0, sigma_to: Scalar = 0.0) -> Combination:
+    def noise(
+        self, sigma_from: Scalar = 0.0, sigma_to: Scalar = 0.0, *, log_var: Scalar | None = None
+    ) -> Combination:
         if self.upward:
             raise ValueError(
                 "The levels go up (encoding), where fresh noise makes no sense: use a "
                 "deterministic sampler."
             )
+        if log_var is not None:
+            self.learned[len(self.intervals)] = len(self.rows) - 1, host(log_var, "log_var")
         self.intervals.append((host(sigma_from, "sigma_from"), host(sigma_to, "sigma_to")))
         return Combination({("z", len(self.intervals) - 1): 1.0})
 
@@ -146,7 +166,7 @@ class _Reading:
 def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> Plan:
     """Packs the rows into tables with a column for each age, and a slot for each draw of a row."""
     rows = [*reading.rows, x.weights]
-    cells: dict[str, dict[tuple[int, int], Scalar]] = {"y": {}, "d": {}, "r": {}, "z": {}}
+    cells: dict[str, dict[tuple[int, int], Scalar]] = {name: {} for name in "ydrzv"}
     used = sorted(
         {j for row in rows for (kind, j), w in row.items() if kind == "z" and not is_zero(w)}
     )
@@ -164,6 +184,13 @@ def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> 
                 )
             if kind == "z":
                 cells["z"][k, slots], draws[k, slots] = weight, ordinal[j]
+                if j in reading.learned:
+                    evaluation, cells["v"][k, slots] = reading.learned[j]
+                    if evaluation != k - 1:
+                        raise ValueError(
+                            "A draw with `log_var` must enter the point after the evaluation that "
+                            f"it was asked for: evaluation {evaluation}, not point {k}."
+                        )
                 slots += 1
             else:
                 # The starting point stands in the window where a point before row 0 would.
@@ -189,6 +216,7 @@ def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> 
         draws=draw_table,
         intervals=_fill(interval_cells, (len(rows), slots, 2)),
         r=_fill(cells["r"], (len(rows), width("r", 1))) if cells["r"] else None,
+        v=_fill(cells["v"], (len(rows), slots)) if cells["v"] else None,
     )
 
 
@@ -209,26 +237,3 @@ def _fill(cells: dict[Any, Scalar], shape: tuple[int, ...]) -> Any:
     index = tuple(np.array(i) for i in zip(*traced, strict=True))
     values = jnp.stack([jnp.asarray(value, dtype) for value in traced.values()])
     return jnp.asarray(table, dtype).at[index].set(values)
-
-
-def _rescale(plan: Plan, process: Any) -> Plan:
-    """The same plan with its points held as `scale(sigma) * x`, as the process holds them."""
-    module = jnp if is_traced(plan.sigmas, plan.grid) else np
-
-    def scale_at(sigma):
-        return process.scale(process.time(sigma))
-
-    scale = scale_at(module.concatenate([plan.sigmas, plan.grid[-1:]]))
-    # The point in column j of row k is point k - 1 - j, or the starting point.
-    age = np.arange(plan.nfe + 1)[:, None] - 1 - np.arange(plan.y.shape[1])
-    before = module.where(age >= 0, scale[np.maximum(age, 0)], scale_at(plan.grid[:1]))
-    return Plan(
-        **{
-            **vars(plan),
-            "y": plan.y * scale[:, None] / before,
-            "d": plan.d * scale[:, None],
-            "z": plan.z * scale[:, None],
-            "r": None if plan.r is None else plan.r * scale[:, None],
-            "scale": scale,
-        }
-    )

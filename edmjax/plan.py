@@ -7,8 +7,10 @@ makes the point of evaluation `k`, and the last row makes the sample:
     point_k = sum_j y[k, j] point_(k-1-j) + sum_j d[k, j] denoised_(k-1-j)
             + sum_j r[k, j] raw_(k-1-j)   + sum_s z[k, s] noise_(draws[k, s])
 
-with `point_(-1)` the starting point. Windows are as wide as the sampler needs. Weights are float64
-on the host: `expm1`, quadrature and ratios of nearly equal numbers happen before anything runs.
+with `point_(-1)` the starting point. Where a network learned the variance of a step, `noise` there
+stands for `exp(v[k, s] log_var_(k-1)) noise`, the only entry that is not linear. Windows are as
+wide as the sampler needs. Weights are float64 on the host: `expm1`, quadrature and ratios of nearly
+equal numbers happen before anything runs.
 """
 
 import dataclasses
@@ -29,7 +31,7 @@ class Plan:
     were numbers, JAX arrays where they were traced.
 
     Attributes:
-        sigmas: (nfe,), the level of each evaluation.
+        sigmas: (nfe,), the level of each evaluation; 2^40 where the grid starts at infinity.
         grid: (n + 1,), the levels that the plan was made from.
         step: (nfe,) int32, the step that each evaluation belongs to; a row starts a step where it
             is the first of its number.
@@ -42,6 +44,8 @@ class Plan:
         r: (nfe + 1, raw outputs kept), weights of the raw outputs; None where none is used.
         scale: (nfe + 1,), the factor by which each row's point is held in the scale of a process;
             None where points are held as they are.
+        v: (nfe + 1, draws a row), the exponents of the draws in the `log_var` of the last
+            evaluation; None where none is used.
     """
 
     sigmas: Any
@@ -54,6 +58,7 @@ class Plan:
     intervals: Any
     r: Any = None
     scale: Any = None
+    v: Any = None
 
     @property
     def nfe(self) -> int:

@@ -44,7 +44,9 @@ class Step(NamedTuple):
             `denoise(x, sigma, raw=True)` returns the pair (denoised, raw).
         noise: `noise()` is a fresh standard normal draw; `noise(sigma_from, sigma_to)` names the
             interval of which it is the unit-variance increment, so that plans of one path with
-            different numbers of steps can share it.
+            different numbers of steps can share it. `noise(..., log_var=c)` is multiplied, point by
+            point, by `exp(c log_var)` of the last evaluation, for a network that learned variances;
+            it must enter the point that follows that evaluation.
         forget: `forget()` empties `past` and `memory`. Called by what adds fresh noise: a history
             from before the noise extrapolates a path that is no longer followed.
     """
