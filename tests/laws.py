@@ -1,140 +1,131 @@
-"""What the tests of stochastic samplers share: exact laws on a Gaussian, orders, slopes of weights.
+"""What the tests of samplers share: exact laws on a Gaussian, equal plans, slopes of weights.
 
 A plan around the denoiser of N(m, s^2), which is affine, is a recursion of means and variances: no
 sample is needed to know the law of what it makes.
 """
 
-import itertools
-import json
 import math
-import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from helpers import gaussian, mixture, uniform
+import orders
+from cases import MIXTURE, uniform
 
 import edmjax as ej
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
 VARIANCES = (0.04, 0.09, 0.25, 1.0)
+
+
+def run(problem, plan, x):
+    """A plan without draws, in NumPy around a problem of `edmjax`: no compilation a plan."""
+    denoise = jax.jit(problem.denoise)
+    return orders.run(lambda x, sigma: np.asarray(denoise(x, sigma)), plan, x)
 
 
 def recursion(plan, mean, variance, sigma0, start=0.0):
     """Mean and variance of what the plan makes of N(start, sigma0^2) with the data N(m, s^2).
 
     The sample is an affine function of the start and of the draws: each point is held as its
-    coefficients on (1, start, draw 0, draw 1, ...).
+    coefficients on (1, start, draw 0, draw 1, ...). `variance` and `sigma0` may be arrays of one
+    shape, and so are the results.
     """
-    points, outputs = [np.zeros(2 + plan.num_draws)], []
-    points[0][:2] = start, sigma0
-    constant = mean * (np.arange(2 + plan.num_draws) == 0)
+    variance, sigma0 = np.broadcast_arrays(np.asarray(variance, float), sigma0)
+    first = np.zeros((*variance.shape, 2 + plan.num_draws))
+    first[..., 0], first[..., 1] = start, sigma0
+    points, outputs = [first], []
     for k in range(plan.nfe + 1):
-        new = _mix(plan, k, points, outputs)
+        new = np.zeros_like(first)
+        for weights, vectors in ((plan.y, points), (plan.d, outputs)):
+            for j in np.flatnonzero(weights[k]):
+                new += weights[k, j] * vectors[-1 - j]
         for weight, j in zip(plan.z[k], plan.draws[k], strict=True):
             if j >= 0:
-                new[2 + j] += weight
+                new[..., 2 + j] += weight
+        if k == plan.nfe:
+            return new[..., 0], np.sum(new[..., 1:] ** 2, axis=-1)
         points.append(new)
-        a = variance / (variance + plan.sigmas[min(k, plan.nfe - 1)] ** 2)
-        outputs.append(a * new + (1 - a) * constant)
-    return points[-1][0], np.sum(points[-1][1:] ** 2)
-
-
-def _mix(plan, k, points, outputs):
-    """Row k of a plan without its draws."""
-    new = np.zeros_like(points[0])
-    for weights, vectors in ((plan.y, points), (plan.d, outputs)):
-        for weight, vector in zip(weights[k], reversed(vectors), strict=False):
-            new += weight * vector
-    return new
+        a = (variance / (variance + plan.sigmas[k] ** 2))[..., None]
+        out = a * new
+        out[..., 0] += (1 - a[..., 0]) * mean
+        outputs.append(out)
 
 
 def weak_order(make, steps=(320, 640)):
-    """The slope of |Var_N - Var| between the finest grids, the median over widths of the data."""
-    slopes, plans = [], [ej.make_plan(make(n), uniform(n)) for n in steps]
-    for variance in VARIANCES:
-        errors = []
-        for plan in plans:
-            _, got = recursion(plan, 0.3, variance, math.sqrt(25 + variance), 0.3)
-            errors.append(abs(got - variance - 0.25))
-        slopes.append(np.log(errors[0] / errors[1]) / np.log(steps[1] / steps[0]))
-    return np.median(slopes)
+    """The slope of |Var_N - Var| between the finest grids, the median over widths of the data.
+
+    From the exact law at sigma 5 to sigma 0.5; `make(n)` is the sampler for n steps.
+    """
+    widths, errors = np.array(VARIANCES), []
+    for n in steps:
+        plan = ej.make_plan(make(n), uniform(n))
+        _, got = recursion(plan, 0.3, widths, np.sqrt(25 + widths), 0.3)
+        errors.append(abs(got - widths - 0.25))
+    return np.median(np.log(errors[0] / errors[1])) / math.log(steps[1] / steps[0])
 
 
-def rk4(x, at):
-    """The classical Runge-Kutta method on dx/dlambda = D - x, lambda = -log sigma."""
-    h, middle = math.log(at.sigma / at.sigma_next), math.sqrt(at.sigma * at.sigma_next)
-    k_1 = at.denoise(x, at.sigma) - x
-    x_2 = x + h / 2 * k_1
-    k_2 = at.denoise(x_2, middle) - x_2
-    x_3 = x + h / 2 * k_2
-    k_3 = at.denoise(x_3, middle) - x_3
-    x_4 = x + h * k_3
-    return x + h / 6 * (k_1 + 2 * k_2 + 2 * k_3 + (at.denoise(x_4, at.sigma_next) - x_4))
+# ---- plans
 
 
-def started(inner, history):
-    """`inner` from the exact solution's outputs: its first `history` steps are taken finely."""
-
-    def step(x, at):
-        if at.index >= history:
-            return inner(x, at)
-        levels = np.geomspace(at.sigma, at.sigma_next, 11).tolist()
-        for sigma, sigma_next in itertools.pairwise(levels):
-            x = rk4(x, at._replace(sigma=sigma, sigma_next=sigma_next))
-        return x
-
-    return step
-
-
-def run(problem, plan, x):
-    """The plan's rows as they stand, in NumPy: plans of many lengths without a compilation each."""
-    denoise = jax.jit(problem.denoise)
-    points, outputs = [x], []
-    for k in range(plan.nfe):
-        points.append(_mix(plan, k, points, outputs))
-        outputs.append(np.asarray(denoise(points[-1], plan.sigmas[k])))
-    return _mix(plan, plan.nfe, points, outputs)
+def same_plan(a, b, rtol=1e-12, atol=1e-13):
+    """Whether two plans make the same points of the same outputs and draws, to roundings."""
+    width = [max(p.shape[1], q.shape[1]) for p, q in _tables(a, b)]
+    return (
+        a.nfe == b.nfe
+        and np.allclose(a.sigmas, b.sigmas, rtol=1e-13)
+        and np.array_equal(_drawn(a), _drawn(b))
+        and all(
+            np.allclose(_wide(p, w), _wide(q, w), rtol=rtol, atol=atol)
+            for (p, q), w in zip(_tables(a, b), width, strict=True)
+        )
+    )
 
 
-def flow_orders(sampler):
-    """The slope between 160 and 320 steps on the mixture and on the Gaussian."""
-    x = 5 * np.random.default_rng(0).normal(size=(32, 2))
-    fine = run(mixture(), ej.make_plan(rk4, uniform(1000)), x)  # to 1e-11
-    slopes = []
-    for problem, reference in ((mixture(), fine), (gaussian(), gaussian().flow(x, 5.0, 0.5))):
-        runs = [run(problem, ej.make_plan(sampler, uniform(n)), x) for n in (160, 320)]
-        coarse, finest = (np.sqrt(np.mean((run - reference) ** 2)) for run in runs)
-        assert finest > 1e-11
-        slopes.append(np.log2(coarse / finest))
-    return slopes
+def same(a, b):
+    """Whether two samplers have one plan, to rounding, with and without a step to zero."""
+    grids = (ej.schedules.karras(9, 0.01, 20.0), ej.schedules.karras(24), uniform(20))
+    return all(same_plan(ej.make_plan(a, grid), ej.make_plan(b, grid)) for grid in grids)
 
 
-def check_order(sampler, order):
-    """On a mixture as claimed; on a linear flow it may be steeper, not flatter."""
-    on_mixture, on_gaussian = flow_orders(sampler)
-    assert abs(on_mixture - order) < 0.15
-    assert on_gaussian > order - 0.15
+def _tables(a, b):
+    return [(a.y, b.y), (a.d, b.d), (a.z, b.z)]
+
+
+def _wide(table, width):
+    return np.pad(table, ((0, 0), (0, width - table.shape[1])))
+
+
+def _drawn(plan):
+    """Which draws each row uses, without the empty slots."""
+    return [(k, int(j)) for k, row in enumerate(plan.draws) for j in row if j >= 0]
+
+
+def widths(sampler, n):
+    plan = ej.make_plan(sampler, ej.schedules.karras(n))
+    return plan.y.shape[1], plan.d.shape[1]
+
+
+# ---- traced levels and options
 
 
 def check_slopes(make, values):
     """`jax.grad` of all weights and levels of `make(*values)` against central differences."""
     values = np.asarray(values, float)
 
-    def tables(plan):
+    def tables(values):
+        plan = make(*values)
         return [plan.y, plan.d, plan.z, plan.sigmas]
 
     rng = np.random.default_rng(7)
-    factors = [rng.normal(size=table.shape) for table in tables(jax.jit(make)(*values))]
+    factors = [rng.normal(size=table.shape) for table in tables(values)]
 
     def total(values):
-        terms = zip(factors, tables(make(*values)), strict=True)
-        return sum((factor * table).sum() for factor, table in terms)
+        return sum((f * table).sum() for f, table in zip(factors, tables(values), strict=True))
 
-    function = jax.jit(total)
-    gradient = jax.jit(jax.grad(total))(values)
+    gradient = jax.grad(total)(jnp.asarray(values))
     for i, value in enumerate(values):
         bump = 1e-5 * max(value, 0.1) * (np.arange(len(values)) == i)
-        slope = (function(values + bump) - function(values - bump)) / (2 * bump[i])
+        slope = (total(values + bump) - total(values - bump)) / (2 * bump[i])
         np.testing.assert_allclose(gradient[i], slope, rtol=1e-6, atol=1e-7)
 
 
@@ -152,33 +143,27 @@ def finite_slopes(make, *values):
     )
 
 
-def same_plan(a, b, atol=1e-14):
-    """Whether two plans make the same points of the same outputs and draws, to roundings."""
-    width = [max(p, q) for p, q in ((x.shape[1], y.shape[1]) for x, y in _tables(a, b))]
-    return (
-        np.allclose(a.sigmas, b.sigmas, rtol=1e-13)
-        and np.array_equal(a.draws, b.draws)
-        and all(
-            np.allclose(_wide(x, w), _wide(y, w), rtol=1e-13, atol=atol)
-            for (x, y), w in zip(_tables(a, b), width, strict=True)
-        )
-    )
+def check_gradient_in_the_levels(sampler):
+    """`jax.grad` through the plan and the loop against central differences, every level."""
+    x, problem = jnp.asarray(orders.start(5.0, (4, 2), 3)), ej.problems.Mixture(**MIXTURE)
+
+    @jax.jit
+    def loss(log_sigmas):
+        levels = [*jnp.exp(log_sigmas), 0.0]
+        return jnp.sum(jnp.sin(ej.sample(problem, ej.make_plan(sampler, levels), x)) ** 2)
+
+    value = np.log([5.0, 3.0, 1.7, 0.9, 0.4, 0.2])
+    gradient = jax.grad(loss)(jnp.asarray(value))
+    for i in range(len(value)):
+        bump = 1e-5 * (np.arange(len(value)) == i)
+        slope = (loss(value + bump) - loss(value - bump)) / 2e-5
+        np.testing.assert_allclose(gradient[i], slope, rtol=1e-5, atol=1e-7)
 
 
-def _tables(a, b):
-    return [(a.y, b.y), (a.d, b.d), (a.z, b.z)]
-
-
-def _wide(table, width):
-    return np.pad(table, ((0, 0), (0, width - table.shape[1])))
-
-
-def golden(name):
-    return json.loads((GOLDEN / name).read_text())
-
-
-def golden_problem():
-    """The mixture of the golden numbers, its noise and its bank of draws."""
-    stored = golden("problem.json")
-    problem = ej.problems.Mixture(stored["weights"], stored["means"], stored["std"] ** 2)
-    return problem, np.array(stored["noise"]), np.array(stored["bank"])
+def check_traced_levels(sampler):
+    """A plan of traced levels is the plan of the numbers."""
+    levels = ej.schedules.karras(9, 0.01, 20.0)[1::2]
+    traced = jax.jit(lambda g: ej.make_plan(sampler, g, ends_at_zero=True))(jnp.asarray(levels))
+    plan = ej.make_plan(sampler, levels)
+    np.testing.assert_allclose(traced.y, plan.y, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(traced.d, plan.d, rtol=1e-9, atol=1e-12)

@@ -1,155 +1,120 @@
-"""Measured orders, as shipped and formal (from exact starting values), and slopes of weights."""
+"""Measured orders along the flow: the slope of log-error between the two finest grids.
+
+Uniform in log sigma from 5 to 0.5, in NumPy float64; errors under `FLOOR` are those of the
+reference and of rounding. As shipped is the method as it starts; formal is the method from exact
+starting values.
+"""
 
 import functools
 import itertools
+import math
 
-import jax
 import numpy as np
-from helpers import gaussian, mixture, uniform
+from cases import GAUSSIAN, MIXTURE, Gaussian, Mixture, uniform
 
 import edmjax as ej
-from edmjax.combination import Combination
-from edmjax.step import Evaluation, Step
 
 STEPS = (320, 160, 80, 40)
-FLOOR = 1e-11  # errors below are those of the reference and of rounding
+FLOOR = 1e-11
+WITHIN = 0.15
 
 
-def runge_kutta_4(x, at):
+def run(denoise, plan, x, noise=None):
+    """The plan's rows as they stand, in NumPy: `x` is (batch, d), `noise` (draws, batch, d)."""
+    assert plan.r is None, "raw outputs are not for closed forms"
+    points, outputs = [np.asarray(x)], []
+    for k in range(plan.nfe + 1):
+        point = np.zeros_like(points[0])
+        for weights, vectors in ((plan.y, points), (plan.d, outputs)):
+            for j in np.flatnonzero(weights[k]):
+                point += weights[k, j] * vectors[-1 - j]
+        for slot in np.flatnonzero(plan.draws[k] >= 0):
+            point += plan.z[k, slot] * noise[plan.draws[k, slot]]
+        if k == plan.nfe:
+            return point
+        points.append(point)
+        outputs.append(denoise(point, plan.sigmas[k]))
+
+
+def rk4(x, sigma, sigma_next, denoise):
     """The classical Runge-Kutta method in `lambda = -log sigma`, where dx/dlambda = D - x."""
-    h = np.log(at.sigma / at.sigma_next)
-    middle = np.sqrt(at.sigma * at.sigma_next)
-    k_1 = at.denoise(x, at.sigma) - x
+    h, middle = math.log(sigma / sigma_next), math.sqrt(sigma * sigma_next)
+    k_1 = denoise(x, sigma) - x
     x_2 = x + h / 2 * k_1
-    k_2 = at.denoise(x_2, middle) - x_2
+    k_2 = denoise(x_2, middle) - x_2
     x_3 = x + h / 2 * k_2
-    k_3 = at.denoise(x_3, middle) - x_3
+    k_3 = denoise(x_3, middle) - x_3
     x_4 = x + h * k_3
-    k_4 = at.denoise(x_4, at.sigma_next) - x_4
-    return x + h / 6 * (k_1 + 2 * k_2 + 2 * k_3 + k_4)
+    return x + h / 6 * (k_1 + 2 * k_2 + 2 * k_3 + (denoise(x_4, sigma_next) - x_4))
 
 
-def start(shape=(64, 2)):
-    return 5 * np.random.default_rng(0).normal(size=shape)
-
-
-def flow(problem, x, high=5.0, low=0.5, steps=3000):
-    """The probability flow from one level to another, to about 1e-13."""
-    return ej.sample(problem, ej.make_plan(runge_kutta_4, uniform(steps, high, low)), x)
+def start(scale=5.0, shape=(32, 2), seed=0):
+    return scale * np.random.default_rng(seed).normal(size=shape)
 
 
 @functools.cache
-def mixture_flow():
-    return np.asarray(flow(mixture(), start()))
+def problems():
+    """Name -> (denoise, the exact flow of `start()`): on the mixture by small steps, to 1e-13."""
+    mixture, gaussian = Mixture(**MIXTURE), Gaussian(**GAUSSIAN)
+    x = start()
+    for sigma, sigma_next in itertools.pairwise(uniform(3000).tolist()):
+        x = rk4(x, sigma, sigma_next, mixture.denoise)
+    return {
+        "mixture": (mixture.denoise, x),
+        "gaussian": (gaussian.denoise, gaussian.flow(start(), 5.0, 0.5)),
+    }
 
 
-def slope(error, steps):
-    """Between the two finest grids whose error is above the floor: `error(n)` of n steps."""
-    errors = ((n, error(n)) for n in sorted(steps, reverse=True))
-    (n_fine, fine), (n, coarse) = itertools.islice(
-        ((n, value) for n, value in errors if value > FLOOR), 2
-    )
-    return np.log(coarse / fine) / np.log(n_fine / n)
+def order_on(problem, sampler, steps=STEPS):
+    """The slope between the two finest of `steps` whose error is above the floor."""
+    denoise, reference = problems()[problem]
+    errors = []
+    for n in sorted(steps, reverse=True):
+        got = run(denoise, ej.make_plan(sampler, uniform(n)), start())
+        error = np.sqrt(np.mean((got - reference) ** 2))
+        if error > FLOOR:
+            errors.append((n, error))
+        if len(errors) == 2:
+            (fine, small), (coarse, large) = errors
+            return np.log(large / small) / np.log(fine / coarse)
+    return np.nan  # no error to measure
 
 
 def as_shipped(sampler, steps=STEPS):
-    """Slopes on the mixture and on the Gaussian."""
-    x = start()
-
-    def error(n, problem, reference):
-        got = ej.sample(problem, ej.make_plan(sampler, uniform(n)), x)
-        return np.sqrt(np.mean((got - reference) ** 2))
-
-    return [
-        slope(functools.partial(error, problem=problem, reference=reference), steps)
-        for problem, reference in (
-            (mixture(), mixture_flow()),
-            (gaussian(), gaussian().flow(x, 5.0, 0.5)),
-        )
-    ]
+    """The slopes on the mixture and on the Gaussian."""
+    return order_on("mixture", sampler, steps), order_on("gaussian", sampler, steps)
 
 
-def formal(sampler, history):
-    """The slope on the mixture where the first `history` outputs come from the exact solution."""
-    problem, x = mixture(), start()
-    denoise, reference = jax.jit(problem.denoise), mixture_flow()
+def started(inner, history):
+    """`inner` from exact starting values: its first `history` steps are taken finely."""
 
-    def error(n):
-        levels, points = uniform(n), [x]
-        for a, b in itertools.pairwise(levels[: history + 1]):
-            points.append(np.asarray(flow(problem, points[-1], a, b, 20)))
-        return np.sqrt(np.mean((eager(sampler, denoise, points, levels) - reference) ** 2))
+    def step(x, at):
+        if at.index >= history:
+            return inner(x, at)
+        levels = np.geomspace(at.sigma, at.sigma_next, 11).tolist()
+        for sigma, sigma_next in itertools.pairwise(levels):
+            x = rk4(x, sigma, sigma_next, at.denoise)
+        return x
 
-    return slope(error, STEPS)
+    return step
 
 
-def eager(sampler, denoise, points, levels):
-    """Runs a sampler on numbers, step by step, from the last of `points`, the others its past.
+def formal(sampler, history, steps=STEPS):
+    """The slopes where the first `history` outputs are those of the exact solution."""
+    return as_shipped(started(sampler, history), steps)
 
-    An independent reading of what a step is: nothing of the plan or its loop is used.
+
+def as_claimed(measured, order, highest=None):
+    """On the mixture the order; on a Gaussian, whose flow is linear, it may be steeper.
+
+    `highest` is the order that a method still shows on these grids where its start, of low order,
+    shows later.
     """
-    vectors, past, memory = {}, [], {}
-
-    def value(combination):
-        return sum(weight * vectors[name] for name, weight in combination.weights.items())
-
-    def evaluate(x, sigma):
-        k, point = len(vectors), value(x)
-        vectors[("y", k)] = point
-        vectors[("d", k)] = np.asarray(denoise(point, sigma))
-        x.weights = {("y", k): 1.0}
-        denoised = Combination({("d", k): 1.0})
-        made.append(Evaluation(sigma, Combination(x.weights), denoised, denoised))
-        return Combination(denoised.weights)
-
-    def refuse(*_):
-        raise NotImplementedError("orders are those of deterministic samplers")
-
-    for index, sigma in enumerate(levels[: len(points)]):
-        made, vectors["x", index] = [], points[index]
-        x = Combination({("x", index): 1.0})
-        if index < len(points) - 1:
-            evaluate(x, float(sigma))
-            past.insert(0, made[0])
-    levels = tuple(map(float, levels))
-    for index in range(len(points) - 1, len(levels) - 1):
-        made = []
-        at = Step(
-            sigma=levels[index],
-            sigma_next=levels[index + 1],
-            index=index,
-            levels=levels,
-            last=levels[index + 1] == 0,
-            time=None,
-            time_next=None,
-            past=past,
-            memory=memory,
-            denoise=evaluate,
-            noise=refuse,
-            forget=refuse,
-        )
-        x = sampler(x, at)
-        past.insert(0, made[0])
-    return value(x)
+    on_mixture, on_gaussian = measured
+    top = order if highest is None else highest
+    return order - WITHIN < on_mixture < top + WITHIN and on_gaussian > order - WITHIN
 
 
-def check_slopes_of_weights(make, values):
-    """What `jax.grad` makes of all weights and levels of `make(values)` against differences."""
-    values = np.asarray(values, float)
-    like = make([*values])
-    factors = [np.random.default_rng(7).normal(size=leaf.shape) for leaf in tables(like)]
-
-    def total(values):
-        leaves = tables(make([*values]))
-        return sum((c * leaf).sum() for c, leaf in zip(factors, leaves, strict=True))
-
-    gradient = jax.grad(total)(jax.numpy.asarray(values))
-    for i, value in enumerate(values):
-        step = 1e-5 * value
-        bump = step * (np.arange(len(values)) == i)
-        difference = (total(values + bump) - total(values - bump)) / (2 * step)
-        np.testing.assert_allclose(gradient[i], difference, rtol=1e-6, atol=1e-7)
-
-
-def tables(plan):
-    return [plan.y, plan.d, plan.z, plan.sigmas]
+def check_order(sampler, order, history=0, highest=None, steps=STEPS):
+    measured = formal(sampler, history, steps)
+    assert as_claimed(measured, order, highest), f"claimed {order}, measured {measured}"

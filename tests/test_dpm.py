@@ -1,211 +1,18 @@
-"""DPM-Solver and DPM-Solver++: parity, the papers' formulas, orders formal and as shipped."""
-
-import itertools
-import json
-import pathlib
+"""DPM-Solver and DPM-Solver++: blocks of the grid, last and first steps, gradients, sentences."""
 
 import numpy as np
 import pytest
 from helpers import mixture
-from orders import as_shipped, check_slopes_of_weights, formal, start
+from laws import check_slopes
+from orders import start
 
 import edmjax as ej
 from edmjax import samplers as s
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
-PROBLEM = json.loads((GOLDEN / "problem.json").read_text())
-DPM = json.loads((GOLDEN / "dpm.json").read_text())
-BANK, NOISE = np.array(PROBLEM["bank"]), np.array(PROBLEM["noise"])
 GRID = [5.0, 2.0, 1.0, 0.4, 0.3, 0.0]
 
 
-def golden_problem():
-    return ej.problems.Mixture(PROBLEM["weights"], PROBLEM["means"], PROBLEM["std"] ** 2)
-
-
-def close(got, expected, tolerance):
-    expected = np.array(expected)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
-# ---- parity
-
-
-@pytest.mark.parametrize(
-    "case",
-    [case for case in DPM["kdiffusion"] if case["sampler"].endswith("m_sde")],
-    ids=lambda case: case["id"],
-)
-def test_multistep_without_noise_equals_k_diffusion(x64, case):
-    make = s.dpmpp_3m if "3m" in case["sampler"] else s.dpmpp_2m
-    sampler = make(solver_type=case["options"].get("solver_type", "heun"))
-    grid = DPM["grids"][case["grid"]]
-    plan = ej.make_plan(sampler, grid)
-    assert plan.nfe == case["nfe"]
-    close(ej.sample(golden_problem(), plan, NOISE * grid[0]), case["x"], 1e-11)
-
-
-@pytest.mark.parametrize("case", DPM["d2_doubled"], ids=lambda case: case["grid"])
-def test_3m_with_the_second_difference_doubled(x64, case):
-    grid = DPM["grids"][case["grid"]]
-    plan = ej.make_plan(s.dpmpp_3m("heun", corrected=True), grid)
-    close(ej.sample(golden_problem(), plan, NOISE * grid[0]), case["x"], 1e-11)
-
-
-@pytest.mark.parametrize("case", DPM["dpm_fast"], ids=lambda case: case["id"])
-def test_dpm_fast_equals_k_diffusion(x64, case):
-    grid = ej.schedules.dpm_fast(case["n"], 0.002, 80.0)
-    plan = ej.make_plan(s.dpm_fast(case["n"], case["eta"]), grid)
-    assert plan.nfe == case["n"] == case["nfe"]
-    # Draw i of the bank belongs to step i; the last step, and one that would end below the grid,
-    # multiply theirs by 0.
-    noise = BANK[[plan.step[np.argwhere(plan.draws == j)[0, 0]] - 1 for j in range(plan.num_draws)]]
-    assert plan.num_draws == (len(grid) - 2 if case["eta"] and case["n"] > 2 else 0)
-    close(ej.sample(golden_problem(), plan, NOISE * 80.0, noise=noise), case["x"], 1e-11)
-
-
-def of_diffusers(name, options):
-    """Our sampler for a class of diffusers, with that class's defaults."""
-    order = options.get("solver_order", 2)
-    options = {k: v for k, v in options.items() if k != "solver_order"}
-    if "Euler" in name or order == 1:
-        return s.euler()
-    if name == "HeunDiscrete":
-        return s.heun()
-    if name == "DPMSolverSinglestep":
-        return s.dpmpp_singlestep(order, **options)
-    make = {2: s.dpmpp_2m, 3: s.dpmpp_3m}[order]
-    return make(**{"lower_order_final": True} | options)
-
-
-@pytest.mark.parametrize("case", DPM["diffusers"], ids=lambda case: case["id"])
-def test_diffusers(x64, case):
-    grid = np.array(case["sigmas"])
-    plan = ej.make_plan(of_diffusers(case["class"], case["options"]), grid)
-    assert plan.nfe == case["nfe"]
-    scale = np.sqrt(1 + grid**2) if case["space"].startswith("vp") else np.ones_like(grid)
-    x = NOISE * case["init_scale"] * scale[0]
-    # They keep levels as alpha and sigma, and take logarithms of both.
-    close(ej.sample(golden_problem(), plan, x) / scale[-1], case["x"], 1e-10)
-
-
-# ---- the papers' formulas
-
-
-def paper_dpm_solver_3(denoise, x, t, r1=1 / 3, r2=2 / 3):
-    """Lu et al. (2022, DPM-Solver), Algorithm 2 with alpha = 1."""
-    for a, b in itertools.pairwise(t):
-        if b == 0:
-            return denoise(x, a)
-
-        def eps(x, level):
-            return (x - denoise(x, level)) / level
-
-        h = np.log(a) - np.log(b)
-        s1, s2 = np.exp(np.log(a) - r1 * h), np.exp(np.log(a) - r2 * h)
-        u1 = x - s1 * (np.exp(r1 * h) - 1) * eps(x, a)
-        d1 = eps(u1, s1) - eps(x, a)
-        u2 = x - s2 * (np.exp(r2 * h) - 1) * eps(x, a)
-        u2 = u2 - s2 * r2 / r1 * ((np.exp(r2 * h) - 1) / (r2 * h) - 1) * d1
-        d2 = eps(u2, s2) - eps(x, a)
-        x = x - b * (np.exp(h) - 1) * eps(x, a) - b / r2 * ((np.exp(h) - 1) / h - 1) * d2
-    return x
-
-
-def by_interpolation(denoise, x, t, order, noise_prediction):
-    """The exact integral of the polynomial through the newest outputs, by quadrature.
-
-    With D: x_next = e^-h x + int_0^h e^(u-h) D(u) du. With eps: x - b int_0^h e^(h-u) eps(u) du.
-    The start is of first order.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(30)
-    lams, outputs = [], []
-    for a, b in itertools.pairwise(t):
-        denoised = denoise(x, a)
-        if b == 0:
-            return denoised
-        lams = [-np.log(a), *lams][:order]
-        outputs = [(x - denoised) / a if noise_prediction else denoised, *outputs][:order]
-        h = np.log(a) - np.log(b)
-        u = (nodes + 1) * h / 2
-        kernel = np.exp(h - u) * -b if noise_prediction else np.exp(u - h)
-        x = x if noise_prediction else b / a * x
-        for j, output in enumerate(outputs):
-            others = [lam for i, lam in enumerate(lams) if i != j]
-            lagrange = np.prod(
-                [(lams[0] + u - lam) / (lams[j] - lam) for lam in others], axis=0
-            ) * np.ones_like(u)
-            x = x + h / 2 * np.sum(weights * kernel * lagrange) * output
-    return x
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 9])
-@pytest.mark.parametrize("final_zero", [True, False])
-def test_equal_to_the_papers_formulas(x64, n, final_zero):
-    grid = ej.schedules.karras(n + (not final_zero), 0.05, 10.0, final_zero=final_zero)
-    problem, x = mixture(), start()
-    for sampler, expected in (
-        (s.dpm_solver(3), paper_dpm_solver_3(problem.denoise, x, grid)),
-        (
-            s.dpmpp_3m("heun", corrected=True),
-            by_interpolation(problem.denoise, x, grid, 3, False),
-        ),
-        (s.dpmpp_2m("heun"), by_interpolation(problem.denoise, x, grid, 2, False)),
-    ):
-        got = ej.sample(problem, ej.make_plan(sampler, grid), x)
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
-
-
-def test_multistep_noise_prediction_of_order_3(x64):
-    """Its second step is the published one of order 2, which a history of two outputs goes past."""
-    grid, problem, x = ej.schedules.karras(9, 0.05, 10.0), mixture(), start()
-    paper = s.dpm_solver(2, "multistep")
-
-    def sampler(x, at):
-        return (paper if len(at.past) < 2 else s.dpm_solver(3, "multistep"))(x, at)
-
-    def record(x, denoised, sigma):
-        return x
-
-    plan = ej.make_plan(sampler, grid)
-    _, points = ej.trajectory(problem, plan, x, save=record)
-    points = np.asarray(points)
-    # From the third step on, the integral of the parabola.
-    for k in range(2, 8):
-        h, lams = np.log(grid[k] / grid[k + 1]), -np.log(grid[k - 2 : k + 1])
-        eps = [
-            (points[j] - problem.denoise(points[j], grid[j])) / grid[j] for j in (k - 2, k - 1, k)
-        ]
-        nodes, weights = np.polynomial.legendre.leggauss(30)
-        u = (nodes + 1) * h / 2
-        expected = points[k]
-        for j in range(3):
-            i, m = (i for i in range(3) if i != j)
-            basis = (lams[2] + u - lams[i]) * (lams[2] + u - lams[m])
-            basis = basis / ((lams[j] - lams[i]) * (lams[j] - lams[m]))
-            total = np.sum(weights * np.exp(h - u) * basis) * h / 2
-            expected = expected - grid[k + 1] * total * eps[j]
-        np.testing.assert_allclose(points[k + 1], expected, rtol=0, atol=1e-11)
-
-
 # ---- identities
-
-
-@pytest.mark.parametrize("grid", [GRID, GRID[:-1]])
-def test_equalities(x64, grid):
-    for a, b in (
-        (s.dpm_solver(1), s.euler()),
-        (s.dpm_solver(1, "multistep"), s.euler()),
-        (s.dpm_solver(2), s.dpm_2()),
-        (s.dpmpp_singlestep(1), s.euler()),
-    ):
-        for x, y in zip(tables(a, grid), tables(b, grid), strict=True):
-            np.testing.assert_allclose(x, y, rtol=0, atol=1e-14)
-
-
-def tables(sampler, grid):
-    plan = ej.make_plan(sampler, grid)
-    return plan.y, plan.d, plan.sigmas
 
 
 @pytest.mark.parametrize("r", [0.25, 0.5])
@@ -241,59 +48,6 @@ def test_a_start_of_second_order_takes_one_evaluation_more():
         assert [ej.make_plan(sampler, ej.schedules.karras(n)).nfe for n in (1, 2, 7)] == [1, 3, 8]
 
 
-# ---- orders
-
-
-FORMAL = {
-    "dpmpp_2m": (s.dpmpp_2m, 1, 2),
-    "dpmpp_3m": (s.dpmpp_3m, 2, 2),  # as published everywhere: half of the second difference
-    "dpmpp_3m_corrected": (lambda: s.dpmpp_3m(corrected=True), 2, 3),
-    "dpm_solver_2m": (lambda: s.dpm_solver(2, "multistep"), 1, 2),
-    "dpm_solver_3m": (lambda: s.dpm_solver(3, "multistep"), 2, 3),
-}
-
-
-@pytest.mark.parametrize("name", FORMAL)
-def test_order_from_exact_starting_values(x64, name):
-    make, history, order = FORMAL[name]
-    assert abs(formal(make(), history) - order) < 0.15
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: s.dpmpp_3m(corrected=True),
-        lambda: s.dpm_solver(3, "multistep"),
-        lambda: s.dpm_solver(2, "multistep"),
-    ],
-)
-def test_a_first_order_start_caps_the_order_at_2(x64, make):
-    on_mixture, on_gaussian = as_shipped(make())
-    assert abs(on_mixture - 2) < 0.15
-    assert on_gaussian > 2 - 0.15
-
-
-@pytest.mark.parametrize("order", [2, 3])
-@pytest.mark.parametrize("solver_type", ["midpoint", "heun"])
-def test_order_of_whole_blocks(x64, order, solver_type):
-    sampler = s.dpmpp_singlestep(order, solver_type, lower_order_final=False)
-    on_mixture, on_gaussian = as_shipped(sampler, [42, 84, 168, 336])
-    assert abs(on_mixture - order) < 0.15
-    assert on_gaussian > order - 0.15
-
-
-@pytest.mark.parametrize("rest, order", [(0, 2), (1, 2), (2, 3)])
-def test_order_of_dpm_fast(x64, rest, order):
-    """Its last step is of first order, which leaves an error of h^2, or of second."""
-
-    def sampler(x, at):
-        return s.dpm_fast(3 * at.num_steps - 3 + rest)(x, at)
-
-    on_mixture, on_gaussian = as_shipped(sampler)
-    assert abs(on_mixture - order) < 0.15
-    assert on_gaussian > order - 0.15
-
-
 def test_windows_of_what_the_table_of_samplers_lacks():
     for make in (
         lambda n: s.dpm_fast(3 * n - 1, 0.5),
@@ -324,17 +78,17 @@ OWN = {
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("end", [[0.0], []])
 def test_slopes_in_the_levels(x64, name, end):
-    def plan(levels):
+    def plan(*levels):
         return ej.make_plan(OWN[name](), [*levels, *end], ends_at_zero=bool(end))
 
-    check_slopes_of_weights(plan, GRID[:-1])
+    check_slopes(plan, GRID[:-1])
 
 
 def test_slopes_in_the_options_of_dpm_fast(x64):
     grid = ej.schedules.dpm_fast(8, 0.05, 5.0)
-    check_slopes_of_weights(lambda v: ej.make_plan(s.dpm_fast(8, v[0], v[1]), grid), [0.6, 1.1])
-    check_slopes_of_weights(
-        lambda v: ej.make_plan(s.dpm_fast(8, 0.6), v, ends_at_zero=False), [5.0, 1.0, 0.4, 0.1]
+    check_slopes(lambda *v: ej.make_plan(s.dpm_fast(8, *v), grid), [0.6, 1.1])
+    check_slopes(
+        lambda *v: ej.make_plan(s.dpm_fast(8, 0.6), v, ends_at_zero=False), [5.0, 1.0, 0.4, 0.1]
     )
 
 

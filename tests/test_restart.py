@@ -1,46 +1,15 @@
-"""Restart: the paper's loop, which step it follows, history, and the law it keeps."""
-
-import itertools
+"""Restart: which step it follows, history, nested restarts, sentences."""
 
 import jax
 import numpy as np
 import pytest
-from helpers import mixture, uniform
-from laws import same_plan, weak_order
+from helpers import uniform
+from laws import same_plan
 
 import edmjax as ej
 from edmjax import samplers as s
 
 GRID = [5.0, 2.0, 1.0, 0.5, 0.0]
-
-
-def heun_steps(denoise, x, levels):
-    for t, t_next in itertools.pairwise(levels):
-        d = (x - denoise(x, t)) / t
-        ahead = x + (t_next - t) * d
-        if t_next > 0:
-            d = (d + (ahead - denoise(ahead, t_next)) / t_next) / 2
-        x = x + (t_next - t) * d
-    return x
-
-
-def test_the_papers_loop(x64):
-    """Xu et al. (2023), Algorithm 1, two intervals of which one is followed twice."""
-    problem = mixture()
-    plan = ej.make_plan(s.restart(s.heun(), [(0.5, 1.5, 3, 2), (2.0, 4.0, 2, 1)]), GRID)
-    assert plan.nfe == 7 + 2 * 3 * 2 + 2 * 2 and plan.num_draws == 3
-    x = 5 * jax.random.normal(jax.random.key(0), (16, 2))
-    noise = ej.draw_noise(plan, jax.random.key(1), x)
-    denoise = jax.jit(problem.denoise)
-    y = heun_steps(denoise, x, GRID[:2]) + np.sqrt(4**2 - 2**2) * noise[0]
-    y = heun_steps(denoise, y, ej.schedules.karras(3, 2.0, 4.0, final_zero=False))
-    y = heun_steps(denoise, y, GRID[1:4])
-    for z in noise[1:]:
-        y = y + np.sqrt(1.5**2 - 0.5**2) * z
-        y = heun_steps(denoise, y, ej.schedules.karras(4, 0.5, 1.5, final_zero=False))
-    y = heun_steps(denoise, y, GRID[3:])
-    got = ej.sample(problem, plan, x, noise=noise)
-    np.testing.assert_allclose(got, y, rtol=0, atol=1e-12 * abs(y).max())
 
 
 def test_it_follows_the_step_that_ends_nearest():
@@ -70,12 +39,6 @@ def test_nested_restarts_and_churn_inside():
     inner = s.restart(s.churn(s.heun(), 4.0), [(1.0, 2.0, 2, 1)])
     plan = ej.make_plan(s.restart(inner, [(0.5, 1.5, 2, 1)]), GRID)
     assert plan.num_draws > 4
-
-
-def test_it_converges_with_its_inner_sampler():
-    """Weakly: of second order, where the steps of the restarts are refined with the grid's."""
-    slope = weak_order(lambda n: s.restart(s.heun(), [(1.0, 2.0, n // 8, 2)]), (80, 160))
-    assert abs(slope - 2) < 0.15
 
 
 def test_slopes_in_the_noise(x64):

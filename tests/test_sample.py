@@ -1,7 +1,5 @@
 """The loop: right values, one network, no second compilation, any pytree and dtype."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 from helpers import (
     ALL,
     MULTISTEP_AT_ZERO,
-    SAMPLERS,
     STOCHASTIC,
     compilations,
     gaussian,
@@ -17,7 +14,8 @@ from helpers import (
     over,
 )
 from jax.tree_util import Partial
-from orders import as_shipped
+from papers import single_step
+from papers.exponential import dpmpp_multistep
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -30,60 +28,7 @@ def noise_of(shape, scale=80.0, dtype=jnp.float32):
     return scale * jax.random.normal(jax.random.key(0), shape, dtype)
 
 
-# ---- the paper's loops, transcribed
-
-
-def paper_euler(denoise, x, sigmas):
-    """Karras et al. (2022), Algorithm 1 without lines 6 to 8."""
-    for t, t_next in itertools.pairwise(sigmas):
-        x = x + (t_next - t) * (x - denoise(x, t)) / t
-    return x
-
-
-def paper_algorithm_2(denoise, x, t, noise, s_churn, s_min, s_max, s_noise):
-    """Karras et al. (2022), Algorithm 2; Algorithm 1 where s_churn is 0. A draw a churned step."""
-    n, drawn = len(t) - 1, 0
-    for i in range(n):
-        gamma = min(s_churn / n, np.sqrt(2) - 1) if s_min <= t[i] <= s_max else 0
-        t_hat, x_hat = t[i] + gamma * t[i], x
-        if gamma > 0:
-            x_hat = x + np.sqrt(t_hat**2 - t[i] ** 2) * s_noise * noise[drawn]
-            drawn += 1
-        d = (x_hat - denoise(x_hat, t_hat)) / t_hat
-        x = x_hat + (t[i + 1] - t_hat) * d
-        if t[i + 1] != 0:
-            d_next = (x - denoise(x, t[i + 1])) / t[i + 1]
-            x = x_hat + (t[i + 1] - t_hat) * (d / 2 + d_next / 2)
-    return x
-
-
-def paper_dpmpp_2m(denoise, x, t):
-    """Lu et al. (2022, DPM-Solver++), Algorithm 2, with alpha = 1 and lambda = -log sigma."""
-    lam = [-np.log(level) if level else np.inf for level in t]
-    buffer = [denoise(x, t[0])]
-    x = t[1] / t[0] * x - np.expm1(-(lam[1] - lam[0])) * buffer[0]
-    for i in range(2, len(t)):
-        buffer.append(denoise(x, t[i - 1]))
-        h = lam[i] - lam[i - 1]
-        if np.isinf(h):
-            return buffer[-1]  # r -> 0 under h -> inf: the lower-order final step
-        r = (lam[i - 1] - lam[i - 2]) / h
-        direction = (1 + 1 / (2 * r)) * buffer[-1] - 1 / (2 * r) * buffer[-2]
-        x = t[i] / t[i - 1] * x - np.expm1(-h) * direction
-    return x
-
-
-def paper_dpm_2(denoise, x, t):
-    """Lu et al. (2022, DPM-Solver), Algorithm 1 (eps form) with alpha = 1, r1 = 1/2."""
-    for a, b in itertools.pairwise(t):
-        eps = (x - denoise(x, a)) / a
-        if b == 0:
-            return x - a * eps
-        h = np.log(a) - np.log(b)
-        middle = np.exp((np.log(a) + np.log(b)) / 2)
-        u = x - middle * np.expm1(h / 2) * eps
-        x = x - b * np.expm1(h) * (u - denoise(u, middle)) / middle
-    return x
+# ---- the papers' loops
 
 
 @pytest.mark.parametrize("n", [1, 2, 18])
@@ -91,10 +36,10 @@ def test_deterministic_samplers_equal_the_papers_loops(x64, n):
     problem, x, t = mixture(), noise_of((64, 2), dtype=jnp.float64), ej.schedules.karras(n)
     denoise = jax.jit(problem.denoise)
     loops = {
-        "euler": paper_euler(denoise, x, t),
-        "heun": paper_algorithm_2(denoise, x, t, None, 0, 0, 0, 1),
-        "dpmpp_2m": paper_dpmpp_2m(denoise, x, t),
-        "dpm_2": paper_dpm_2(denoise, x, t),
+        "euler": single_step.flow(denoise, x, t, single_step.euler),
+        "heun": single_step.flow(denoise, x, t, single_step.heun),
+        "dpmpp_2m": dpmpp_multistep(denoise, x, t, 2),
+        "dpm_2": single_step.flow(denoise, x, t, single_step.dpm_2),
     }
     for name, expected in loops.items():
         got = ej.sample(problem, ej.make_plan(ALL[name][0](), t), x)
@@ -109,48 +54,9 @@ def test_churned_heun_equals_algorithm_2(x64, options):
     problem, x, t = mixture(), noise_of((64, 2), dtype=jnp.float64), ej.schedules.karras(18)
     plan = ej.make_plan(s.churn(s.heun(), *options), t)
     noise = ej.draw_noise(plan, KEY, x)
-    expected = paper_algorithm_2(jax.jit(problem.denoise), x, t, noise, *options)
+    expected = single_step.churn(jax.jit(problem.denoise), x, t, noise, single_step.heun, *options)
     for got in (ej.sample(problem, plan, x, noise=noise), ej.sample(problem, plan, x, KEY)):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * abs(expected).max())
-
-
-def test_ddim_equals_the_papers_update_in_the_vp_frame(x64):
-    """Song et al. (2021, DDIM), eq. 12 and 16, on alpha_bar = 1 / (1 + sigma^2)."""
-    problem, t, eta = mixture(), ej.schedules.karras(12, 0.01, 20.0), 0.6
-    plan = ej.make_plan(s.ddim(eta), t)
-    x = noise_of((64, 2), 20.0, jnp.float64)
-    noise, drawn = ej.draw_noise(plan, KEY, x), 0
-    y = x / np.sqrt(1 + t[0] ** 2)
-    for a, b in itertools.pairwise(t):
-        abar, abar_next = 1 / (1 + a**2), 1 / (1 + b**2)
-        eps = (y / np.sqrt(abar) - problem.denoise(y / np.sqrt(abar), a)) / a
-        spread = eta * np.sqrt((1 - abar_next) / (1 - abar) * (1 - abar / abar_next))
-        x0 = (y - np.sqrt(1 - abar) * eps) / np.sqrt(abar)
-        y = np.sqrt(abar_next) * x0 + np.sqrt(1 - abar_next - spread**2) * eps
-        if b > 0:
-            y, drawn = y + spread * noise[drawn], drawn + 1
-    np.testing.assert_allclose(
-        ej.sample(problem, plan, x, noise=noise), y, rtol=0, atol=1e-12 * abs(y).max()
-    )
-
-
-def test_euler_maruyama_equals_its_formula(x64):
-    problem, t, lam = gaussian(), ej.schedules.karras(9, 0.01, 20.0), 0.8
-    x = noise_of((16, 2), 20.0, jnp.float64)
-    for final in ("denoise", "mean"):
-        plan = ej.make_plan(s.euler_maruyama(lam=lam, final=final), t)
-        noise, y = ej.draw_noise(plan, KEY, x), x
-        for i, (a, b) in enumerate(itertools.pairwise(t)):
-            score = problem.score(y, a)
-            if b == 0 and final == "denoise":
-                y = y + a**2 * score
-                break
-            y = y - (1 + lam**2) * (b - a) * a * score
-            if b > 0:
-                y = y + lam * np.sqrt(2 * a * (a - b)) * noise[i]
-        np.testing.assert_allclose(
-            ej.sample(problem, plan, x, noise=noise), y, rtol=1e-11, atol=1e-12
-        )
 
 
 # ---- the table, whatever it says
@@ -190,19 +96,6 @@ def test_a_plan_of_any_windows_runs_as_its_table_says(x64, widths):
     got = ej.sample(denoise, plan, jnp.asarray(x), noise=jnp.asarray(noise))
     expected = read_off(plan, outputs, x, noise)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * abs(expected).max())
-
-
-# ---- order
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_order_on_a_mixture_and_on_a_gaussian(x64, name):
-    """The slope between the two finest grids; on a linear flow it may be steeper, not flatter."""
-    make, order, _ = SAMPLERS[name]
-    on_mixture, on_gaussian = as_shipped(make())
-    within = 0.1 if name in ("euler", "heun", "dpm_2", "dpmpp_2m") else 0.15
-    assert abs(on_mixture - order) < within
-    assert on_gaussian > order - within
 
 
 # ---- evaluations
