@@ -28,7 +28,7 @@ WEIGHTS, MEANS, VARIANCE = (0.6, 0.4), (-0.8, 1.0), 0.05
 HIGH, LOW = 5.0, 0.5
 STEPS = (16, 32, 64)
 CHUNK = 20_000  # samples at a time: what fits the cache
-RESOLVED = 8  # standard errors
+RESOLVED = 15  # standard errors: a ratio of two changes is then known to 0.1 in its logarithm
 
 # Test function -> its mean under N(m, v).
 FUNCTIONS = [
