@@ -8,9 +8,8 @@ from edmjax.samplers.adams import ipndm as ipndm, ipndm_v as ipndm_v, lms as lms
 from edmjax.samplers.combinators import (
     ancestral as ancestral,
     churn as churn,
-    ddim as ddim,
-    ddpm as ddpm,
 )
+from edmjax.samplers.ddim import ddim as ddim, ddpm as ddpm
 from edmjax.samplers.deis import deis as deis
 from edmjax.samplers.dpm_solver import dpm_fast as dpm_fast, dpm_solver as dpm_solver
 from edmjax.samplers.dpmpp import (

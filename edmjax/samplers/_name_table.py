@@ -7,7 +7,8 @@ import functools
 
 from edmjax._names import Row
 from edmjax.samplers.adams import ipndm, ipndm_v, lms
-from edmjax.samplers.combinators import ancestral, churn, ddim, ddpm
+from edmjax.samplers.combinators import ancestral, churn
+from edmjax.samplers.ddim import ddim, ddpm
 from edmjax.samplers.deis import deis
 from edmjax.samplers.dpm_solver import dpm_fast
 from edmjax.samplers.dpmpp import dpmpp_2m, dpmpp_2s

@@ -7,7 +7,6 @@ across the noise diverges.
 import math
 
 from edmjax.combination import Combination
-from edmjax.samplers.runge_kutta import euler
 from edmjax.scalar import (
     Scalar,
     host,
@@ -101,22 +100,3 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         return x + s_noise * sigma_up * at.noise(at.sigma, at.sigma_next)
 
     return step
-
-
-def ddim(eta: Scalar = 0.0) -> Sampler:
-    """DDIM (Song et al. 2021, eq. 12 and 16) in the variance-exploding frame.
-
-    Equals `ancestral(euler(), eta)`: `euler()` for eta = 0 and `ddpm()` for eta = 1.
-
-    Raises:
-        ValueError: if `eta` is outside [0, 1].
-    """
-    return ancestral(euler(), eta)
-
-
-def ddpm() -> Sampler:
-    """DDPM's ancestral sampler with the variance of the posterior (Ho et al. 2020, eq. 6 and 7).
-
-    Equals `ddim(eta=1)`: first order (weakly), one evaluation a step, one draw a step but the last.
-    """
-    return ddim(1.0)

@@ -1,0 +1,83 @@
+"""DDIM and DDPM, whose discrete time is a grid of levels: see `edmjax.processes.ddpm`.
+
+In the frame of sigma their step is
+
+    x_next = D + sigma_down (x - D) / sigma + sigma_up noise
+
+where `(x - D) / sigma` is the predicted noise, and `sigma_up` the standard deviation that the
+papers write for points of the variance-preserving process, over its scale at the next level.
+"""
+
+from edmjax.combination import Combination
+from edmjax.samplers.cfg_pp import euler_cfg_pp
+from edmjax.samplers.combinators import ancestral
+from edmjax.samplers.runge_kutta import euler
+from edmjax.scalar import Scalar, log, sqrt
+from edmjax.step import Sampler, Step
+
+
+def ddim(eta: Scalar = 0.0, *, use_clipped_model_output: bool = True) -> Sampler:
+    """DDIM (Song et al. 2021, eq. 12 and 16).
+
+        sigma_up = eta sigma_next sqrt(1 - sigma_next^2 / sigma^2)
+        sigma_down = sqrt(sigma_next^2 - sigma_up^2)
+
+    Equals `ancestral(euler(), eta)`: `euler()` for eta = 0 and `ddpm()` for eta = 1. First order,
+    one evaluation a step, one draw a step but the last, none for eta = 0.
+
+    Args:
+        eta: the strength of the noise, in [0, 1]; may be traced.
+        use_clipped_model_output: whether the noise is predicted from the output as it was clipped,
+            `(x - x0) / sigma`, or, if False, from the output before that, `(x - raw) / sigma` (the
+            default of diffusers). The two differ for a denoiser that returns "raw", such as
+            `ej.guidance.clip(denoise)`.
+
+    Raises:
+        ValueError: if `eta` is outside [0, 1].
+    """
+    return ancestral(euler() if use_clipped_model_output else euler_cfg_pp(), eta)
+
+
+def ddpm(variance: str = "fixed_small") -> Sampler:
+    """DDPM's ancestral sampler (Ho et al. 2020, eq. 6, 7 and Algorithm 2).
+
+        x_next = r^2 x + (1 - r^2) D + sigma_up noise,    r = sigma_next / sigma
+
+    with the mean of the posterior, and for points of the variance-preserving process the variance
+
+    - "fixed_small": that of the posterior, `sigma_up = sigma_next sqrt(1 - r^2)`; `ddim(eta=1)`.
+    - "fixed_large": `beta = 1 - abar / abar_next` of the step, which is
+      `sigma_up^2 = (sigma^2 - sigma_next^2) (1 + sigma_next^2) / (1 + sigma^2)`; the sampler that
+      DDIM's paper writes with the larger variance (its section 5).
+    - "learned_range": between the two as the network says, geometrically (Nichol and Dhariwal 2021,
+      eq. 15): the denoiser returns "log_var", from -1 for the small variance to 1 for the large.
+
+    First order (weakly), one evaluation a step, one draw a step but the last. The paper's sampler
+    of 2020 clips D to the range of the data: `ej.guidance.clip(denoise)`.
+
+    Raises:
+        ValueError: if `variance` is something else.
+    """
+    if variance == "fixed_small":
+        return ddim(1.0)
+    if variance not in ("fixed_large", "learned_range"):
+        raise ValueError(
+            f"`variance` must be 'fixed_small', 'fixed_large' or 'learned_range', got {variance!r}."
+        )
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        r = at.sigma_next / at.sigma
+        mean = r**2 * x + (1 - r**2) * denoised
+        # (sigma^2 - sigma_next^2) / (1 + sigma^2), where sigma may be large.
+        large = sqrt((1 - r**2) / (1 + 1 / at.sigma**2) * (1 + at.sigma_next**2))
+        at.forget()
+        if variance == "fixed_large":
+            return mean + large * at.noise(at.sigma, at.sigma_next)
+        small = at.sigma_next * sqrt(1 - r**2)
+        learned = at.noise(at.sigma, at.sigma_next, log_var=log(large / small) / 2)
+        return mean + sqrt(small * large) * learned
+
+    return step
