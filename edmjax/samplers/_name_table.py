@@ -84,7 +84,8 @@ ROWS = (
         diffusers="DDIMScheduler, DDIMParallelScheduler",
         comfyui="ddim",
         a1111="DDIM",
-        note="diffusers clips by default: that belongs into the denoiser.",
+        note="diffusers clips by default: that belongs into the denoiser. It takes the noise from "
+        "the output before: `use_clipped_model_output=False`.",
     ),
     Row(
         ddpm,
