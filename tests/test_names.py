@@ -391,7 +391,7 @@ def test_what_is_no_schedule_gets_a_sentence(name, words):
         ("EulerDiscretScheduler", "Did you mean 'EulerDiscreteScheduler'?"),
         ("UniPCMultistp", "Did you mean 'UniPCMultistepScheduler'?"),
         ("Karras", "It names a schedule: `ej.schedules.from_name` knows it."),
-        ("???", "No sampler '???'. Ours are: ancestral, churn, ddim,"),
+        ("???", "No sampler '???'. Ours are: ancestral, ancestral_sampling, churn, ddim,"),
         ("", "No sampler ''. Ours are:"),
         ("make_plan", "No sampler 'make_plan'."),
         ("heun_linear", "No sampler 'heun_linear'."),  # `linear` is a schedule of ours alone
@@ -408,7 +408,7 @@ def test_an_unknown_name_suggests_the_nearest(name, words):
         (lambda: s.from_name("Heun", s_tmin=1.0), "'Heun' has no option 's_tmin'. It has s_churn="),
         (lambda: s.from_name("Euler a", s_churn=1.0), "It has eta=1.0, s_noise=1.0."),
         (lambda: s.from_name("UniPCMultistepScheduler", solver_order=3), "It has order=2, variant"),
-        (lambda: s.from_name("ddpm", eta=1.0), "'ddpm' has no option 'eta'. It has none."),
+        (lambda: s.from_name("euler", eta=1.0), "'euler' has no option 'eta'. It has none."),
         (
             lambda: s.from_name("DPM fast"),
             "'DPM fast' needs the option 'nfe'. It has nfe, eta=0.0, s_noise=1.0. Its grid is",
