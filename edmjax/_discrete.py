@@ -10,7 +10,7 @@ from edmjax import _checks
 from edmjax._arrays import weighted
 from edmjax._process import Levels, Process, array_module
 from edmjax._typing import X
-from edmjax.schedules._ends import count, number, positive
+from edmjax.schedules._ends import Number, count, number, positive
 from edmjax.schedules.tables import between, ddpm_table, iddpm_table, spaced
 
 _ENDS = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "sigmoid": (1e-4, 0.02)}
@@ -53,7 +53,9 @@ class DDPM(Process):
         xp, sigma = array_module(sigma)
         return 1 / xp.hypot(1, sigma)
 
-    def timesteps(self, n: int, spacing: str = "trailing", *, steps_offset: int = 0) -> np.ndarray:
+    def timesteps(
+        self, n: Number, spacing: str = "trailing", *, steps_offset: Number = 0
+    ) -> np.ndarray:
         """`n` integer timesteps, descending, as diffusers' DDIM and DDPM schedulers have them.
 
             trailing    round(T - i T / n) - 1                   from the last timestep, not to 0
@@ -90,10 +92,10 @@ class DDPM(Process):
 
     def grid(
         self,
-        n: int,
+        n: Number,
         spacing: str = "trailing",
         *,
-        steps_offset: int = 0,
+        steps_offset: Number = 0,
         set_alpha_to_one: bool = True,
     ) -> Levels:
         """The levels of `n` steps with their end, for `make_plan`: `timesteps`, then one more time.
@@ -110,9 +112,10 @@ class DDPM(Process):
         steps = self.timesteps(n, spacing, steps_offset=steps_offset)
         if not set_alpha_to_one and steps[-1] == 0:
             raise ValueError(
-                f"The last of these {n} {spacing!r} timesteps is 0, and with "
-                "set_alpha_to_one=False the grid ends there: take steps_offset=1, another spacing, "
-                "or set_alpha_to_one=True."
+                f"The last of these {n} {spacing!r} timesteps is 0, where the grid ends with "
+                "set_alpha_to_one=False, and a step from a level to itself does nothing: pass "
+                "`process.levels(process.timesteps(...))`, or take steps_offset=1 or another "
+                "spacing."
             )
         return self.levels(np.append(steps, -1 if set_alpha_to_one else 0))
 

@@ -1,6 +1,8 @@
 """Processes: golden marginals, textbook SDEs, round trips at both ends, float64 on the host."""
 
+import json
 import math
+import pathlib
 import warnings
 
 import jax
@@ -20,6 +22,7 @@ def x64():
         yield
 
 
+GOLDEN = pathlib.Path(__file__).parent / "golden"
 ALL = {
     "edm": processes.edm(),
     "ve": processes.ve(),
@@ -111,6 +114,20 @@ def test_song_ve_is_the_golden_one():
     np.testing.assert_allclose(process.marginal(SONG_TIMES)[1], SONG_STD, rtol=1e-13)
     np.testing.assert_allclose(process.diffusion(SONG_TIMES), SONG_DIFFUSION, rtol=1e-13)
     np.testing.assert_allclose(process.prior_std, SONG_STD[-1], rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "name", ["vp(beta_d=19.9,beta_min=0.1)", "subvp(beta_d=19.9,beta_min=0.1)"]
+)
+def test_sub_vp_is_the_golden_one(name):
+    golden = json.loads((GOLDEN / "schedules.json").read_text())["continuous"][name]
+    process = processes.sub_vp() if name.startswith("sub") else processes.vp()
+    times = np.array(golden["t"])
+    alpha, std = process.marginal(times)
+    np.testing.assert_allclose(alpha, golden["alpha"], rtol=1e-13)
+    np.testing.assert_allclose(std, golden.get("std", golden.get("std_vp")), rtol=1e-10)
+    want = golden.get("diffusion", np.sqrt(golden.get("beta", 0.0)))
+    np.testing.assert_allclose(process.diffusion(times), want, rtol=1e-10)
 
 
 # The forward SDE dx = f x dt + g dw as the papers print it: f(t) and g(t)^2.
@@ -320,6 +337,35 @@ def test_the_forward_sde_keeps_the_marginals(process):
 
 
 @everything
+def test_noise_is_added_as_in_the_marginal(process):
+    x0 = {"a": np.float32([[0.5], [-2.0]]), "b": np.float32([1.0, 3.0])}
+    noise = {"a": np.float32([[1.0], [0.25]]), "b": np.float32([0.0, -1.0])}
+    for t in (0.3, np.array([0.1, 0.7])):
+        alpha, std = (np.broadcast_to(v, 2) for v in process.marginal(t))
+        got = process.add_noise(x0, noise, t)
+        np.testing.assert_allclose(got["b"], alpha * x0["b"] + std * noise["b"], rtol=1e-6)
+        want = alpha[:, None] * x0["a"] + std[:, None] * noise["a"]
+        np.testing.assert_allclose(got["a"], want, rtol=1e-6)
+        frame = process.to_ve(got, t)["b"] - process.sigma(t) * noise["b"]
+        np.testing.assert_allclose(frame, x0["b"], rtol=1e-5)
+
+
+@everything
+def test_the_scale_of_a_level(x64, process):
+    t = np.array([0.0, 0.1, 0.5, 0.9])
+    np.testing.assert_allclose(
+        process.scale_of(process.sigma(t)), process.scale(t), rtol=1e-9, atol=0
+    )
+    for sigma in (jnp.float32(2.0**40), 1e30):  # where the scale of the time is lost to rounding
+        want = process.marginal(process.t_max)[1] / float(sigma)
+        if process in (ALL["edm"], ALL["ve"], ALL["song_ve"]):
+            want = 1.0
+        elif process is ALL["sub_vp"] or "vp" in [k for k, v in ALL.items() if v is process][0]:
+            want = 1 / float(sigma)
+        np.testing.assert_allclose(process.scale_of(sigma), want, rtol=1e-5)
+
+
+@everything
 def test_levels_know_their_times_and_scale(process):
     times = np.array([0.9, 0.5, 0.1, 0.01])
     levels = process.levels(times)
@@ -388,6 +434,9 @@ BAD = [
     (lambda: processes.vp().levels([1.0, -0.5]), ValueError, "At t = -0.5 this process has no"),
     (lambda: processes.flow().levels([1.5, 0.5]), ValueError, "times run from 0 to 1.0"),
     (lambda: processes.flow().to_ve(jnp.ones((2, 1)), np.ones(3) / 2), ValueError, "t has shape"),
+    (lambda: processes.sub_vp(20.0, 0.1), ValueError, "beta_min must not be above beta_max"),
+    (lambda: processes.vp().add_noise(np.ones(2), np.ones(2), -0.1), ValueError, "At t = -0.1"),
+    (lambda: processes.vp().add_noise(np.ones(2), np.ones(3), 0.1), ValueError, "`noise` must"),
     (lambda: Process(1.0, 2.0, 3.0), TypeError, "`scale` must be a function, got 1.0"),
 ]  # fmt: skip
 
