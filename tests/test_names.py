@@ -408,7 +408,7 @@ def test_an_unknown_name_suggests_the_nearest(name, words):
         (lambda: s.from_name("Heun", s_tmin=1.0), "'Heun' has no option 's_tmin'. It has s_churn="),
         (lambda: s.from_name("Euler a", s_churn=1.0), "It has eta=1.0, s_noise=1.0."),
         (lambda: s.from_name("UniPCMultistepScheduler", solver_order=3), "It has order=2, variant"),
-        (lambda: s.from_name("euler", eta=1.0), "'euler' has no option 'eta'. It has none."),
+        (lambda: s.from_name("heunpp2", eta=1.0), "'heunpp2' has no option 'eta'. It has"),
         (
             lambda: s.from_name("DPM fast"),
             "'DPM fast' needs the option 'nfe'. It has nfe, eta=0.0, s_noise=1.0. Its grid is",
