@@ -1,5 +1,6 @@
 """What guidance shares: the outputs of an evaluation, options, and sums over a sample."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +90,7 @@ def dot(a: Any, b: Any) -> jax.Array:
 def vectors(tree: Any) -> jax.Array:
     """Each sample as one vector of all its leaves; shape (batch, entries)."""
     leaves = jax.tree.leaves(tree)
-    return jnp.concatenate([v.reshape(v.shape[0], v[0].size) for v in leaves], axis=1)
+    return jnp.concatenate([v.reshape(v.shape[0], math.prod(v.shape[1:])) for v in leaves], axis=1)
 
 
 def sampled(x: Any) -> Any:

@@ -53,10 +53,9 @@ class Interval(Rule):
 def interval(guided: Any, sigma_min: Any, sigma_max: Any) -> Interval:
     """Guides where `sigma_min < sigma <= sigma_max`; elsewhere the positive branch alone.
 
-    Elsewhere the scale is 1, so there is still one copy of the network. As the level is data in a
-    compiled loop, both branches are evaluated at every level: what is saved is quality, not time.
-    (To save time, sample in pieces: a plan for each part of the grid, with the plain network
-    outside of the interval.)
+    Elsewhere the scale is 1, so there is still one copy of the network. The level is data in a
+    compiled loop, so both branches are evaluated at every level, and no time is saved. To save it,
+    sample in pieces: a plan for each part of the grid, with the plain network outside.
 
     Args:
         guided: what `classifier_free`, `autoguidance` or another rule made.
