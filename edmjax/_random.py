@@ -8,6 +8,7 @@ in. Draws are made in float32 (float64 for float64 leaves) and then cast to the 
 
 import functools
 import math
+import operator
 from typing import Any
 
 import jax
@@ -21,12 +22,19 @@ def sample_keys(key: Any, n: int, start: int = 0) -> Keys:
     """Returns the keys of samples `start ... start + n - 1`, shape (n,): `fold_in(key, i)`.
 
     Raises:
-        TypeError: if `key` is not a single typed key (`jax.random.key(seed)`).
+        TypeError: if `key` is not a single typed key (`jax.random.key(seed)`), or `n` or `start`
+            is not an integer.
         ValueError: if `n` or `start` is negative, or the key's generator depends on batching.
     """
     check_key(key)
     if key.shape != ():
         raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
+    try:
+        n, start = operator.index(n), operator.index(start)
+    except TypeError:
+        raise TypeError(
+            f"`n` and `start` must be integers, got n={n!r}, start={start!r}."
+        ) from None
     if n < 0 or start < 0:
         raise ValueError(f"`n` and `start` must not be negative, got n={n}, start={start}.")
     return jax.vmap(lambda i: random.fold_in(key, i))(jnp.arange(start, start + n))

@@ -1,6 +1,7 @@
 """Reads a sampler over a grid, once, and writes down the weights it formed."""
 
 import functools
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -45,8 +46,7 @@ def make_plan(
             plan has another number of steps or evaluations than `like`, or does not fit in it; if
             the first level is infinite and the weights of the sampler have no limit there.
     """
-    if not callable(sampler):
-        raise TypeError(f"`sampler` must be a function of one step (x, at), got {sampler!r}.")
+    _check_sampler(sampler)
     if isinstance(sigmas, Plan):
         raise TypeError("`sigmas` must be noise levels, got a Plan: pass `plan.grid`.")
     times, process = getattr(sigmas, "times", None), getattr(sigmas, "process", None)
@@ -61,6 +61,21 @@ def make_plan(
     else:
         plan = in_scale(read(levels), process)
     return plan if like is None else padded(plan, like)
+
+
+def _check_sampler(sampler: Any) -> None:
+    if not callable(sampler):
+        raise TypeError(f"`sampler` must be a function of one step (x, at), got {sampler!r}.")
+    try:
+        inspect.signature(sampler).bind(None, None)
+    except TypeError:
+        name = getattr(sampler, "__name__", repr(sampler))
+        raise TypeError(
+            f"`sampler` must be a function of one step (x, at), and `{name}` does not take two "
+            f"arguments: pass what `{name}(...)` returns."
+        ) from None
+    except ValueError:  # a callable without a signature
+        pass
 
 
 def _read(sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero: bool) -> Plan:

@@ -101,6 +101,8 @@ def trajectory(
     and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
     other argument and error is as in `sample`.
     """
+    if not callable(save):
+        raise TypeError(f"`save` must be a function of (x, denoised, sigma), got {save!r:.80}.")
     options = {"remat": remat, "batched": batched, "progress": progress, "save": save}
     return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)
 

@@ -19,6 +19,12 @@ from edmjax.scalar import Scalar
 Name = tuple[str, int]
 
 
+_NO_VALUE = (
+    "A sampler is read before it runs, so it cannot branch on the value of a point; branch on "
+    "levels, or put what is not linear into the denoiser or a corrector."
+)
+
+
 class Combination:
     """A linear combination of points, denoised outputs and noises.
 
@@ -74,11 +80,19 @@ class Combination:
     def __rsub__(self, other: Any):
         raise _not_linear("-", other)
 
+    def __pow__(self, other: Any):
+        raise _not_linear("**", other)
+
+    def __abs__(self):
+        raise _not_linear("abs", self)
+
+    def _compare(self, other: Any):
+        raise TypeError(_NO_VALUE)
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compare
+
     def __bool__(self):
-        raise TypeError(
-            "A sampler is read before it runs, so it cannot branch on the value of a point; "
-            "branch on levels, or put what is not linear into the denoiser or a corrector."
-        )
+        raise TypeError(_NO_VALUE)
 
     def __getattr__(self, name: str):
         if name.startswith("__"):

@@ -56,6 +56,18 @@ def static(value: Scalar, name: str) -> float:
     return host(value, name)
 
 
+def flag(value: Any, name: str) -> bool:
+    """`value` as a bool; an error where it is traced, or something else."""
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"`{name}` decides which steps are taken, so it must be True or False, got a traced "
+            "value: make the plan outside of jit, or mark the option static."
+        )
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def not_negative(value: Scalar, name: str) -> Scalar:
     """`host(value, name)`, which must be at least 0 where it is a number."""
     value = host(value, name)

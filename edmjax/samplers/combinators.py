@@ -64,7 +64,12 @@ def churn(
             return inner(x, at)
         at.forget()
         added = at.sigma * sqrt(gamma * (2 + gamma))
-        return inner(x + s_noise * added * at.noise(), at._replace(sigma=at.sigma * (1 + gamma)))
+        x = x + s_noise * added * at.noise()
+        # What `inner` draws from the raised level on overlaps the step before: no one path.
+        raised = at._replace(
+            sigma=at.sigma * (1 + gamma), noise=lambda *interval, **options: at.noise(**options)
+        )
+        return inner(x, raised)
 
     return step
 

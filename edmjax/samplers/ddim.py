@@ -12,7 +12,7 @@ from edmjax.combination import Combination
 from edmjax.samplers.cfg_pp import euler_cfg_pp
 from edmjax.samplers.combinators import ancestral
 from edmjax.samplers.runge_kutta import euler
-from edmjax.scalar import Scalar, log, sqrt
+from edmjax.scalar import Scalar, flag, log, sqrt
 from edmjax.step import Sampler, Step
 
 
@@ -35,7 +35,8 @@ def ddim(eta: Scalar = 0.0, *, use_clipped_model_output: bool = True) -> Sampler
     Raises:
         ValueError: if `eta` is outside [0, 1].
     """
-    return ancestral(euler() if use_clipped_model_output else euler_cfg_pp(), eta)
+    clipped = flag(use_clipped_model_output, "use_clipped_model_output")
+    return ancestral(euler() if clipped else euler_cfg_pp(), eta)
 
 
 def ddpm(variance: str = "fixed_small") -> Sampler:

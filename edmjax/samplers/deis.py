@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi, weights_of
 from edmjax.samplers.adams import adams_weights, advance, order_of
-from edmjax.scalar import Scalar, log
+from edmjax.scalar import Scalar, flag, log
 from edmjax.step import Sampler, Step
 
 FEW_STEPS = 15  # below this number of steps the last ones are lowered
@@ -40,6 +40,7 @@ def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> S
         ValueError: if `order` or `kind` is something else.
     """
     order = order_of(order, 3)
+    lower_order_final = flag(lower_order_final, "lower_order_final")
     if kind not in ("tab", "rho_ab"):
         raise ValueError(f"`kind` must be 'tab' or 'rho_ab', got {kind!r}.")
     weights_on = log_weights if kind == "tab" else adams_weights

@@ -15,7 +15,7 @@ from typing import Any
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
 from edmjax.samplers.adams import order_of
-from edmjax.scalar import Scalar, exp, host, is_traced, log
+from edmjax.scalar import Scalar, exp, flag, host, is_traced, log
 from edmjax.step import Sampler, Step
 
 
@@ -73,6 +73,8 @@ def dpmpp_2m(
         ValueError: if `solver_type` is something else.
     """
     _check_solver_type(solver_type)
+    lower_order_final = flag(lower_order_final, "lower_order_final")
+    euler_at_final = flag(euler_at_final, "euler_at_final")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -122,6 +124,9 @@ def dpmpp_3m(
         ValueError: if `solver_type` or `start_order` is something else.
     """
     _check_solver_type(solver_type)
+    lower_order_final = flag(lower_order_final, "lower_order_final")
+    euler_at_final = flag(euler_at_final, "euler_at_final")
+    corrected = flag(corrected, "corrected")
     start_order = order_of(start_order, 2, "start_order")
     start = dpmpp_2s()
 

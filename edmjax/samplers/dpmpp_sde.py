@@ -13,7 +13,18 @@ across their own noise, which is what makes them second order, so they keep thei
 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
-from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, not_negative, sqrt
+from edmjax.scalar import (
+    Scalar,
+    exp,
+    expm1,
+    flag,
+    host,
+    is_traced,
+    is_zero,
+    log,
+    not_negative,
+    sqrt,
+)
 from edmjax.step import Sampler, Step
 
 
@@ -82,6 +93,7 @@ def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, *, corrected: bool = 
         ValueError: if `eta` or `s_noise` is negative or NaN.
     """
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
+    corrected = flag(corrected, "corrected")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)

@@ -8,7 +8,7 @@ with the k outputs made since. So n steps take n evaluations, and the orders of 
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi
 from edmjax.samplers.adams import order_of
-from edmjax.scalar import log
+from edmjax.scalar import flag, log
 from edmjax.step import Sampler, Step
 
 
@@ -41,6 +41,7 @@ def dpmpp_singlestep(
         ValueError: if an option is something else.
     """
     order = order_of(order, 3)
+    lower_order_final = flag(lower_order_final, "lower_order_final")
     if solver_type not in ("midpoint", "heun"):
         raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edmjax.combination import Combination
 from edmjax.samplers.adams import CONSTANT, advance, final_of
-from edmjax.scalar import Scalar, sqrt
+from edmjax.scalar import Scalar, flag, sqrt
 from edmjax.step import Sampler, Step
 
 
@@ -35,6 +35,7 @@ def pndm(runge_kutta: bool = True, process: Any = None, final: str = "multistep"
         TypeError: if `process` has no `time` and `sigma`.
     """
     final = final_of(final)
+    runge_kutta = flag(runge_kutta, "runge_kutta")
     if process is not None and not (hasattr(process, "time") and hasattr(process, "sigma")):
         raise TypeError(f"`process` must be a process or None, got {process!r:.80}.")
 

@@ -10,6 +10,7 @@ r = sqrt(1 - beta_i) and G^2 = beta_i: the discretisations of the paper, with th
 the marginals exact instead of the beta(t) h to which they are equal for many steps.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from edmjax.combination import Combination
@@ -46,7 +47,7 @@ def reverse_diffusion(process: Any = None, lam: Scalar = 1.0, final: str = "deno
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
-        r, ratio = rescale(at), at.sigma_next / at.sigma
+        (r, _), ratio = rescale(at), at.sigma_next / at.sigma
         pull = (1 + lam**2) / 2 * (1 - ratio**2)
         mean = r * ((2 - r - pull) * x + pull * denoised)
         if _quiet(at, final) or is_zero(lam):
@@ -84,30 +85,33 @@ def ancestral_sampling(process: Any = None, final: str = "denoise") -> Sampler:
         denoised = at.denoise(x, at.sigma)
         if at.last:
             return denoised
-        r, ratio = rescale(at), at.sigma_next / at.sigma
+        (r, constant), ratio = rescale(at), at.sigma_next / at.sigma
         mean = ratio**2 * x + (1 - ratio**2) * denoised
         if _quiet(at, final):
             return mean
         at.forget()
         forward = r * at.sigma * sqrt(1 - ratio**2)
-        spread = where(r == 1.0, ratio * forward, forward)
+        spread = where(constant, ratio * forward, forward)
         return mean + spread * at.noise(at.sigma, at.sigma_next)
 
     return step
 
 
-def _rescaling(process: Any, final: str) -> Any:
-    """`r` of a step, a function of it."""
+def _rescaling(process: Any, final: str) -> Callable[[Step], tuple[Scalar, Scalar]]:
+    """A function of the step: `(r, whether the scale is constant)`."""
     if final not in ("denoise", "mean"):
         raise ValueError(f"`final` must be 'denoise' or 'mean', got {final!r}.")
     if process is None:
-        return lambda at: 1.0
+        return lambda at: (1.0, True)
     process = OwnTime(process).process
 
-    def rescale(at: Step) -> Scalar:
-        times = process.time(at.sigma), process.time(at.sigma_next)
-        scale, scale_next = host_all(*map(process.scale, times))
-        return scale / scale_next
+    def rescale(at: Step) -> tuple[Scalar, Scalar]:
+        t, t_next = process.time(at.sigma), process.time(at.sigma_next)
+        std = process.marginal(t)[1]
+        scale, scale_next, std = host_all(process.scale(t), process.scale(t_next), std)
+        # Near an infinite level times run out of digits, and the scale is std / sigma.
+        r = where(at.sigma > 1e8, std / at.sigma, scale) / scale_next
+        return r, scale == scale_next
 
     return rescale
 

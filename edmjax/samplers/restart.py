@@ -90,6 +90,8 @@ def _descend(inner: Sampler, x: Combination, at: Step, levels: Sequence[float]) 
             past=past,
             memory=memory,
             denoise=denoise,
+            # Over the same levels again and again there is no one path to be increments of.
+            noise=lambda *interval, **options: at.noise(**options),
             forget=forget,
         )
         x = inner(x, here)
@@ -131,6 +133,7 @@ def _interval(interval: Any) -> tuple[float, float, int, int]:
     t_min, t_max = static(t_min, "t_min"), static(t_max, "t_max")
     if not 0 < t_min < t_max < float("inf"):
         raise ValueError(f"`restart` needs 0 < t_min < t_max, got {t_min} and {t_max}.")
+    steps, repeats = static(steps, "steps"), static(repeats, "repeats")
     if int(steps) != steps or steps < 1:
         raise ValueError(f"`restart` needs at least one step from t_max to t_min, got {steps!r}.")
     if int(repeats) != repeats or repeats < 0:

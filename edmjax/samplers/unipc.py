@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from edmjax.combination import Combination
 from edmjax.samplers._weights import phi, weights_of
 from edmjax.samplers.adams import order_of, slope
-from edmjax.scalar import Scalar, expm1, log
+from edmjax.scalar import Scalar, expm1, flag, log
 from edmjax.step import Evaluation, Sampler, Step
 
 
@@ -54,6 +54,7 @@ def unipc(
             holds what is not the number of a step.
     """
     order = order_of(order, 3)
+    lower_order_final = flag(lower_order_final, "lower_order_final")
     if variant not in ("bh1", "bh2"):
         raise ValueError(f"`variant` must be 'bh1' or 'bh2', got {variant!r}.")
     if predict not in ("x0", "eps"):
