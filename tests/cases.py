@@ -23,10 +23,10 @@ GAUSSIAN = {"mean": [0.3, -0.2], "cov": [[0.25, 0.1], [0.1, 0.16]]}
 class Mixture:
     """The denoiser of a mixture of round Gaussians of variances `covs`."""
 
-    def __init__(self, weights, means, covs):
-        self.means = np.array(means, float)
-        self.covs = np.broadcast_to(np.array(covs, float), len(weights))
-        self.log_weights = np.log(weights)
+    def __init__(self, weights, means, covs, dtype=float):
+        self.means = np.array(means, dtype)
+        self.covs = np.broadcast_to(np.array(covs, dtype), len(weights))
+        self.log_weights = np.log(weights).astype(dtype)
 
     def denoise(self, x, sigma):
         total = self.covs + sigma**2

@@ -13,6 +13,7 @@ from laws import same, weak_order
 import edmjax as ej
 
 WEAK_WITHIN = 0.15
+NINETY_NINTH = 5e-5  # of the differences between float32 and float64, in units of sigma_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ def findings(entry: Certificate, make: Callable | None = None) -> Iterator[Findi
         code = CERTIFICATES[other].code if other in CERTIFICATES else other
         holds = same(sampler, build(code))
         yield Finding("equals", other, "equal" if holds else "different", holds)
+    yield _float32(entry, sampler)
     if entry.order is not None:
         measured = orders.as_shipped(sampler, entry.steps)
         holds = orders.as_claimed(measured, entry.order, entry.highest)
@@ -53,6 +55,45 @@ def findings(entry: Certificate, make: Callable | None = None) -> Iterator[Findi
         measured = weak_order(lambda n: sampler, entry.weak_steps)
         holds = abs(measured - entry.weak) < WEAK_WITHIN
         yield Finding("weak", str(entry.weak), f"{measured:.2f}", bool(holds))
+
+
+def float32_differences(sampler, n: int, num_samples: int = 1024):
+    """How far each sample of n steps from 80 to zero is from itself in float64, in sigma_data.
+
+    The weights are formed in float64; they, the points, the draws and the denoiser are in float32.
+    """
+    plan, rng = ej.make_plan(sampler, ej.schedules.karras(n)), np.random.default_rng(0)
+    # Numbers of float32, so that both start from the same ones.
+    x = (80.0 * rng.standard_normal((num_samples, 2))).astype(np.float32)
+    noise = rng.standard_normal((plan.num_draws, *x.shape), np.float32)
+    narrow = {name: np.float32(getattr(plan, name)) for name in ("y", "d", "z", "sigmas")}
+    single = orders.run(
+        Mixture(**MIXTURE, dtype=np.float32).denoise,
+        dataclasses.replace(plan, **narrow),
+        x,
+        noise,
+    )
+    double = orders.run(Mixture(**MIXTURE).denoise, plan, x.astype(float), noise.astype(float))
+    assert single.dtype == np.float32
+    return np.sqrt(np.mean((single - double) ** 2, axis=1)) / SIGMA_DATA
+
+
+def _sigma_data() -> float:
+    weights, means = np.array(MIXTURE["weights"])[:, None], np.array(MIXTURE["means"])
+    within = weights[:, 0] @ np.array(MIXTURE["covs"])
+    between = weights * (means - (weights * means).sum(axis=0)) ** 2
+    return float(np.sqrt(within + between.sum() / 2))
+
+
+SIGMA_DATA = _sigma_data()
+
+
+def _float32(entry: Certificate, sampler) -> Finding:
+    """The median and the 99th percentile, of 10 and of 100 steps the worse."""
+    quantiles = [np.quantile(float32_differences(sampler, n), (0.5, 0.99)) for n in (10, 100)]
+    median, high = np.max(quantiles, axis=0)
+    holds = bool(median < entry.float32 and high < NINETY_NINTH)
+    return Finding("float32", f"{entry.float32:.0e}", f"{median:.1e}, {high:.1e}", holds)
 
 
 def _pair(slopes) -> str:

@@ -225,6 +225,17 @@ def diffusers_sde(**config):
     return _golden("diffusers", cases)
 
 
+def diffusers_ancestral():
+    def cases():
+        draws = functools.partial(_of_the_step, ends_step=True)
+        return [
+            (case, case["sigmas"], case["init_scale"], 1.0, draws, case["x_f64"])
+            for case in golden("sde")["euler_ancestral"]
+        ]
+
+    return _golden("diffusers", cases)
+
+
 def diffusers_ddim(scheduler, eta):
     def cases():
         return [

@@ -48,6 +48,7 @@ class Certificate:
         zero: "denoiser" where the step to zero is exactly the denoiser, "own" where it is the
             method's formula.
         equals: entries, or code, with the same plan.
+        float32: below what the median difference between samples of float32 and of float64 is.
         shared: whether the tests that run over all samplers take it.
     """
 
@@ -62,6 +63,7 @@ class Certificate:
     steps: tuple[int, ...] = STEPS
     zero: str = "denoiser"
     equals: tuple[str, ...] = ()
+    float32: float = 1e-6
     shared: bool = False
 
     def make(self) -> Any:
