@@ -6,7 +6,6 @@ or in every continuous option. Both go through the weights, the loop and the exa
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from helpers import ALL, mixture
@@ -154,10 +153,8 @@ ORDERS = [s.lms, s.ipndm, s.ipndm_v, s.deis, s.unipc, s.dpm_solver, s.dpmpp_sing
 
 
 @pytest.mark.parametrize("option, make", [*STATIC, *(("order", make) for make in ORDERS)])
-def test_a_tracer_in_an_option_that_chooses(option, make, monkeypatch):
+def test_a_tracer_in_an_option_that_chooses(option, make, unchecked):
     """In a sentence that names the option and says what to do."""
-    # The tests' own check of annotations would come first.
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(TypeError, match=f"`{option}` decides .* outside of jit"):
         jax.jit(lambda v: ej.make_plan(make(v), [1.0, 0.5, 0.0]))(1)
 

@@ -439,6 +439,14 @@ def test_what_is_not_a_sampler_gets_a_sentence():
         ej.make_plan(lambda x, at: at.denoise(x, at.sigma).clip(-1, 1), GRID)
     with pytest.raises(TypeError, match="takes a point"):
         ej.make_plan(lambda x, at: at.denoise(at.sigma, x), GRID)
+    with pytest.raises(TypeError, match=r"`heun` does not take two .*: pass what `heun\(...\)`"):
+        ej.make_plan(s.heun, GRID)
+    with pytest.raises(TypeError, match=r"linear combinations.*\*\*"):
+        ej.make_plan(lambda x, at: at.denoise(x, at.sigma) ** 2, GRID)
+    with pytest.raises(TypeError, match="linear combinations"):
+        ej.make_plan(lambda x, at: abs(at.denoise(x, at.sigma)), GRID)
+    with pytest.raises(TypeError, match="cannot branch on the value"):
+        ej.make_plan(lambda x, at: x if x > 0 else at.denoise(x, at.sigma), GRID)
 
 
 @pytest.mark.parametrize(

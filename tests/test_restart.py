@@ -1,5 +1,7 @@
 """Restart: which step it follows, history, nested restarts, sentences."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -39,6 +41,23 @@ def test_nested_restarts_and_churn_inside():
     inner = s.restart(s.churn(s.heun(), 4.0), [(1.0, 2.0, 2, 1)])
     plan = ej.make_plan(s.restart(inner, [(0.5, 1.5, 2, 1)]), GRID)
     assert plan.num_draws > 4
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [s.restart(s.dpmpp_sde(), [(0.5, 1.5, 2, 2)]), s.churn(s.dpmpp_sde(), 8.0)],
+    ids=["restart", "churn"],
+)
+def test_named_intervals_do_not_overlap(sampler):
+    """Down the same levels twice there is no one path that the draws could be increments of."""
+    plan = ej.make_plan(sampler, GRID)
+    named = {}
+    for draw, (start, end) in zip(plan.draws.ravel(), plan.intervals.reshape(-1, 2), strict=True):
+        if draw >= 0 and start != end:
+            named[draw] = min(start, end), max(start, end)
+    assert len(named) < plan.num_draws
+    for (low, high), (other_low, other_high) in itertools.combinations(named.values(), 2):
+        assert high <= other_low or other_high <= low
 
 
 def test_slopes_in_the_noise(x64):

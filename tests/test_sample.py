@@ -457,6 +457,12 @@ def test_bad_input_gets_a_sentence_before_any_compilation(change, error, words):
     assert programs == []
 
 
+def test_a_trajectory_without_a_function_gets_a_sentence(unchecked):
+    plan = ej.make_plan(s.euler(), GRID)
+    with pytest.raises(TypeError, match=r"`save` must be a function.*got None"):
+        ej.trajectory(lambda x, sigma: 0.5 * x, plan, jnp.ones((2, 4)), save=None)
+
+
 def test_too_few_draws_under_jit_show_as_nan():
     """Under jit the number of draws has no value to check; what is missing is not made up."""
     plan, x = ej.make_plan(s.ddpm(), GRID), jnp.ones((2, 4))

@@ -56,7 +56,7 @@ def er_sde(
     """
     order = order_of(order, 3)
     s_noise = not_negative(s_noise, "s_noise")
-    if not callable(scaler) and scaler not in SCALERS:
+    if not callable(scaler) and not (isinstance(scaler, str) and scaler in SCALERS):
         raise ValueError(f"`scaler` must be a function or one of {[*SCALERS]}, got {scaler!r}.")
     g = scaler if callable(scaler) else SCALERS[scaler]
 
