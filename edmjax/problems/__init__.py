@@ -1,0 +1,21 @@
+"""Problems whose denoiser, score and log-density are known exactly: what solvers are tested on.
+
+The frame is variance exploding: `x = x0 + sigma * n` with `n` standard normal, so that `log_prob(x,
+sigma)` is the log-density of the data blurred by `sigma`, `score` its gradient, and
+
+    denoise(x, sigma) = E[x0 | x] = x + sigma^2 score(x, sigma).
+
+A point has the shape of the data's mean; `x` may carry any axes before it, and `sigma` is a scalar
+or one level for each entry of `x`'s axis 0. Each problem is a pytree of host float64 arrays, so it
+passes through `jit` as an argument, and calling it denoises: `ej.sample(problem, plan, x, key)`.
+Computation runs in `x`'s own precision, float32 at least, with full-precision matrix products.
+
+At `sigma = 0` the denoiser is its limit from above: `x` itself, except that where the data have no
+variance it is the nearest point that has any density.
+"""
+
+from edmjax._problem import Problem as Problem
+from edmjax.problems.empirical import Empirical as Empirical
+from edmjax.problems.few_step import P1 as P1, P2 as P2, P3 as P3
+from edmjax.problems.gaussian import Gaussian as Gaussian
+from edmjax.problems.mixture import Mixture as Mixture
