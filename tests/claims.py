@@ -66,7 +66,8 @@ def float32_differences(sampler, n: int, num_samples: int = 1024):
     # Numbers of float32, so that both start from the same ones.
     x = (80.0 * rng.standard_normal((num_samples, 2))).astype(np.float32)
     noise = rng.standard_normal((plan.num_draws, *x.shape), np.float32)
-    narrow = {name: np.float32(getattr(plan, name)) for name in ("y", "d", "z", "sigmas")}
+    tables = ("y", "d", "z", "sigmas") if plan.r is None else ("y", "d", "z", "sigmas", "r")
+    narrow = {name: np.float32(getattr(plan, name)) for name in tables}
     single = orders.run(
         Mixture(**MIXTURE, dtype=np.float32).denoise,
         dataclasses.replace(plan, **narrow),
@@ -123,7 +124,10 @@ def _zero(entry: Certificate, sampler) -> Iterator[Finding]:
         plan = ej.make_plan(sampler, grid)
         only = np.eye(plan.d.shape[1])[0]
         exact.append(
-            not plan.y[-1].any() and not plan.z[-1].any() and np.array_equal(plan.d[-1], only)
+            not plan.y[-1].any()
+            and not plan.z[-1].any()
+            and np.array_equal(plan.d[-1], only)
+            and (plan.r is None or not plan.r[-1].any())
         )
         if not (np.isfinite(plan.y).all() and np.isfinite(plan.d).all()):
             yield Finding("zero", "finite", "not finite", False)

@@ -34,9 +34,10 @@ def recursion(plan, mean, variance, sigma0, start=0.0):
     first = np.zeros((*variance.shape, 2 + plan.num_draws))
     first[..., 0], first[..., 1] = start, sigma0
     points, outputs = [first], []
+    d = plan.d if plan.r is None else plan.d + plan.r  # around a denoiser of one output
     for k in range(plan.nfe + 1):
         new = np.zeros_like(first)
-        for weights, vectors in ((plan.y, points), (plan.d, outputs)):
+        for weights, vectors in ((plan.y, points), (d, outputs)):
             for j in np.flatnonzero(weights[k]):
                 new += weights[k, j] * vectors[-1 - j]
         for weight, j in zip(plan.z[k], plan.draws[k], strict=True):
@@ -88,7 +89,11 @@ def same(a, b):
 
 
 def _tables(a, b):
-    return [(a.y, b.y), (a.d, b.d), (a.z, b.z)]
+    none = np.zeros((a.nfe + 1, 1))
+    return [
+        (none if p is None else p, none if q is None else q)
+        for p, q in ((a.y, b.y), (a.d, b.d), (a.z, b.z), (a.r, b.r))
+    ]
 
 
 def _wide(table, width):

@@ -20,12 +20,16 @@ WITHIN = 0.15
 
 
 def run(denoise, plan, x, noise=None):
-    """The plan's rows as they stand, in NumPy: `x` is (batch, d), `noise` (draws, batch, d)."""
-    assert plan.r is None, "raw outputs are not for closed forms"
-    points, outputs = [np.asarray(x)], []
+    """The plan's rows as they stand, in NumPy: `x` is (batch, d), `noise` (draws, batch, d).
+
+    Where `denoise` returns a pair, it is (denoised, raw); else both are what it returns.
+    """
+    assert plan.v is None, "learned variances are not for closed forms"
+    points, outputs, raws = [np.asarray(x)], [], []
+    sums = [(plan.y, points), (plan.d, outputs), *([] if plan.r is None else [(plan.r, raws)])]
     for k in range(plan.nfe + 1):
         point = np.zeros_like(points[0])
-        for weights, vectors in ((plan.y, points), (plan.d, outputs)):
+        for weights, vectors in sums:
             for j in np.flatnonzero(weights[k]):
                 point += weights[k, j] * vectors[-1 - j]
         for slot in np.flatnonzero(plan.draws[k] >= 0):
@@ -33,7 +37,9 @@ def run(denoise, plan, x, noise=None):
         if k == plan.nfe:
             return point
         points.append(point)
-        outputs.append(denoise(point, plan.sigmas[k]))
+        output = denoise(point, plan.sigmas[k])
+        outputs.append(output[0] if isinstance(output, tuple) else output)
+        raws.append(output[1] if isinstance(output, tuple) else output)
 
 
 def rk4(x, sigma, sigma_next, denoise):

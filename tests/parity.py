@@ -68,9 +68,16 @@ def _draws():
     return np.random.default_rng(11).normal(size=(80, 16, 2))
 
 
-def paper(algorithm, *options, tolerance=1e-11, on=grids, **named):
-    """Parity with `algorithm(denoise, x, t, [noise,] *options)` on the mixture of the tests."""
-    denoise = Mixture(**MIXTURE).denoise
+def _clipped(x, sigma):
+    """A pair: x0 clipped, and raw."""
+    raw = Mixture(**MIXTURE).denoise(x, sigma)
+    return np.clip(raw, -0.4, 0.4), raw
+
+
+def paper(algorithm, *options, tolerance=1e-11, on=grids, raw=False, **named):
+    """Parity with `algorithm(denoise, x, t, [noise,] *options)` on the mixture of the tests; with
+    `raw`, around a denoiser of two outputs."""
+    denoise = _clipped if raw else Mixture(**MIXTURE).denoise
     takes_noise = algorithm.__code__.co_varnames[3:4] == ("noise",)
 
     @functools.cache

@@ -15,7 +15,7 @@ from jax.tree_util import Partial, register_dataclass
 
 import edmjax as ej
 from edmjax import guidance as g, samplers as s
-from edmjax.samplers.cfg_pp import euler_cfg_pp
+from edmjax.samplers import euler_cfg_pp
 
 ROOT = pathlib.Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"

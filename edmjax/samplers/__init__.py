@@ -5,6 +5,7 @@ and `churn(heun(), s_churn=40.0)` another. `edmjax.Step` says what a step sees.
 """
 
 from edmjax.samplers.adams import ipndm as ipndm, ipndm_v as ipndm_v, lms as lms
+from edmjax.samplers.cfg_pp import euler_cfg_pp as euler_cfg_pp
 from edmjax.samplers.combinators import (
     ancestral as ancestral,
     churn as churn,

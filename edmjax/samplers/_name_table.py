@@ -7,6 +7,7 @@ import functools
 
 from edmjax._names import Row
 from edmjax.samplers.adams import ipndm, ipndm_v, lms
+from edmjax.samplers.cfg_pp import euler_cfg_pp
 from edmjax.samplers.combinators import ancestral, churn
 from edmjax.samplers.ddim import ddim, ddpm
 from edmjax.samplers.deis import deis
@@ -36,6 +37,12 @@ ROWS = (
         note="diffusers adds the noise of churn after the evaluation; here it is added before, as "
         "in the paper. Levels of a flow: `ej.processes.flow()`.",
         wrapper=_CHURN,
+    ),
+    Row(
+        euler_cfg_pp,
+        comfyui="euler_cfg_pp",
+        a1111="DDIM CFG++",
+        note="For a denoiser of two outputs, from `ej.guidance.cfg_pp`.",
     ),
     Row(
         heun,
@@ -190,12 +197,11 @@ ROWS = (
     ),
     Row(
         None,
-        comfyui="euler_cfg_pp, euler_ancestral_cfg_pp, dpmpp_2s_ancestral_cfg_pp, dpmpp_2m_cfg_pp, "
+        comfyui="euler_ancestral_cfg_pp, dpmpp_2s_ancestral_cfg_pp, dpmpp_2m_cfg_pp, "
         "res_multistep_cfg_pp, res_multistep_ancestral_cfg_pp, gradient_estimation_cfg_pp, "
         "cfgpp_ud10_ab",
-        a1111="DDIM CFG++",
-        note="CFG++ steps along the unguided output: use the sampler of the name without CFG++, "
-        "and guide the denoiser.",
+        note="CFG++ steps along the unguided output: that is `euler_cfg_pp()`, also under "
+        "`ancestral`; else use the sampler of the name without CFG++, and guide the denoiser.",
     ),
     Row(
         None,

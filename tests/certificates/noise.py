@@ -39,6 +39,14 @@ add(
     equals=("ancestral(euler(), 0.5)",),
     shared=True,
 )
+add("euler_cfg_pp()", "n", paper(stochastic.ddim_raw, 0.0, raw=True), order=1)
+add(
+    "ddim(0.5, use_clipped_model_output=False)",
+    "n",
+    paper(stochastic.ddim_raw, 0.5, raw=True),
+    weak=1,
+    equals=("ancestral(euler_cfg_pp(), 0.5)",),
+)
 add(
     "ddpm()",
     "n",

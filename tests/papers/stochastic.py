@@ -23,6 +23,21 @@ def ddim(denoise, x, t, noise, eta):
     return y * np.sqrt(1 + t[-1] ** 2)
 
 
+def ddim_raw(denoise, x, t, noise, eta):
+    """The same with the x0 of one output and the eps of another, as Algorithm 2 of Chung et al.
+    (2024, CFG++) has it for eta = 0."""
+    y, draws = x / np.sqrt(1 + t[0] ** 2), iter(noise)
+    for a, b in itertools.pairwise(t):
+        ab, ab_next = 1 / (1 + a**2), 1 / (1 + b**2)
+        x0, raw = denoise(y / np.sqrt(ab), a)
+        eps = (y - np.sqrt(ab) * raw) / np.sqrt(1 - ab)
+        spread = eta * np.sqrt((1 - ab_next) / (1 - ab) * (1 - ab / ab_next))
+        y = np.sqrt(ab_next) * x0 + np.sqrt(max(1 - ab_next - spread**2, 0.0)) * eps
+        if spread > 0:
+            y = y + spread * next(draws)
+    return y * np.sqrt(1 + t[-1] ** 2)
+
+
 def ddpm(denoise, x, t, noise):
     """Ho et al. (2020), eq. 6 and 7: the posterior's mean and variance, at alpha_bar of sigma."""
     y, draws = x / np.sqrt(1 + t[0] ** 2), iter(noise)
