@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ GAUSSIAN = {"mean": [0.3, -0.2], "cov": [[0.25, 0.1], [0.1, 0.16]]}
 class Mixture:
     """The denoiser of a mixture of round Gaussians of variances `covs`."""
 
-    def __init__(self, weights, means, covs, dtype=float):
+    def __init__(self, weights, means, covs, dtype: Any = float):
         self.means = np.array(means, dtype)
         self.covs = np.broadcast_to(np.array(covs, dtype), len(weights))
         self.log_weights = np.log(weights).astype(dtype)

@@ -43,13 +43,13 @@ def recursion(plan, mean, variance, sigma0, start=0.0):
         for weight, j in zip(plan.z[k], plan.draws[k], strict=True):
             if j >= 0:
                 new[..., 2 + j] += weight
-        if k == plan.nfe:
-            return new[..., 0], np.sum(new[..., 1:] ** 2, axis=-1)
         points.append(new)
-        a = (variance / (variance + plan.sigmas[k] ** 2))[..., None]
-        out = a * new
-        out[..., 0] += (1 - a[..., 0]) * mean
-        outputs.append(out)
+        if k < plan.nfe:
+            a = (variance / (variance + plan.sigmas[k] ** 2))[..., None]
+            out = a * new
+            out[..., 0] += (1 - a[..., 0]) * mean
+            outputs.append(out)
+    return points[-1][..., 0], np.sum(points[-1][..., 1:] ** 2, axis=-1)
 
 
 def weak_order(make, steps=(320, 640)):

@@ -8,6 +8,7 @@ starting values.
 import functools
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 from cases import GAUSSIAN, MIXTURE, Gaussian, Mixture, uniform
@@ -26,7 +27,9 @@ def run(denoise, plan, x, noise=None):
     """
     assert plan.v is None, "learned variances are not for closed forms"
     points, outputs, raws = [np.asarray(x)], [], []
-    sums = [(plan.y, points), (plan.d, outputs), *([] if plan.r is None else [(plan.r, raws)])]
+    sums: list[tuple[Any, list]] = [(plan.y, points), (plan.d, outputs)]
+    if plan.r is not None:
+        sums.append((plan.r, raws))
     for k in range(plan.nfe + 1):
         point = np.zeros_like(points[0])
         for weights, vectors in sums:
@@ -34,12 +37,12 @@ def run(denoise, plan, x, noise=None):
                 point += weights[k, j] * vectors[-1 - j]
         for slot in np.flatnonzero(plan.draws[k] >= 0):
             point += plan.z[k, slot] * noise[plan.draws[k, slot]]
-        if k == plan.nfe:
-            return point
         points.append(point)
-        output = denoise(point, plan.sigmas[k])
-        outputs.append(output[0] if isinstance(output, tuple) else output)
-        raws.append(output[1] if isinstance(output, tuple) else output)
+        if k < plan.nfe:
+            output = denoise(point, plan.sigmas[k])
+            outputs.append(output[0] if isinstance(output, tuple) else output)
+            raws.append(output[1] if isinstance(output, tuple) else output)
+    return points[-1]
 
 
 def rk4(x, sigma, sigma_next, denoise):
