@@ -20,7 +20,7 @@ FLOOR = 1e-11
 WITHIN = 0.15
 
 
-def run(denoise, plan, x, noise=None):
+def run(denoise, plan, x, noise: Any = None):
     """The plan's rows as they stand, in NumPy: `x` is (batch, d), `noise` (draws, batch, d).
 
     Where `denoise` returns a pair, it is (denoised, raw); else both are what it returns.
