@@ -96,8 +96,8 @@ def cosine() -> Process:
 
         f = -(pi / 2) tan(pi t / 2),    g^2 = pi tan(pi t / 2)
 
-    Variance preserving; at `t = 1` nothing of the data is left. It is the schedule of Nichol and
-    Dhariwal (2021), equation 17, without its offset s, as in Salimans and Ho (2022).
+    Variance preserving; at `t = 1` the scale is 0 and the level infinite. It is the schedule of
+    Nichol and Dhariwal (2021), equation 17, without its offset s, as in Salimans and Ho (2022).
     """
     return Process(_cosine_scale, _cosine_sigma, _cosine_time, _cosine_variance)
 
@@ -199,12 +199,13 @@ def _sub_vp_time(low, high, sigma):
 
 def _cosine_scale(t):
     xp, t = array_module(t)
-    return xp.cos(math.pi / 2 * t)
+    return xp.where(t == 1, 0.0, xp.cos(math.pi / 2 * t))[()]
 
 
 def _cosine_sigma(t):
     xp, t = array_module(t)
-    return xp.tan(math.pi / 2 * t)
+    # A rounded pi / 2 has a tangent of 1.6e16 in float64, and of -2.3e7 in float32.
+    return xp.where(t == 1, math.inf, xp.tan(math.pi / 2 * t))[()]
 
 
 def _cosine_time(sigma):

@@ -216,7 +216,10 @@ def test_the_ends():
     flow, cosine = processes.flow(), processes.cosine()
     assert flow.sigma(1.0) == math.inf and flow.marginal(1.0) == (0.0, 1.0)
     assert flow.time(math.inf) == 1.0 and flow.prior_std == 1.0
-    assert cosine.prior_std == 1.0 and cosine.time(math.inf) == 1.0 and cosine.scale(1.0) < 1e-16
+    assert cosine.sigma(1.0) == math.inf and cosine.marginal(1.0) == (0.0, 1.0)
+    assert cosine.time(math.inf) == 1.0 and cosine.prior_std == 1.0
+    one = jnp.float32(1.0)  # where the tangent of a rounded pi / 2 is negative
+    assert cosine.sigma(one) == math.inf and cosine.marginal(one) == (0.0, 1.0)
 
 
 @everything
