@@ -1,34 +1,44 @@
-"""The code of docs/discrete.md runs, and samples what its exact networks say."""
+"""The code of docs/discrete.md runs, and the names in its table exist."""
 
 import pathlib
 import re
 
 import numpy as np
-import pytest
 
 import edmjax as ej
 
 TEXT = (pathlib.Path(__file__).parent.parent / "docs" / "discrete.md").read_text()
 
 
-@pytest.mark.slow  # four programs to compile
 def test_the_code_runs():
-    names, plans = {}, []
+    names = {}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "discrete.md", "exec"), names)
-        if "ej.sample(" in block:
-            plans.append(names["plan"])
-    # The exact denoiser of the same data, which knows no process, on the same plans.
-    problem, x = ej.problems.Gaussian([0.0], 0.25), names["x"]
-    sdxl = names["sdxl_start"]
-    for plan, start, name in zip(plans, (x, sdxl, x), ("x0", "x0_sdxl", "x0_zero"), strict=True):
-        want = ej.sample(problem, plan, start)
-        assert np.std(want) > 0.4
-        np.testing.assert_allclose(names[name], want, rtol=0, atol=1e-4)
-    t, x0, noise = names["t"], names["x0_zero"], names["noise"]
-    alpha, s = (np.asarray(v)[:, None] for v in names["zero"].marginal(np.asarray(t)))
+    t, x0, noise = names["t"], names["x0"], names["noise"]
+    alpha, s = (np.asarray(v)[:, None] for v in names["process"].marginal(np.asarray(t)))
     np.testing.assert_allclose(names["x_t"], alpha * x0 + s * noise, rtol=1e-4, atol=1e-5)
     back = alpha * names["x_t"] - s * names["target"]
-    np.testing.assert_allclose(back, x0, atol=1e-5)
+    np.testing.assert_allclose(back, x0, rtol=1e-4, atol=1e-4)
+
+
+def test_a_third_of_the_way_up():
+    """-1/3 of log_var is a third of the way from the small variance to the large."""
+    grid = ej.processes.ddpm().grid(20)
+    learned, small, large = (
+        ej.make_plan(ej.samplers.ddpm(variance), grid)
+        for variance in ("learned_range", "fixed_small", "fixed_large")
+    )
+    got = learned.z[1:-1] * np.exp(-learned.v[1:-1] / 3)
+    want = small.z[1:-1] ** (2 / 3) * large.z[1:-1] ** (1 / 3)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_the_names_of_the_page_exist():
+    names = set(re.findall(r"`ej\.([\w.]+)", TEXT))
+    assert len(names) == 8
+    for name in names:
+        value = ej
+        for part in name.split("."):
+            value = getattr(value, part)

@@ -196,7 +196,7 @@ class CfgPp:
 def cfg_pp(denoise: Any, scale: Any, *, uncond: Any, one_call: bool = True) -> CfgPp:
     """CFG++: the guided output as "x0", and the unconditional one as "raw".
 
-    For `edmjax.samplers.cfg_pp.euler_cfg_pp()`, which adds the unconditional noise back to the
+    For `ej.samplers.euler_cfg_pp()`, which adds the unconditional noise back to the
     guided x0. The scale is the paper's lambda, in general between 0 and 1; 0 is unconditional
     sampling. At 1 the direction is still the unconditional one, so every scale costs both
     evaluations. In other samplers, which do not ask for "raw", this is `classifier_free`.

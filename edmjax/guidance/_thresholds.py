@@ -37,7 +37,7 @@ class Clipped:
 def clip(denoise: Any, low: Any = -1.0, high: Any = 1.0) -> Clipped:
     """Static thresholding: `x0` clipped to [low, high], and the output before it as "raw".
 
-    A sampler takes the clipped output throughout; `edmjax.samplers.cfg_pp.euler_cfg_pp()` takes
+    A sampler takes the clipped output throughout; `ej.samplers.euler_cfg_pp()` takes
     its direction from "raw", which makes it DDIM with a clipped x0 and the unclipped eps. Where
     `denoise` returns a "raw" of its own, that is kept.
 
