@@ -62,6 +62,11 @@ def final(value):
 KINDS = ("euler", "heun", "dpm_2", "dpmpp_2m", "lms", "unipc", "ddpm", "churn_heun", "two_draws")
 
 
+def first(n, values):
+    """`values` for `parametrize`, those behind the first `n` marked as slow."""
+    return [*values[:n], *(pytest.param(value, marks=pytest.mark.slow) for value in values[n:])]
+
+
 def over(table):
     """The names of a table for `parametrize`, those outside `KINDS` marked as slow."""
     return [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in table]

@@ -41,6 +41,7 @@ def test_the_claims_hold(name):
     assert failed == []
 
 
+@pytest.mark.slow  # scripts/certify.py runs them too
 @pytest.mark.parametrize("name", [name for name in CERTIFICATES if name not in KINDS])
 def test_the_claims_but_the_orders_hold_of_every_option(name):
     for finding in findings(CERTIFICATES[name]):

@@ -42,6 +42,7 @@ def test_order_4_on_equal_steps(x64):
     assert abs(np.log2(gaps[-2] / gaps[-1]) - 4) < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runge_kutta", [True, False])
 def test_gradient_in_the_levels(x64, runge_kutta):
     check_gradient_in_the_levels(s.pndm(runge_kutta))

@@ -49,7 +49,11 @@ def _points(problem, sigma, n=5):
     return problem.sample(jax.random.key(3), n, sigma)
 
 
-everything = pytest.mark.parametrize("name", problems())
+QUICK = ("gaussian, scalar", "mixture, one scalar", "mixture, matrices", "empirical, blurred")
+everything = pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in problems()],
+)
 
 
 @everything

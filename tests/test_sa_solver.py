@@ -27,6 +27,7 @@ def test_equalities():
     assert same_plan(churned, ej.make_plan(s.churn(s.euler(), 2.0), grid))
 
 
+@pytest.mark.slow
 def test_gradients(x64):
     def plan(tau, *levels):
         return ej.make_plan(s.sa_solver(2, 3, tau), [*levels, 0.0], ends_at_zero=True)

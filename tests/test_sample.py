@@ -117,7 +117,7 @@ def test_the_network_runs_nfe_times(name):
     np.testing.assert_allclose(levels, plan.sigmas, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in MULTISTEP_AT_ZERO])
+@pytest.mark.parametrize("name", over([name for name in ALL if name not in MULTISTEP_AT_ZERO]))
 def test_the_step_to_zero_is_the_denoiser(name):
     plan = ej.make_plan(ALL[name][0](), [2.0, 1.0, 0.0])
     last = jnp.array([[3.25, -0.1]])

@@ -27,6 +27,7 @@ def test_the_noise_of_a_step_has_its_variance():
         assert np.sum(plan.z[-1] ** 2) == pytest.approx(1 - 1 / 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [s.seeds_2, lambda e, n, r: s.seeds_3(e, n, r)])
 def test_gradients(x64, make):
     def plan(eta, r, *levels):

@@ -58,6 +58,7 @@ def test_the_corrected_point_is_never_evaluated():
 # ---- gradients, restarts, bad options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("predict", PREDICT)
 def test_gradient_in_the_levels(x64, variant, predict):
