@@ -82,7 +82,7 @@ def levels_of(case, process):
     )
 
 
-@pytest.mark.parametrize("case", quick_first(CASES))
+@pytest.mark.parametrize("case", list(quick_first(CASES)))
 def test_diffusers(x64, case):
     stored = golden("problem")
     problem = ej.problems.Mixture(stored["weights"], stored["means"], stored["std"] ** 2)
@@ -103,28 +103,47 @@ def test_diffusers(x64, case):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
-def test_ddpm_of_2020_in_its_own_form(x64):
-    """Ho et al., Algorithm 2, on all timesteps, x0 clipped, with both variances."""
+@pytest.mark.parametrize("clip_x0", [False, True])
+@pytest.mark.parametrize("simple_var", [False, True])
+def test_ddpm_of_2020_in_its_own_form(x64, clip_x0, simple_var):
+    """Ho et al., Algorithm 2, on all timesteps; and DDIM with the same variance, which it equals.
+
+    `simple_var` is beta, their larger variance. Without clipping the mean is that of eq. 11, in
+    eps; with it that of eq. 7, in the clipped x0. DDIM is eq. 12 of Song et al., with the eps of
+    the clipped x0 and eta = 1, and with the larger variance as in their section 5.
+    """
     problem, rng = mixture(), np.random.default_rng(0)
-    process = ej.processes.ddpm(num_timesteps=50)
     betas = np.linspace(1e-4, 0.02, 50)
     abar = np.cumprod(1 - betas)
     before = np.append(1.0, abar[:-1])
+    small = betas * (1 - before) / (1 - abar)
+    spread = np.sqrt(betas if simple_var else small)
     start, noise = rng.normal(size=(8, 2)), rng.normal(size=(49, 8, 2))
-    for variance, spread in (
-        ("fixed_small", np.sqrt(betas * (1 - before) / (1 - abar))),
-        ("fixed_large", np.sqrt(betas)),
-    ):
-        x = start
-        for i, t in enumerate(range(49, -1, -1)):
-            sigma = np.sqrt((1 - abar[t]) / abar[t])
-            x0 = np.clip(problem.denoise(x / np.sqrt(abar[t]), sigma), -0.5, 0.5)
+    x = ddim = start
+
+    def predicted(x, t):
+        sigma = np.sqrt((1 - abar[t]) / abar[t])
+        x0 = problem.denoise(x / np.sqrt(abar[t]), sigma)
+        x0 = np.clip(x0, -0.5, 0.5) if clip_x0 else x0
+        return x0, (x - np.sqrt(abar[t]) * x0) / np.sqrt(1 - abar[t])
+
+    for i, t in enumerate(range(49, -1, -1)):
+        x0, eps = predicted(x, t)
+        if clip_x0:
             mean = np.sqrt(before[t]) * betas[t] / (1 - abar[t]) * x0
             mean = mean + np.sqrt(1 - betas[t]) * (1 - before[t]) / (1 - abar[t]) * x
-            x = mean + (spread[t] * noise[i] if t else 0.0)
-        plan = ej.make_plan(s.ddpm(variance), process.grid(50))
-        got = ej.sample(ej.guidance.clip(problem, -0.5, 0.5), plan, start, noise=noise)
-        np.testing.assert_allclose(got, x, rtol=0, atol=1e-11)
+        else:
+            mean = (x - betas[t] / np.sqrt(1 - abar[t]) * eps) / np.sqrt(1 - betas[t])
+        drawn = spread[t] * noise[i] if t else 0.0
+        x = mean + drawn
+        x0, eps = predicted(ddim, t)
+        ddim = np.sqrt(before[t]) * x0 + np.sqrt(1 - before[t] - small[t]) * eps + drawn
+    variance = "fixed_large" if simple_var else "fixed_small"
+    plan = ej.make_plan(s.ddpm(variance), ej.processes.ddpm(num_timesteps=50).grid(50))
+    denoise = ej.guidance.clip(problem, -0.5, 0.5) if clip_x0 else problem
+    got = ej.sample(denoise, plan, start, noise=noise)
+    np.testing.assert_allclose(got, x, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(got, ddim, rtol=0, atol=1e-11)
 
 
 def test_ddims_larger_variance_is_ddpms(x64):
