@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         samplers as samplers,
         scalar as scalar,
         schedules as schedules,
+        terms as terms,
         training as training,
     )
 
@@ -50,6 +51,7 @@ _SUBMODULES = {
     "samplers": None,
     "scalar": None,
     "schedules": None,
+    "terms": "diffrax",
     "training": "train",
 }
 

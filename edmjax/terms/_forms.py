@@ -1,0 +1,242 @@
+"""Forms of the probability flow: four variables to integrate it in.
+
+A form has a variable `s`, a function of the noise level, and holds the point as `y = factor x`.
+The flow is then linear in the point and the denoised output,
+
+    dy/ds = a y + b D(x, sigma),
+
+and a form is four functions: `time(sigma)` is s, `level(s)` its inverse, `factor(sigma)`, and
+`rates(s, sigma)` are (a, b). Each is written once for both worlds: numbers are computed with in
+float64 on the host, where plan weights are formed; JAX arrays in their own precision.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edmjax import _checks
+from edmjax._arrays import (
+    as_level,
+    has_no_value,
+    positive_number,
+    register_fields,
+    weighted,
+    working_dtype,
+)
+from edmjax._process import Process, array_module
+from edmjax._typing import X
+from edmjax.processes import edm
+
+FORMS = ("theta", "log_sigma", "sigma", "t")
+
+
+class Form:
+    """What the forms share: times for a solver, and the way of a point in and out.
+
+    `x` is a point in the package's frame, any pytree of floating arrays; levels are positive.
+    """
+
+    def time(self, sigma: Any) -> Any:
+        """The form's variable at a level; it rises with the level."""
+        raise NotImplementedError
+
+    def level(self, s: Any) -> Any:
+        """The level at a value of the variable."""
+        raise NotImplementedError
+
+    def factor(self, sigma: Any) -> Any:
+        """`y / x` at a level."""
+        raise NotImplementedError
+
+    def rates(self, s: Any, sigma: Any) -> tuple[Any, Any]:
+        """(a, b) of `dy/ds = a y + b D`, at `s` with its level `sigma`."""
+        raise NotImplementedError
+
+    def times(self, sigmas: Any, x: X) -> jax.Array:
+        """The variable at each of `sigmas`, in the precision that a solver must have for `x`.
+
+        The first and the last are `t0` and `t1` of `diffrax.diffeqsolve`, all of them the `ts` of
+        `diffrax.StepTo`, which wants the same two numbers at its ends. Python floats in their place
+        would make a float32 state float64 where JAX's x64 mode is on.
+
+        Raises:
+            ValueError: if a level is not positive and finite, or has no time in this form.
+        """
+        levels = _levels(sigmas)
+        times = self.time(levels)
+        if not has_no_value(times) and not np.isfinite(times).all():
+            raise ValueError(f"This form has no time at one of the levels {levels}, got {times}.")
+        return jnp.asarray(times, _precision(x))
+
+    def enter(self, x: X, sigma: Any) -> X:
+        """`y` of a point `x` of the package's frame at level `sigma`, in float32 at least."""
+        return _scaled(_checks.floating_tree(x, "x"), self.factor(_levels(sigma)))
+
+    def leave(self, y: X, sigma: Any) -> X:
+        """`x` of `y` at level `sigma`: the inverse of `enter`."""
+        return _scaled(_checks.floating_tree(y, "y"), 1 / self.factor(_levels(sigma)))
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, eq=False)
+class Theta(Form):
+    """`s = arctan(sigma / sigma_data)`, `y = x / sqrt(sigma^2 + sigma_data^2)`, `dy/ds = -F`.
+
+    `F` is the output of a network with EDM preconditioning (Karras et al. 2022, equation 7 and
+    Table 1), so both the point and its slope are of unit size all the way.
+    """
+
+    sigma_data: Any
+
+    def time(self, sigma):
+        xp, sigma, width = array_module(sigma, self.sigma_data)
+        return xp.arctan(sigma / width)
+
+    def level(self, s):
+        xp, s, width = array_module(s, self.sigma_data)
+        return width * xp.tan(s)
+
+    def factor(self, sigma):
+        xp, sigma, width = array_module(sigma, self.sigma_data)
+        return 1 / xp.hypot(sigma, width)
+
+    def rates(self, s, sigma):
+        # -F = (c_skip x - D) / c_out with x = y sqrt(sigma^2 + sigma_data^2).
+        xp, sigma, width = array_module(sigma, self.sigma_data)
+        return width / sigma, -xp.hypot(sigma, width) / (width * sigma)
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, eq=False)
+class LogSigma(Form):
+    """`s = log sigma`, `y = x`, `dy/ds = x - D`."""
+
+    def time(self, sigma):
+        xp, sigma = array_module(sigma)
+        return xp.log(sigma)
+
+    def level(self, s):
+        xp, s = array_module(s)
+        return xp.exp(s)
+
+    def factor(self, sigma):
+        return _one(sigma)
+
+    def rates(self, s, sigma):
+        return _one(sigma), -_one(sigma)
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sigma(Form):
+    """`s = sigma`, `y = x`, `dy/ds = (x - D) / sigma` (Karras et al. 2022, equation 3)."""
+
+    def time(self, sigma):
+        return array_module(sigma)[1]
+
+    def level(self, s):
+        return array_module(s)[1]
+
+    def factor(self, sigma):
+        return _one(sigma)
+
+    def rates(self, s, sigma):
+        _, sigma = array_module(sigma)
+        return 1 / sigma, -1 / sigma
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, eq=False)
+class Own(Form):
+    """`s` the process's own time, `y` its own point: `dy/ds = f y - g^2 score / 2`.
+
+    Song et al. (2021), equation 13.
+    """
+
+    process: Any
+
+    def time(self, sigma):
+        return self.process.time(sigma)
+
+    def level(self, s):
+        return self.process.sigma(s)
+
+    def factor(self, sigma):
+        return self.process.scale_of(sigma)
+
+    def rates(self, s, sigma):
+        # The score is (scale D - y) / variance.
+        f, g = self.process.rates(s)
+        half = g**2 / (2 * self.process.variance(s))
+        return f + half, -half * self.process.scale(s)
+
+
+def make_form(form: Any = "theta", process: Any = None, sigma_data: Any = None) -> Form:
+    """Returns the form of a name: "theta", "log_sigma", "sigma" or "t".
+
+    Args:
+        form: the name; a `Form` is returned as it is.
+        process: whose time and scale "t" is in (default: `ej.processes.edm()`, where "t" is
+            "sigma"). The other forms are those of the package's frame, which every process shares.
+        sigma_data: the width of the data that "theta" is made for (default 0.5). The flow is the
+            same for any; the number of steps that it takes is not.
+
+    Raises:
+        ValueError: if the form is unknown, or `sigma_data` is not positive.
+        TypeError: if `process` is not a process.
+    """
+    if isinstance(form, Form):
+        return form
+    process = process_of(process)
+    if form == "theta":
+        return Theta(positive_number("sigma_data", 0.5 if sigma_data is None else sigma_data))
+    if form == "log_sigma":
+        return LogSigma()
+    if form == "sigma":
+        return Sigma()
+    if form == "t":
+        return Own(process)
+    raise ValueError(f"`form` must be one of {', '.join(map(repr, FORMS))}, got {form!r:.80}.")
+
+
+def process_of(process: Any) -> Process:
+    """`process`, which must be one; the package's own where it is None."""
+    if process is None:
+        return edm()
+    if not isinstance(process, Process):
+        raise TypeError(
+            f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
+        )
+    return process
+
+
+def _one(sigma: Any) -> Any:
+    xp, sigma = array_module(sigma)
+    return xp.ones_like(sigma)
+
+
+def _precision(x: Any) -> Any:
+    leaves = jax.tree.leaves(_checks.floating_tree(x, "x", shapes=True))
+    return working_dtype(*[leaf.dtype for leaf in leaves])
+
+
+def _scaled(tree: Any, factor: Any) -> Any:
+    """`factor * tree` in float32 at least: a solver's state in half precision would not do."""
+    wide = jax.tree.map(lambda leaf: leaf.astype(working_dtype(leaf.dtype)), tree)
+    return weighted((as_level(factor, wide), wide))
+
+
+def _levels(sigmas: Any) -> Any:
+    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(sigmas)):
+        sigmas = jnp.asarray(sigmas)
+    else:
+        sigmas = np.asarray(sigmas, np.float64)
+    if not has_no_value(sigmas) and not ((sigmas > 0) & (sigmas < np.inf)).all():
+        raise ValueError(
+            f"Levels must be positive and finite, got {sigmas}: the flow has no slope at 0; end "
+            "above it, with `denoise(x, sigma_min)` as the last step to the data."
+        )
+    return sigmas

@@ -1,0 +1,180 @@
+"""The reverse SDE, and the family between it and the probability flow, as diffrax terms.
+
+Time runs forward: `tau = -t`, with `t` the process's own time, so that `tau` rises as noise falls.
+With time running backwards the stochastic Runge-Kutta solvers of diffrax 0.7.2 are wrong (its issue
+598): their drift comes with the sign of time running forward.
+"""
+
+import dataclasses
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import lineax
+import numpy as np
+
+from edmjax import _checks, scalar
+from edmjax._arrays import has_no_value, register_fields, working_dtype
+from edmjax._random import check_key
+from edmjax._typing import X
+from edmjax.denoisers._network import as_pytree
+from edmjax.terms._forms import Own, process_of
+from edmjax.terms.ode import affine, denoised, in_precision_of
+
+
+def sde_terms(
+    denoise: Any,
+    process: Any = None,
+    brownian: Any = None,
+    *,
+    lam: Any = 1.0,
+    sigma_max: Any = None,
+    sigma_min: Any = None,
+) -> diffrax.MultiTerm:
+    """Returns the SDE of a denoiser from noise to data as drift and diffusion for diffrax.
+
+    In the forward variable `tau = -t`, for a point `y` in the process's own scale,
+
+        dy = -(f y - (1 + lam^2) / 2 g^2 score(y)) dtau + lam g dw
+
+    `lam = 0` is the probability flow and `lam = 1` the reverse of the forward SDE; each has the
+    marginals of the process. Source: Song et al. (2021), equations 6 and 13, for the two ends; the
+    family is equation 6 of Karras et al. (2022) with `beta = lam^2 sigma' / sigma`.
+
+    The noise does not depend on the point, so Itô and Stratonovich are the same, and solvers for
+    additive noise (SEA, SRA1, ShARK) hold. The diffusion is a diagonal operator: nothing of the
+    size of `x` squared is made.
+
+        solver, process = diffrax.ShARK(), ej.processes.ve(0.002, 80.0)
+        tau = ej.terms.sde_times(process, [80.0, 0.002], x)
+        path = ej.terms.brownian_path(solver, key, x, tau[0], tau[-1], tol=1e-3)
+        terms = ej.terms.sde_terms(denoise, process, path)
+        solution = diffrax.diffeqsolve(terms, solver, tau[0], tau[-1], 1 / 128, y, ...)
+
+    `ej.terms.make_form("t", process)` has `enter` and `leave`, from `x` to `y` and back.
+
+    Args:
+        denoise: `denoise(x, sigma)` returns `E[x0 | x]` like `x`, in the package's frame, or a dict
+            with "x0". `args` of `diffeqsolve`, where it is not None, is its `cond`.
+        process: its time and scale; equal steps in it are what a solver with a constant step takes,
+            so `ej.processes.ve(sigma_min, sigma_max)` steps in log sigma. Default `edm()`.
+        brownian: a path over the interval with the structure and shapes of `x`, and the Lévy area
+            that the solver asks for, as `brownian_path` makes it.
+        lam: how much noise, 0 or above; a scalar.
+        sigma_max, sigma_min: the levels between which the terms will be solved; where given, the
+            path must cover them. (Without them diffrax says so, as it runs.)
+
+    Raises:
+        TypeError: if an argument is of the wrong kind; in the solver, if the dtype of the times is
+            not that of the state.
+        ValueError: if `lam` is negative, or the path does not cover the interval.
+    """
+    process = process_of(process)
+    if not isinstance(brownian, diffrax.AbstractBrownianPath):
+        raise TypeError(
+            "`brownian` must be a Brownian path of diffrax, such as `ej.terms.brownian_path` "
+            f"makes, got {brownian!r:.80}."
+        )
+    if (sigma_max is None) != (sigma_min is None):
+        raise ValueError("Pass both of `sigma_max` and `sigma_min`, or neither.")
+    if sigma_max is not None:
+        _must_cover(brownian, process, sigma_max, sigma_min)
+    lam = scalar.not_negative(lam, "lam")
+    drift = Drift(process, lam, as_pytree(denoise, "denoise"))
+    return diffrax.MultiTerm(
+        diffrax.ODETerm(drift), diffrax.ControlTerm(Diffusion(process, lam), brownian)
+    )
+
+
+def sde_times(process: Any, sigmas: Any, x: X) -> jax.Array:
+    """`tau = -t` of each level, rising as levels fall, in the precision of a solver's `x`.
+
+    The first and the last are `t0` and `t1`, all of them the `ts` of `diffrax.StepTo`. Raises as
+    `Form.times` does.
+    """
+    return -Own(process_of(process)).times(sigmas, x)
+
+
+def brownian_path(
+    solver: Any, key: Any, x: X, t0: Any, t1: Any, *, tol: Any
+) -> diffrax.VirtualBrownianTree:
+    """Returns a Brownian path for `x` over `[t0, t1]`, with the Lévy area that `solver` asks for.
+
+    Args:
+        solver: a solver of SDEs. One of the stochastic Runge-Kutta kind needs space-time (or
+            space-time-time) Lévy area, and Euler and Heun the increments alone.
+        key: one typed key.
+        x: what the noise is to be like.
+        t0, t1: the interval in `tau`, as `sde_times` gives it.
+        tol: the time to which the path is resolved; must be below the least step.
+
+    Raises:
+        TypeError: if `solver` is not a solver of diffrax, or `key` not a typed key.
+        ValueError: if `t0` is not below `t1`: time runs forward here.
+    """
+    check_key(key)
+    if not isinstance(solver, diffrax.AbstractSolver):
+        raise TypeError(
+            f"`solver` must be a solver of diffrax, such as `diffrax.ShARK()`, got {solver!r:.80}."
+        )
+    if not has_no_value(t0) and not has_no_value(t1) and not t0 < t1:
+        raise ValueError(f"SDEs are solved forward: t0 must be below t1, got {t0} and {t1}.")
+    asked = getattr(solver, "minimal_levy_area", diffrax.AbstractBrownianIncrement)
+    made = [diffrax.BrownianIncrement, diffrax.SpaceTimeLevyArea, diffrax.SpaceTimeTimeLevyArea]
+    area = next(kind for kind in made if issubclass(kind, asked))
+    shape = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, working_dtype(leaf.dtype)),
+        _checks.floating_tree(x, "x", shapes=True),
+    )
+    return diffrax.VirtualBrownianTree(t0, t1, tol, shape, key, area)
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drift:
+    """The drift as a function of `(tau, y, args)`."""
+
+    process: Any
+    lam: Any
+    denoise: Any
+
+    def __call__(self, tau: Any, y: Any, args: Any) -> Any:
+        t = -in_precision_of(tau, y)
+        scale = self.process.scale(t)
+        x = jax.tree.map(lambda leaf: leaf / scale, y)
+        f, g = self.process.rates(t)
+        # (1 + lam^2) / 2 g^2 score, with the score (scale D - y) / variance.
+        pull = (1 + jnp.asarray(self.lam, t.dtype) ** 2) / 2 * g**2 / self.process.variance(t)
+        outputs = denoised(self.denoise, x, self.process.sigma(t), args)
+        return affine(-f - pull, y, pull * scale, outputs)
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, eq=False)
+class Diffusion:
+    """The diffusion as a function of `(tau, y, args)`: a diagonal operator, the same everywhere."""
+
+    process: Any
+    lam: Any
+
+    def __call__(self, tau: Any, y: Any, args: Any) -> lineax.DiagonalLinearOperator:
+        t = -in_precision_of(tau, y)
+        g = jnp.asarray(self.lam, t.dtype) * self.process.diffusion(t)
+        return lineax.DiagonalLinearOperator(jax.tree.map(lambda v: jnp.full_like(v, g), y))
+
+
+def _must_cover(brownian: Any, process: Any, sigma_max: Any, sigma_min: Any) -> None:
+    start, end = (-Own(process).time(np.float64(sigma)) for sigma in (sigma_max, sigma_min))
+    low, high = brownian.t0, brownian.t1
+    if any(map(has_no_value, (low, high))):
+        return
+    low, high = float(low), float(high)
+    # A path in float32 ends where the times of a float32 state do.
+    room = 1e-6 * max(abs(start), abs(end))
+    if not (low <= start + room and end - room <= high):
+        raise ValueError(
+            f"The Brownian path covers [{low:g}, {high:g}], and from sigma {sigma_max} to "
+            f"{sigma_min} the time -t runs from {start:g} to {end:g}: build the path with "
+            "`ej.terms.brownian_path` over `ej.terms.sde_times`."
+        )
