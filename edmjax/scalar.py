@@ -20,7 +20,11 @@ Scalar = Any  # a Python or NumPy number, or a traced scalar
 
 def is_traced(*values: Scalar) -> bool:
     """Whether any of `values` is a JAX array or tracer, as opposed to a number on the host."""
-    return any(isinstance(value, jax.Array) for value in values)
+    for value in values:
+        # Nearly all are floats, and this is asked a hundred times a step.
+        if type(value) is not float and isinstance(value, jax.Array):
+            return True
+    return False
 
 
 def host(value: Scalar, name: str) -> Scalar:
@@ -28,6 +32,8 @@ def host(value: Scalar, name: str) -> Scalar:
 
     Concrete JAX scalars become floats too, so that weights are formed in float64.
     """
+    if type(value) is float:
+        return value
     if isinstance(value, Tracer):
         real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
         if value.shape != () or not real:
@@ -114,4 +120,4 @@ def where(condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
 
 def is_zero(value: Scalar) -> bool:
     """Whether `value` is known on the host to be 0: what it multiplies need not be computed."""
-    return not is_traced(value) and bool(np.equal(value, 0.0))
+    return not is_traced(value) and bool(value == 0.0)
