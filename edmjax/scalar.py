@@ -20,8 +20,8 @@ Scalar = Any  # a Python or NumPy number, or a traced scalar
 
 def is_traced(*values: Scalar) -> bool:
     """Whether any of `values` is a JAX array or tracer, as opposed to a number on the host."""
-    for value in values:
-        # Nearly all are floats, and this is asked a hundred times a step.
+    # Nearly all are floats, and this is asked a hundred times a step: no generator.
+    for value in values:  # noqa: SIM110
         if type(value) is not float and isinstance(value, jax.Array):
             return True
     return False
