@@ -179,6 +179,10 @@ def _table(betas: Any, start: Any, end: Any, num_timesteps: Any) -> np.ndarray:
             what = "given betas" if given else f"{betas!r}"
             raise ValueError(f"With {what} there are no ends to choose, got {name} = {value}.")
     if given:
+        if np.ndim(betas) != 1 or not np.issubdtype(np.asarray(betas).dtype, np.number):
+            raise TypeError(
+                f"betas must be the name of a spacing, or a sequence of numbers, got {betas!r:.80}."
+            )
         table = ddpm_table(betas)
         if num_timesteps is not None and number("num_timesteps", num_timesteps) != len(table):
             raise ValueError(

@@ -246,6 +246,10 @@ def test_the_table_travels_through_jit_as_one_argument():
 N = np.ones((2, 3))
 BAD = [
     (lambda: processes.ddpm("cosine"), ValueError, "betas must be 'linear', .* got 'cosine'"),
+    (lambda: processes.ddpm(None), TypeError, "name of a spacing, or a .* numbers, got None"),
+    (lambda: processes.ddpm(["a"]), TypeError, "or a sequence of numbers, got \\['a'\\]"),
+    (lambda: processes.ddpm([[0.1, 0.2]]), TypeError, "or a sequence of numbers, got"),
+    (lambda: processes.ddpm([0.1, math.nan]), ValueError, "Every beta must be .* betas.1. = nan"),
     (lambda: processes.ddpm([0.1, 1.0]), ValueError, r"Every beta must be in \(0, 1\), got betas"),
     (lambda: processes.ddpm([0.1, -0.1]), ValueError, r"Every beta must be in \(0, 1\)"),
     (lambda: processes.ddpm("linear", 0.1, 1.5), ValueError, r"Every beta must be in \(0, 1\)"),

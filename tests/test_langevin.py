@@ -149,6 +149,15 @@ def test_where_nothing_moves():
     np.testing.assert_array_equal(c.langevin()(lambda x, sigma: x, x, 1.0, noise), x)
 
 
+def test_with_a_ratio_of_zero_it_is_the_predictor():
+    process, x = ej.processes.ve(), random.normal(KEY, (4, 2))
+    plan = ej.make_plan(s.reverse_diffusion(process), process.levels(TIMES))
+    noise = ej.draw_noise(plan, KEY, x, corrector=c.langevin(0.0))
+    got = ej.sample(mixture(), plan, x, noise=noise, corrector=c.langevin(0.0))
+    want = ej.sample(mixture(), plan, x, noise=noise[1::2])  # the predictor's draws
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
 # ---- laws on Gaussian data
 
 
@@ -243,10 +252,9 @@ def test_one_copy_of_the_network_and_one_loop_more():
         return text.count("stablehlo.tanh"), text.count("stablehlo.while")
 
     assert counts(None) == (1, 1)
-    for make in (c.langevin, c.annealed_langevin):
-        copies, loops = counts(make(0.1))  # one of them searches for the number of a draw
-        assert copies == counts(make(0.1, on_result=True))[0] == 2
-        assert counts(make(0.1, 5)) == (2, loops + 1)  # the moves
+    copies, loops = counts(c.langevin(0.1))  # one of them searches for the number of a draw
+    assert copies == counts(c.annealed_langevin(0.1, on_result=True))[0] == 2
+    assert counts(c.langevin(0.1, 5)) == (2, loops + 1)  # the moves
 
 
 def test_other_ratios_processes_and_grids_are_not_compiled_for_again():
@@ -266,6 +274,7 @@ def test_other_ratios_processes_and_grids_are_not_compiled_for_again():
     assert not np.allclose(first, other)
 
 
+@pytest.mark.slow
 def test_slopes_in_the_ratio(x64):
     problem, x = mixture(), random.normal(KEY, (3, 2), jnp.float64)
     plan = ej.make_plan(s.euler(), [2.0, 1.0])
