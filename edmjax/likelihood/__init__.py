@@ -1,0 +1,23 @@
+"""Log-densities and codes along the probability flow, in the frame `x = x0 + sigma n`.
+
+`log_likelihood` is `log p(x0)` in nats at noise level `sigma_min`, and `bits_per_dim` makes it bits
+a pixel; `encode` takes data to noise and `decode` takes it back. They follow
+
+    dx/dsigma = (x - D(x, sigma)) / sigma
+
+on a fixed grid (`plan`), by an adaptive solver of diffrax (`solver`), or by `reversible`, whose way
+back undoes every step.
+"""
+
+from edmjax.likelihood.bits import bits_per_dim as bits_per_dim, dequantize as dequantize
+from edmjax.likelihood.density import Stats as Stats, log_likelihood as log_likelihood
+from edmjax.likelihood.encoding import (
+    decode as decode,
+    encode as encode,
+    round_trip as round_trip,
+)
+from edmjax.likelihood.reversing import (
+    Pair as Pair,
+    Reversible as Reversible,
+    reversible as reversible,
+)

@@ -1,0 +1,58 @@
+"""Points as rows of numbers: (batch, d), wide, whatever pytree they are."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from edmjax import _checks
+from edmjax._arrays import working_dtype
+from edmjax._random import Like
+
+
+class Flat:
+    """Takes pytrees like `x` to arrays (batch, d) and back. Hashable, so that it may be static."""
+
+    def __init__(self, x: Any):
+        leaves, self.treedef = jax.tree.flatten(x)
+        # Without the axis of samples: an adaptive solver sees one sample at a time.
+        self.leaves = tuple((tuple(leaf.shape[1:]), jnp.dtype(leaf.dtype)) for leaf in leaves)
+        self.sizes = tuple(math.prod(shape) for shape, _ in self.leaves)
+        self.dim = sum(self.sizes)
+        self.dtype = working_dtype(*[dtype for _, dtype in self.leaves])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Flat) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.treedef, self.leaves))
+
+    def rows(self, x: Any) -> jax.Array:
+        """`x`, a pytree with samples on axis 0 of every leaf, as an array (batch, d)."""
+        leaves = [jnp.asarray(leaf, self.dtype) for leaf in jax.tree.leaves(x)]
+        return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+
+    def tree(self, rows: jax.Array, wide: bool = False) -> Any:
+        """What `rows` was given; with `wide`, in the precision of the rows."""
+        ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes) - 1)]
+        parts = jnp.split(rows, ends, axis=1)
+        leaves = [
+            part.reshape(rows.shape[0], *shape).astype(rows.dtype if wide else dtype)
+            for part, (shape, dtype) in zip(parts, self.leaves, strict=True)
+        ]
+        return self.treedef.unflatten(leaves)
+
+    def like(self, batch: int) -> Any:
+        """Shapes of `batch` points, in the precision of the rows."""
+        return Like(
+            self.treedef.unflatten(
+                [jax.ShapeDtypeStruct((batch, *shape), self.dtype) for shape, _ in self.leaves]
+            )
+        ).tree()
+
+    def denoised(self, denoise: Any, rows: jax.Array, sigma: Any, cond: Any) -> jax.Array:
+        """`D(x, sigma)` as rows."""
+        x = self.tree(rows)
+        out = denoise(x, sigma) if cond is None else denoise(x, sigma, cond)
+        return self.rows(_checks.outputs(out, x)[0])

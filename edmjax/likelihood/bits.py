@@ -1,0 +1,82 @@
+"""Bits per dimension of data that were counts, such as pixels of 0 to 255.
+
+Data `x` that take values a `step` apart, in the units that the denoiser works in, are spread evenly
+over their cells, each `step` wide with the value in the middle: then a density `p` bounds their
+probability,
+
+    log P(x) >= E_u[ log p(x + step (u - 1/2)) ] + d log(step),    u uniform in [0, 1)^d,
+
+with equality where p is constant over a cell. Theis et al. (2016), section 3.1.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+
+from edmjax import _checks, _random
+from edmjax._random import sample_keys
+from edmjax._typing import X
+from edmjax.scalar import host, is_traced
+
+_LAST = 2**31 - 1  # an ordinal that no draw has: the probes of one key are other numbers
+
+
+def dequantize(x: X, key: Any, *, step: Any) -> X:
+    """Returns `x + step (u - 1/2)`, with `u` uniform: each value spread over its cell.
+
+    Args:
+        x: values `step` apart, any pytree of floating arrays with the samples on axis 0. Pixels
+            `k` of 256 levels scaled to `k / 127.5 - 1` are 1 / 127.5 apart.
+        key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample.
+        step: the distance between neighbouring values, in the units of `x`.
+
+    Raises:
+        TypeError: `x` is not floating, or `key` not a typed key.
+        ValueError: `step` is not positive, or keys do not fit `x`.
+    """
+    step = _positive(step)
+    x = _checks.floating_tree(x, "x")
+    _checks.batch_axis(x, "x", True)
+    _random.check_keys(key, x, True)
+    leaves, treedef = jax.tree.flatten(x)
+    keys = key if key.ndim else sample_keys(key, leaves[0].shape[0])
+
+    def spread(index, leaf):
+        def one(key):
+            key = random.fold_in(random.fold_in(key, _LAST), index)
+            return random.uniform(key, leaf.shape[1:], _random.wide(leaf.dtype))
+
+        wide = leaf.astype(_random.wide(leaf.dtype))
+        return (wide + step * (jax.vmap(one)(keys) - 0.5)).astype(leaf.dtype)
+
+    return treedef.unflatten([spread(i, leaf) for i, leaf in enumerate(leaves)])
+
+
+def bits_per_dim(log_p: Any, dim: Any, *, step: Any) -> Any:
+    """Returns `-(log_p / dim + log(step)) / log(2)`, in the shape of `log_p`.
+
+    Args:
+        log_p: log-densities in nats, of data as `dequantize` makes them: of `log_likelihood`, at a
+            `sigma_min` far below `step`.
+        dim: the numbers in a sample: 784 for an image of 28 x 28.
+        step: the distance between neighbouring values, in the units of the data that `log_p` is a
+            density of: 2 / 256 for [-1, 1] cut into 256 cells, 1 / 127.5 for `k / 127.5 - 1`. Other
+            codes add a fixed 7 or 8 bits, which is `-log2(step)` for their own scaling.
+
+    Raises:
+        ValueError: `dim` is not an integer of at least 1, or `step` is not positive.
+    """
+    whole = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
+    if not whole or dim < 1:
+        raise ValueError(f"`dim` must be an integer of at least 1, got {dim!r}.")
+    return -(jnp.asarray(log_p) / dim + jnp.log(_positive(step))) / np.log(2)
+
+
+def _positive(step: Any) -> Any:
+    step = host(step, "step")
+    if not is_traced(step) and not 0 < step < np.inf:
+        raise ValueError(f"`step` must be positive and finite, got {step}.")
+    return step

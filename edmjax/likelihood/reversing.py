@@ -1,0 +1,80 @@
+"""A solver that can be undone: from where it ends, its steps lead back to where it began.
+
+Reversible Heun in `theta = arctan(sigma / sigma_data)` keeps two points, `y` and `y_hat`:
+
+    y_hat' = 2 y - y_hat + h f(y_hat)
+    y'     = y + h/2 (f(y_hat) + f(y_hat'))
+
+The same step with `-h` takes `(y', y_hat')` to `(y, y_hat)` exactly, whatever `h` is. It is no
+plan, because a plan ends in one point, and going back needs both.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+class Pair(NamedTuple):
+    """Where `reversible` ends: the point, and its companion, which the way back needs too.
+
+    `x` is the code; each has the structure, shapes and dtypes of the data, float32 at least.
+    """
+
+    x: Any
+    companion: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Reversible:
+    """What `reversible` returns."""
+
+    num_steps: int
+
+
+def reversible(num_steps: Any = 50) -> Reversible:
+    """The reversible Heun method on `num_steps` equal steps of theta, as a `solver`.
+
+    Second order, one evaluation a step and one to begin with. `decode` of what `encode` returned,
+    a `Pair`, is the data to rounding; a single point is decoded as the pair of it with itself.
+    Source: Kidger et al. (2021), Algorithms 1 and 2, for an ODE. McCallum and Foster's method, over
+    the midpoint rule or RK4, was no more accurate for the same evaluations below 400.
+
+    Raises:
+        ValueError: `num_steps` is not an integer of at least 1.
+    """
+    whole = isinstance(num_steps, int | np.integer) and not isinstance(num_steps, bool)
+    if not whole or num_steps < 1:
+        raise ValueError(f"`num_steps` must be an integer of at least 1, got {num_steps!r}.")
+    return Reversible(int(num_steps))
+
+
+def run(slope: Any, start: Any, ends: Any, context: Any, steps: int) -> Any:
+    """`(y, y_hat)` at the second of `ends`, from `start = (y, y_hat)` at the first.
+
+    Down and up meet the same angles and step lengths, to the bit: else a step would not be undone.
+    """
+    first, last = ends
+    upward = first < last
+    low, high = jnp.minimum(first, last), jnp.maximum(first, last)
+    angles = low + (high - low) * (jnp.arange(steps + 1, dtype=low.dtype) / steps)
+    lengths = jnp.diff(angles)
+    angles = jnp.where(upward, angles, angles[::-1])
+    lengths = jnp.where(upward, lengths, -lengths[::-1])
+
+    def step(carry, at):
+        y, y_hat, f = carry
+        theta, h = at
+        y_hat = jax.tree.map(lambda y, y_hat, f: 2 * y - y_hat + h * f, y, y_hat, f)
+        f_next = slope(theta, y_hat, context)
+        y = jax.tree.map(lambda y, f, f_next: y + h / 2 * (f + f_next), y, f, f_next)
+        return (y, y_hat, f_next), None
+
+    y, y_hat = start
+    (y, y_hat, _), _ = lax.scan(
+        step, (y, y_hat, slope(angles[0], y_hat, context)), (angles[1:], lengths)
+    )
+    return y, y_hat
