@@ -185,6 +185,7 @@ def test_mistakes_are_sentences():
         (ValueError, "one of 'theta'", {"form": "angle"}),
         (ValueError, "above `sigma_min`", {"sigma_max": 0.1}),
         (ValueError, "positive and finite", {"sigma_min": 0.0}),
+        (TypeError, "`sigma_max` must be a real scalar", {"sigma_max": np.ones(3)}),
         (ValueError, "`rtol` must be 0 or above", {"rtol": -1.0}),
         (ValueError, "must be above 0, or no step", {"rtol": 0.0, "atol": 0.0}),
         (ValueError, "whole number above 0", {"max_steps": 0}),

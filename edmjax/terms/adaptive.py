@@ -15,6 +15,7 @@ from edmjax._arrays import register_fields, working_dtype
 from edmjax._sample import _is_data
 from edmjax._typing import X
 from edmjax.denoisers._network import as_pytree
+from edmjax.scalar import host
 from edmjax.terms.ode import is_edm, ode_term
 from edmjax.terms.tableaus import explicit_solver
 
@@ -91,6 +92,7 @@ def adaptive_sample(
     if cond is not None:
         _checks.cond_like(cond, x)
     _tolerances(rtol, atol)
+    sigma_max, sigma_min = host(sigma_max, "sigma_max"), host(sigma_min, "sigma_min")
     max_steps = _count(max_steps)
     shown = _shown_in(denoise, x)
     if sigma_data is None and not is_edm(denoise):
