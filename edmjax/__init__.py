@@ -23,6 +23,7 @@ from edmjax.step import Sampler as Sampler, Step as Step
 
 if TYPE_CHECKING:
     from edmjax import (
+        adaptive as adaptive,
         correctors as correctors,
         denoisers as denoisers,
         guidance as guidance,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 # The extra that installs what a submodule needs; None where the core's own needs are enough.
 _SUBMODULES = {
+    "adaptive": None,
     "correctors": None,
     "denoisers": None,
     "guidance": None,

@@ -1,0 +1,207 @@
+"""A predictor-corrector whose error estimate costs nothing: one evaluation a step.
+
+The frame is that of the network's own output (Karras et al. 2022, equation 7). With
+`theta = arctan(sigma / sigma_data)` and `y = x / sqrt(sigma^2 + sigma_data^2)`
+
+    dy = -F dtheta,    F = (denoised / sigma_data - cos(theta) y) / sin(theta):
+
+for normalised data `F` and `y` are of size 1 at every level, so one tolerance serves all of them.
+A step from `theta_0` to `theta_1` with the last outputs `F_0, F_1, ...`, at levels before and
+including `theta_0`,
+
+    predict  y_p = y_0 + sum_j b_j F_j        Adams-Bashforth, `order` outputs
+    evaluate F_p = F(y_p, theta_1)
+    correct  y_c = y_0 + b*_p F_p + sum_j b*_j F_j        Adams-Moulton, one output more
+
+keeps `y_c` and `F_p` (PEC: the corrected point is never evaluated), and `y_c - y_p` estimates the
+error. The weights are integrals over theta of the Lagrange polynomials in log sigma.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from edmjax._arrays import positive_number
+from edmjax.adaptive._task import Task, combine, select
+from edmjax.adaptive._tolerances import check_order, tolerances
+
+# Steps are measured in log(theta + BEND): relative to the level above it, absolute below, where the
+# path is straight in theta. Measured on P1 and P2: anything from 0.02 to 0.2 serves as well, while
+# steps in theta or in log sigma are rejected three times as often.
+BEND = 0.05
+FIRST = 0.02  # the first step: from sigma = 80 to 9 for sigma_data 0.5, as little happens there
+SAFETY, SHORTEST, LONGEST = 0.75, 0.25, 4.0  # of a step, in what the error asks for; at most
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
+
+
+class State(NamedTuple):
+    """Between steps; all but `y` and `past` of shape (batch,), the newest output first."""
+
+    sigma: Any
+    y: Any
+    past: Any  # a tuple of trees: the last outputs F
+    levels: Any  # (order, batch): the log sigma of each
+    count: Any  # how many of them there are
+    step: Any  # what to try next, in log(theta + BEND)
+    nfe: Any
+    accepted: Any
+    rejected: Any
+    done: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Adaptive:
+    """See `adaptive`."""
+
+    rtol: Any
+    atol: Any
+    sigma_data: Any
+    order: int = dataclasses.field(metadata={"static": True})
+    per_sample: bool = dataclasses.field(metadata={"static": True})
+
+    draws = False
+
+    def start(self, task: Task) -> State:
+        batch = task.sigma_max.shape
+        zero, none = jnp.zeros_like(task.sigma_max), jnp.zeros(batch, jnp.int32)
+        return State(
+            sigma=task.sigma_max,
+            y=combine((1 / jnp.hypot(task.sigma_max, task.sigma_data), task.x)),
+            past=(jax.tree.map(jnp.zeros_like, task.x),) * self.order,
+            levels=jnp.zeros((self.order, *batch), zero.dtype),
+            count=none,
+            step=zero,
+            nfe=none,
+            accepted=none,
+            rejected=none,
+            done=jnp.zeros(batch, bool),
+        )
+
+    def attempt(self, task: Task, at: State) -> State:
+        """One evaluation. The first is at the start itself, as a step of length 0 to it."""
+        scale, active, began = task.sigma_data, ~at.done, at.count > 0
+        # How many outputs are used; none where there are none, or nothing is to be moved.
+        known = jnp.where(active, at.count, 0)
+        sigma, last = _next_level(task, at.sigma, at.step)
+        last &= began
+        sigma = jnp.where(active & began, sigma, at.sigma)
+        before, now = jnp.log(at.sigma), jnp.log(sigma)
+
+        def integrate(nodes, there, outputs):
+            weights = _weights(nodes, there, before, now, scale)
+            return combine((1.0, at.y), *zip(weights, outputs, strict=True))
+
+        there = jnp.arange(self.order)[:, None] < known
+        predicted = integrate(at.levels, there, at.past)
+        denoised = task.denoise(combine((jnp.hypot(sigma, scale), predicted)), sigma)
+        total = jnp.hypot(sigma, scale)
+        output = combine((total / (sigma * scale), denoised), (-scale / sigma, predicted))
+        corrected = integrate(
+            jnp.concatenate([now[None], at.levels]),
+            jnp.concatenate([jnp.ones_like(there[:1]), there]),
+            (output, *at.past),
+        )
+
+        # In units of the data, of which y is a sigma_data-th.
+        error = scale * task.norm(combine((1.0, corrected), (-1.0, predicted)))
+        allowed = self.atol + self.rtol * scale * task.norm(corrected)
+        excess = lax.stop_gradient(error / allowed)
+        good = excess <= 1  # not where it is NaN
+        order = jnp.maximum(known, 1).astype(excess.dtype)
+        factor = SAFETY * jnp.maximum(excess, 1e-10) ** (-1 / (order + 1))
+        factor = jnp.where(jnp.isfinite(factor), factor, SHORTEST)
+        factor = jnp.clip(factor, SHORTEST, jnp.where(good, LONGEST, 0.9))
+
+        moved = good & active
+        tried = active & began
+        return State(
+            sigma=jnp.where(moved, sigma, at.sigma),
+            y=select(moved, corrected, at.y),
+            past=tuple(
+                select(moved, a, b) for a, b in zip((output, *at.past), at.past, strict=False)
+            ),
+            levels=jnp.where(moved, jnp.concatenate([now[None], at.levels[:-1]]), at.levels),
+            count=jnp.where(moved, jnp.minimum(at.count + 1, self.order), at.count),
+            step=jnp.where(began, jnp.where(active, factor * at.step, at.step), FIRST),
+            nfe=at.nfe + active,
+            accepted=at.accepted + (tried & good),
+            rejected=at.rejected + (tried & ~good),
+            done=at.done | (moved & last),
+        )
+
+    def end(self, task: Task, at: State) -> Any:
+        return combine((jnp.hypot(at.sigma, task.sigma_data), at.y))
+
+
+def _next_level(task: Task, sigma: Any, step: Any) -> tuple[Any, Any]:
+    """The level that `step` leads to, and whether that is the end."""
+
+    def position(sigma):
+        return jnp.log(jnp.arctan2(sigma, task.sigma_data) + BEND)
+
+    here, end = position(sigma), position(task.sigma_min)
+    last = here - step <= end
+    theta = jnp.exp(jnp.where(last, end, here - step)) - BEND
+    level = jnp.clip(task.sigma_data * jnp.tan(theta), task.sigma_min, sigma)
+    return lax.stop_gradient(jnp.where(last, task.sigma_min, level)), last
+
+
+def _weights(nodes: Any, there: Any, before: Any, now: Any, sigma_data: Any) -> Any:
+    """The integrals of the Lagrange polynomials over theta, falling: (number of nodes, batch).
+
+    `nodes` are log sigma, (k, batch), and count where `there`. By 8-point Gauss-Legendre in log
+    sigma, where the polynomials are of degree 4 at most and `dtheta = sin(theta) cos(theta) dlog
+    sigma`.
+    """
+    half = (before - now) / 2
+    at = (before + now) / 2 + half * jnp.asarray(_NODES, now.dtype)[:, None]
+    level = jnp.exp(at)
+    measure = half * jnp.asarray(_WEIGHTS, now.dtype)[:, None]
+    measure = measure * level * sigma_data / (level**2 + sigma_data**2)
+    own = jnp.eye(len(nodes), dtype=bool)[:, :, None]
+    other = there[None] & there[:, None] & ~own  # (polynomial, node, batch)
+    gap = jnp.where(other, nodes[:, None] - nodes[None], 1.0)
+    factors = jnp.where(other, (at[:, None, None] - nodes) / gap, 1.0)
+    return jnp.where(there, jnp.sum(measure[:, None] * jnp.prod(factors, axis=2), axis=0), 0.0)
+
+
+def adaptive(
+    order: int = 3,
+    rtol: Any = 2e-3,
+    atol: Any = 2e-3,
+    *,
+    sigma_data: Any = None,
+    per_sample: bool = True,
+) -> Adaptive:
+    """A multistep predictor-corrector with error control, for `sample`.
+
+    One evaluation a step; the order rises from 1 as outputs come in. The error of a step, the RMS
+    over a sample's entries of `sigma_data (y_corrected - y_predicted)`, is kept below
+    `atol + rtol sigma_data rms(y)`: units of the data.
+
+    Args:
+        order: how many past outputs the predictor uses, 1 to 4; the corrector has one more.
+        rtol, atol: the tolerances a step, numbers or traced scalars; not both 0.
+        sigma_data: the standard deviation of the data; by default the denoiser's own attribute
+            `sigma_data`, else 0.5.
+        per_sample: each sample has its own steps. False: one error for the whole batch, and all
+            samples take the same steps; then a sample depends on those beside it.
+
+    Raises:
+        TypeError, ValueError: an order that is not 1, 2, 3 or 4, a tolerance below 0 or both 0, a
+            `sigma_data` that is not positive.
+
+    The predictor-corrector is that of Adams, Bashforth and Moulton with variable steps (Hairer,
+    Nørsett and Wanner, Solving Ordinary Differential Equations I, section III.5); integrating
+    polynomials against the exact measure is the idea of DEIS (Zhang and Chen 2023).
+    """
+    check_order(order, (1, 2, 3, 4))
+    rtol, atol = tolerances(rtol, atol)
+    width = None if sigma_data is None else positive_number("sigma_data", sigma_data)
+    return Adaptive(rtol, atol, width, order, bool(per_sample))

@@ -1,0 +1,167 @@
+"""The loop of the adaptive samplers: bounded, with one copy of the network."""
+
+import functools
+import operator
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from edmjax import _checks, _random
+from edmjax._arrays import has_no_value, positive_number
+from edmjax._sample import _is_data
+from edmjax._typing import X
+from edmjax.adaptive._dpm import DPMAdaptive
+from edmjax.adaptive._multistep import Adaptive
+from edmjax.adaptive._report import Report
+from edmjax.adaptive._task import select, task_of
+
+
+def sample(
+    denoise: Any,
+    method: Any,
+    x: X,
+    key: Any = None,
+    *,
+    sigma_max: Any,
+    sigma_min: Any,
+    noise: Any = None,
+    cond: Any = None,
+    max_steps: int = 200,
+    differentiable: bool = False,
+) -> tuple[X, Report]:
+    """Returns `(x0, report)`: the points at `sigma_min`, like `x`, and what they cost.
+
+    The loop ends when every sample is done, or after `max_steps` steps: a sample that is not done
+    by then is NaN, `report.finished` is False there, and outside of `jit` a RuntimeWarning names
+    it. Programs are shared as in `edmjax.sample`: a call that differs in numbers alone
+    (tolerances, levels, parameters, seeds) compiles nothing.
+
+    Args:
+        denoise: as in `edmjax.sample`; `sigma` has shape (batch,), one level a sample.
+        method: `adaptive(...)` or `dpm_adaptive(...)`.
+        x: the points at `sigma_max`, any pytree of floating arrays; axis 0 counts samples.
+        key: as in `edmjax.sample`, where the method draws noise: accepted step `j` of sample `i`
+            draws `normal(fold_in(fold_in(key_i, j), leaf))`.
+        sigma_max, sigma_min: the levels to start and to stop at, `sigma_max > sigma_min > 0`. The
+            denoiser at `sigma_min`, one evaluation more, removes what noise is left.
+        noise: the draws themselves, leaf shape (num_draws, *leaf.shape), one for each accepted
+            step. A sample that needs more is NaN.
+        cond: passed on to the denoiser.
+        max_steps: the bound on the steps of a sample, rejected ones included; the first evaluation
+            of `adaptive` counts as one.
+        differentiable: run a `scan` of `max_steps` iterations in place of a `while_loop`, for
+            reverse-mode gradients. Iterations after the end are skipped, but memory is kept for
+            `max_steps`. Gradients hold the levels of the steps fixed.
+
+    Raises:
+        TypeError, ValueError: if an argument is of the wrong kind or shape, a level is out of
+            order, or the method draws noise and neither `key` nor `noise` is given.
+    """
+    if not callable(denoise):
+        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
+    if not isinstance(method, Adaptive | DPMAdaptive):
+        raise TypeError(
+            "`method` must be `ej.adaptive.adaptive(...)` or `ej.adaptive.dpm_adaptive(...)`, got "
+            f"{method!r:.80}; samplers with plans run in `ej.sample`."
+        )
+    x = _checks.floating_tree(x, "x")
+    _checks.batch_axis(x, "x", batched=True)
+    if cond is not None:
+        _checks.cond_like(cond, x)
+    levels = _levels(denoise, method, sigma_max, sigma_min)
+    key, noise = _source(method, x, key, noise)
+    options = {"max_steps": _count(max_steps), "differentiable": bool(differentiable)}
+    arrays = (method, x, key, noise, cond, levels)
+    if _is_data(denoise):
+        x0, report = _run(denoise, *arrays, **options)
+    else:
+        # A function hides what it closes over, which may have changed since the last call.
+        fresh = functools.partial(run, denoise, **options)
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays)))
+        x0, report = fresh(*arrays) if traced else jax.jit(lambda *a: fresh(*a))(*arrays)
+    if not isinstance(report.finished, Tracer):
+        failure = report.failure()
+        if failure is not None:
+            warnings.warn(failure, RuntimeWarning, stacklevel=2)
+    return x0, report
+
+
+def run(
+    denoise: Any,
+    method: Any,
+    x: Any,
+    key: Any,
+    noise: Any,
+    cond: Any,
+    levels: Any,
+    *,
+    max_steps: int,
+    differentiable: bool,
+) -> tuple[Any, Report]:
+    """Returns (x0, report). What it is given has been checked."""
+    task = task_of(denoise, x, key, noise, cond, levels, per_sample=method.per_sample)
+    attempt = functools.partial(method.attempt, task)
+    start = method.start(task)
+    if differentiable:
+
+        def body(at, _):
+            return lax.cond(jnp.all(at.done), lambda at: at, attempt, at), None
+
+        end = lax.scan(body, start, None, length=max_steps)[0]
+    else:
+
+        def unfinished(carry):
+            return (carry[0] < max_steps) & ~jnp.all(carry[1].done)
+
+        end = lax.while_loop(
+            unfinished, lambda carry: (carry[0] + 1, attempt(carry[1])), (0, start)
+        )[1]
+    x0 = method.end(task, end)
+    x0 = select(end.done, x0, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), x0))
+    x0 = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), x0, x)
+    return x0, Report(end.nfe, end.accepted, end.rejected, end.sigma, end.done)
+
+
+_run = jax.jit(run, static_argnames=("max_steps", "differentiable"))
+
+
+def _levels(denoise: Any, method: Any, sigma_max: Any, sigma_min: Any) -> tuple[Any, Any, Any]:
+    high = positive_number("sigma_max", sigma_max)
+    low = positive_number("sigma_min", sigma_min)
+    if not has_no_value(high) and not has_no_value(low) and high <= low:
+        raise ValueError(
+            f"Levels fall from sigma_max to sigma_min, got {float(high):g} and {float(low):g}."
+        )
+    own = getattr(method, "sigma_data", None)
+    if own is None:
+        own = getattr(denoise, "sigma_data", 0.5)
+    return high, low, own
+
+
+def _source(method: Any, x: Any, key: Any, noise: Any) -> tuple[Any, Any]:
+    """Where noise comes from; (None, None) where none is drawn."""
+    if not method.draws:
+        return None, None
+    if noise is not None:
+        noise = _checks.floating_tree(noise, "noise")
+        _checks.noise_like(noise, x, None)
+        return None, noise
+    if key is None:
+        raise ValueError("With eta above 0 the method draws noise: pass `key` or `noise`.")
+    _random.check_keys(key, x, batched=True)
+    return key, None
+
+
+def _count(max_steps: Any) -> int:
+    try:
+        count = operator.index(max_steps)
+    except TypeError:
+        raise TypeError(f"max_steps must be an integer, got {max_steps!r}.") from None
+    if count < 1 or isinstance(max_steps, bool | np.bool_):
+        raise ValueError(f"max_steps must be an integer, 1 or above, got {max_steps!r}.")
+    return count
