@@ -105,9 +105,9 @@ add(
 )
 add("churn(heun(), 8.0)", "2n - 1", churn(single_step.heun, 8.0), weak=2)
 add(
-    "churn(heun(), 8.0, 0.05, 50.0, 1.003)",
+    "churn(heun(), 3.0, 0.05, 50.0, 1.003)",
     "2n - 1",
-    churn(single_step.heun, 8.0, 0.05, 50.0, 1.003),
+    churn(single_step.heun, 3.0, 0.05, 50.0, 1.003),
     name="churn_heun",
     shared=True,
 )
