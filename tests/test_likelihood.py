@@ -70,6 +70,7 @@ def test_the_gaussian_prior_gives_k_diffusions_numbers(x64):
     np.testing.assert_allclose(got, stored["mean_over_probes"], rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_each_probe_gives_k_diffusions_number(x64):
     """The probes given, all along one path: their spread and mean are k-diffusion's too."""
     stored = golden("likelihood")
@@ -115,6 +116,7 @@ def test_a_plan_is_of_its_samplers_order(x64, sampler, order):
     assert abs(np.log2(errors[0] / errors[1]) - order) < 0.2
 
 
+@pytest.mark.slow
 def test_diffraxs_solver_as_a_plan(x64):
     problem = mixture()
     x = data(problem, 32)
@@ -219,6 +221,7 @@ def test_estimates_have_no_bias(x64, trace, law, count):
     assert abs(got.mean() - (np.trace(a) - 1.8)) < 4 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", ["rademacher", "gaussian"])
 def test_hutch_pp_is_exact_where_the_sketch_spans_all(x64, law):
     rng = np.random.default_rng(2)
@@ -252,7 +255,7 @@ def test_rademacher_probes_are_exact_on_a_diagonal(x64):
 
 
 COVERAGE = [
-    ("hutchinson", None, 32),
+    pytest.param("hutchinson", None, 32, marks=pytest.mark.slow),
     pytest.param("hutchinson", "gaussian", 32, marks=pytest.mark.slow),
 ]
 
@@ -444,7 +447,12 @@ def test_outputs_in_a_dict_are_read(x64):
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param("adaptive", marks=pytest.mark.slow), "plan", "reversible"]
+    "method",
+    [
+        "reversible",
+        pytest.param("adaptive", marks=pytest.mark.slow),
+        pytest.param("plan", marks=pytest.mark.slow),
+    ],
 )
 def test_the_gradient_is_that_of_the_density(x64, method):
     """In the data: the score. In a parameter, the width: its closed derivative."""

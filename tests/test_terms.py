@@ -238,6 +238,7 @@ def test_it_works_like_any_sampler():
     np.testing.assert_allclose(got, gaussian.flow(start, 5.0, 0.5), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_levels_can_be_learned(x64):
     laws.check_traced_levels(ej.terms.from_diffrax(diffrax.Bosh3()))
     laws.check_slopes(
