@@ -55,24 +55,15 @@ def rms(error):
 
 
 def test_weights_are_the_integrals_of_lagrange_polynomials(x64):
-    sigma_data, nodes, there = 0.7, np.log([1.3, 2.0, 4.5, 11.0]), [True, True, True, False]
-    before, now = math.log(1.3), math.log(0.4)
+    # Three outputs, a fourth unused; the interval goes beyond the newest.
+    thetas, there = np.array([0.6, 0.9, 1.3, 1.5]), [True, True, True, False]
+    nodes, before, now = (np.log(v + _multistep.BEND) for v in (thetas, 0.6, 0.1))
     got = _multistep._weights(
-        jnp.asarray(nodes)[:, None],
-        jnp.asarray(there)[:, None],
-        jnp.asarray([before]),
-        jnp.asarray([now]),
-        jnp.asarray(sigma_data),
+        jnp.asarray(nodes)[:, None], jnp.asarray(there)[:, None], before[None], now[None]
     )[:, 0]
-    # Integrals of 1, log sigma and its square over theta, from the definition of theta.
     for power in range(3):
-        want, _ = quad(
-            lambda theta, power=power: np.log(sigma_data * np.tan(theta)) ** power,
-            np.arctan(0.4 / sigma_data),
-            np.arctan(1.3 / sigma_data),
-            epsabs=1e-13,
-        )
-        np.testing.assert_allclose(np.sum(got * nodes**power), want, rtol=0, atol=1e-11)
+        want, _ = quad(lambda theta, p=power: np.log(theta + _multistep.BEND) ** p, 0.1, 0.6)
+        np.testing.assert_allclose(np.sum(got * nodes**power), want, rtol=0, atol=1e-12)
     assert got[3] == 0
 
 
@@ -341,6 +332,7 @@ def test_float32_is_the_same_sampler():
     with jax.enable_x64(True):
         x = np.asarray(starts(problem, 64))
         want, report = ej.adaptive.sample(problem, ej.adaptive.adaptive(), x, **LEVELS)
+        want = np.asarray(want)
     got, single = ej.adaptive.sample(
         problem, ej.adaptive.adaptive(), x.astype(np.float32), **LEVELS
     )

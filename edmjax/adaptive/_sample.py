@@ -56,7 +56,7 @@ def sample(
             of `adaptive` counts as one.
         differentiable: run a `scan` of `max_steps` iterations in place of a `while_loop`, for
             reverse-mode gradients. Iterations after the end are skipped, but memory is kept for
-            `max_steps`. Gradients hold the levels of the steps fixed.
+            `max_steps`. Gradients hold the steps fixed.
 
     Raises:
         TypeError, ValueError: if an argument is of the wrong kind or shape, a level is out of
