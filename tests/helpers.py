@@ -60,6 +60,8 @@ def final(value):
 # One of each kind: one step, inner rows, history, noise, noise with history, several draws. What
 # compiles several programs a sampler runs over these; over the rest it is `slow`.
 KINDS = ("euler", "heun", "dpm_2", "dpmpp_2m", "lms", "unipc", "ddpm", "churn_heun", "two_draws")
+# History and inner rows with noise, where what is tested is the loop.
+FEW = ("dpmpp_2m", "churn_heun")
 
 
 def first(n, values):
@@ -67,6 +69,6 @@ def first(n, values):
     return [*values[:n], *(pytest.param(value, marks=pytest.mark.slow) for value in values[n:])]
 
 
-def over(table):
-    """The names of a table for `parametrize`, those outside `KINDS` marked as slow."""
-    return [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in table]
+def over(table, kinds=KINDS):
+    """The names of a table for `parametrize`, those outside `kinds` marked as slow."""
+    return [name if name in kinds else pytest.param(name, marks=pytest.mark.slow) for name in table]

@@ -93,6 +93,7 @@ def test_its_draws_are_numbered_in_order_of_use(x64, count, on_result, make, gri
     np.testing.assert_allclose(alone(x, ej.sample_keys(KEY, 6)), got, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_it_pulls_a_wrong_point_back_to_the_law():
     """100 small moves a step from a start twice too wide: the right variance at the end."""
     problem = ej.problems.Gaussian([0.0], 0.49)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import (
     ALL,
+    FEW,
     MULTISTEP_AT_ZERO,
     STOCHASTIC,
     compilations,
@@ -137,7 +138,7 @@ def tanh_net(params, x, sigma):
 NET = Partial(tanh_net, 0.3 * jnp.eye(4))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL))
 def test_one_copy_of_the_network(name):
     plan = ej.make_plan(ALL[name][0](), GRID)
     run = jax.jit(lambda net, plan, x, key: ej.sample(net, plan, x, key))
@@ -278,7 +279,7 @@ def test_a_bound_method_is_traced_anew_at_each_bare_call():
 # ---- transformations, pytrees, dtypes
 
 
-@pytest.mark.parametrize("name", over(ALL))
+@pytest.mark.parametrize("name", over(ALL, FEW))
 def test_same_under_jit_vmap_and_for_one_sample(name):
     problem, plan, x = mixture(), ej.make_plan(ALL[name][0](), GRID), noise_of((5, 2))
     bare = ej.sample(problem, plan, x, KEY)
@@ -296,7 +297,7 @@ def test_same_under_jit_vmap_and_for_one_sample(name):
     np.testing.assert_allclose(both, jnp.stack(expected), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", over(ALL))
+@pytest.mark.parametrize("name", over(ALL, FEW))
 def test_gradient_in_x_against_finite_differences(x64, name):
     problem, plan = mixture(), ej.make_plan(ALL[name][0](), [5.0, 2.0, 0.7, 0.2, 0.0])
     x = noise_of((2, 2), 5.0, jnp.float64)
@@ -312,7 +313,7 @@ def tree_denoise(x, sigma):
     return jax.tree.map(lambda leaf: leaf / (1 + sigma.astype(leaf.dtype) ** 2), x)
 
 
-@pytest.mark.parametrize("name", over(ALL))
+@pytest.mark.parametrize("name", over(ALL, FEW))
 def test_any_pytree_keeps_its_structure_shapes_and_dtypes(x64, name):
     plan = ej.make_plan(ALL[name][0](), [3.0, 1.0, 0.1, 0.0])
     dtypes = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
@@ -347,7 +348,7 @@ def test_what_the_denoiser_sees(x64, dtype):
     assert set(seen) == {(x.dtype, x.shape, level, (), False)}
 
 
-@pytest.mark.parametrize("name", over(ALL))
+@pytest.mark.parametrize("name", over(ALL, FEW))
 def test_bfloat16_is_within_roundings_of_float32(name):
     """On a Gaussian, where no rounding can decide for another mode, and with the same noise.
 
