@@ -90,7 +90,9 @@ def normal_like(key: Any, x: Any) -> Any:
     """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         return key
-    return jax.tree.map(lambda draw, leaf: cut(draw, leaf.shape), _whole_like(key, x), x)
+    # Behind the barrier, or XLA would cut first, and compute what is left over apart.
+    whole = jax.lax.optimization_barrier(_whole_like(key, x))
+    return jax.tree.map(lambda draw, leaf: cut(draw, leaf.shape), whole, x)
 
 
 def width(size: int) -> int:
