@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import Partial
 
 T = TypeVar("T", bound=type)
 
@@ -114,3 +115,18 @@ def as_level(sigma, x, name="sigma"):
                 "expected a scalar, or one number for each entry of axis 0."
             )
     return sigma
+
+
+def is_data(function: Any) -> bool:
+    """Whether a callable may travel through jit as an argument: a pytree of arrays throughout.
+
+    A `Partial` without arrays is a plain function in disguise.
+    """
+
+    def bare(node: Any) -> bool:
+        return isinstance(node, Partial) and not jax.tree.leaves(node)
+
+    leaves = jax.tree.leaves(function, is_leaf=bare)
+    return bool(leaves) and all(
+        isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int) for leaf in leaves
+    )

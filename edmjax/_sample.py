@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
-from jax.tree_util import Partial
 
 from edmjax import _checks, _loop, _progress, _random
+from edmjax._arrays import is_data
 from edmjax._corrector import Declared
 from edmjax._typing import X
 from edmjax.plan import PlanLike
@@ -161,7 +161,7 @@ def _dispatch(
 
     arrays = (plan, x, key, noise, cond)
     functions = (denoise,) if corrector is None else (denoise, corrector)
-    if all(map(_is_data, functions)) and options["save"] in (_nothing, _point):
+    if all(map(is_data, functions)) and options["save"] in (_nothing, _point):
         return _run(denoise, *arrays, corrector, **options)
     # A function hides what it closes over, which may have changed since the last call.
     fresh = functools.partial(_loop.run, denoise, corrector=corrector, **options)
@@ -207,18 +207,3 @@ def total_nfe(plan: PlanLike, corrector: Any = None) -> int:
     _checks.plan_of(plan)
     declared = Declared.read(corrector)
     return plan.nfe + declared.calls(plan) * declared.num_evaluations
-
-
-def _is_data(function: Any) -> bool:
-    """Whether a callable may travel through jit as an argument: a pytree of arrays throughout.
-
-    A `Partial` without arrays is a plain function in disguise.
-    """
-
-    def bare(node: Any) -> bool:
-        return isinstance(node, Partial) and not jax.tree.leaves(node)
-
-    leaves = jax.tree.leaves(function, is_leaf=bare)
-    return bool(leaves) and all(
-        isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int) for leaf in leaves
-    )

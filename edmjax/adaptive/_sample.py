@@ -12,8 +12,7 @@ from jax import lax
 from jax.core import Tracer
 
 from edmjax import _checks, _random
-from edmjax._arrays import has_no_value, positive_number
-from edmjax._sample import _is_data
+from edmjax._arrays import has_no_value, is_data, positive_number
 from edmjax._typing import X
 from edmjax.adaptive._dpm import DPMAdaptive
 from edmjax.adaptive._multistep import Adaptive
@@ -77,7 +76,7 @@ def sample(
     key, noise = _source(method, x, key, noise)
     options = {"max_steps": _count(max_steps), "differentiable": bool(differentiable)}
     arrays = (method, x, key, noise, cond, levels)
-    if _is_data(denoise):
+    if is_data(denoise):
         x0, report = _run(denoise, *arrays, **options)
     else:
         # A function hides what it closes over, which may have changed since the last call.

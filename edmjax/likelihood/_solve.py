@@ -9,8 +9,8 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax import _checks, scalar
-from edmjax._arrays import positive_number
-from edmjax._sample import _is_data, sample
+from edmjax._arrays import is_data, positive_number
+from edmjax._sample import sample
 from edmjax.likelihood import reversing
 from edmjax.likelihood._flat import Flat
 from edmjax.likelihood._flow import Augmented, field
@@ -113,7 +113,7 @@ def follow(
     options = {"flat": flat, "solver": way.solver, "max_steps": way.max_steps}
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
         return _run(denoise, *arrays, **options)
-    if _is_data(denoise):
+    if is_data(denoise):
         end = _run_compiled(denoise, *arrays, **options)
     else:
         # A function hides what it closes over, which may have changed since the last call.

@@ -11,8 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax import _checks
-from edmjax._arrays import register_fields, working_dtype
-from edmjax._sample import _is_data
+from edmjax._arrays import is_data, register_fields, working_dtype
 from edmjax._typing import X
 from edmjax.denoisers._network import as_pytree
 from edmjax.scalar import host
@@ -112,7 +111,7 @@ def adaptive_sample(
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((term, *arrays)))
     if traced:
         y, nfe, arrived = _solve(term, *arrays, **options)
-    elif _is_data(denoise):
+    elif is_data(denoise):
         y, nfe, arrived = _solve_compiled(term, *arrays, **options)
     else:
         # A function hides what it closes over, which may have changed since the last call.
