@@ -79,6 +79,7 @@ def test_windows_are_as_wide_as_the_order(make, order):
 
 
 @pytest.mark.parametrize("make", FAMILY)
+@pytest.mark.slow
 def test_gradient_in_the_levels(x64, make):
     check_gradient_in_the_levels(make(4))
     check_traced_levels(make(4))

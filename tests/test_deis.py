@@ -44,6 +44,7 @@ def test_windows_are_as_wide_as_the_order(order):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_gradient_in_the_levels(x64, kind):
     check_gradient_in_the_levels(s.deis(3, kind, lower_order_final=False))
     check_traced_levels(s.deis(3, kind))

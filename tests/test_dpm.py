@@ -77,6 +77,7 @@ OWN = {
 
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("end", [[0.0], []])
+@pytest.mark.slow
 def test_slopes_in_the_levels(x64, name, end):
     def plan(*levels):
         return ej.make_plan(OWN[name](), [*levels, *end], ends_at_zero=bool(end))

@@ -69,6 +69,7 @@ def test_history_survives_the_methods_own_noise_alone():
         lambda eta, r: s.dpmpp_sde(eta, r, noise="independent"),
     ],
 )
+@pytest.mark.slow
 def test_gradients(x64, make):
     def plan(eta, r, *levels):
         return ej.make_plan(make(eta, r), [*levels, 0.0], ends_at_zero=True)

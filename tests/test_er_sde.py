@@ -17,6 +17,7 @@ def test_equalities():
         ej.make_plan(s.er_sde(), [0.1, 1.0])
 
 
+@pytest.mark.slow
 def test_gradients(x64):
     def plan(s_noise, *levels):
         return ej.make_plan(s.er_sde(3, s_noise), [*levels, 0.0], ends_at_zero=True)

@@ -15,6 +15,7 @@ GRID = [5.0, 2.0, 1.0, 0.4, 0.0]
     "make", [s.res_2s, s.res_3s, s.exp_heun, s.res_multistep, s.gradient_estimation]
 )
 @pytest.mark.parametrize("end", [[0.0], []])
+@pytest.mark.slow
 def test_slopes_in_the_levels(x64, make, end):
     def plan(*levels):
         return ej.make_plan(make(), [*levels, *end], ends_at_zero=bool(end))

@@ -10,6 +10,7 @@ GRID = [5.0, 2.0, 1.0, 0.4, 0.0]
 
 
 @pytest.mark.parametrize("make", [s.midpoint, s.dpmpp_2s, s.heunpp2])
+@pytest.mark.slow
 def test_slopes_in_the_levels(x64, make):
     def plan(*levels):
         return ej.make_plan(make(), [*levels, 0.0], ends_at_zero=True)
