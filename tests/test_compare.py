@@ -40,6 +40,7 @@ PLANS = [*SMALL, "--kinds", "plan", "--schedules", "karras"]
 TWO = [*PLANS, "--samplers", "euler", "heun"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(main, scripts, monkeypatch, tmp_path, capsys):
     runs, out = scripts("comparison.runs"), ["--out", str(tmp_path)]
     made, calls = runs.Comparison._row, []
