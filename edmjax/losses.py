@@ -2,18 +2,29 @@
 
 `net(params, x, c_noise)` or `net(params, x, c_noise, cond)` is the raw network `F`; `x0` is a batch
 of clean data, axis 0 counting samples. A loss is one number: the **sum over the entries of a sample
-and the mean over samples** of a weighted squared error. Noise levels and noises are drawn from
-`key`: `key_level, key_noise = split(key)`, one level a sample.
+and the mean over samples** of a weighted squared error; `*_per_sample` is the same before the mean,
+with the noise levels. Noise levels and noises are drawn from `key`: `key_level, key_noise =
+split(key)`, one level a sample.
 """
 
 from collections.abc import Callable
-from typing import Any
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Key, PyTree
 
 ParametricNetwork = Callable[..., Array]
+
+
+class PerSample(NamedTuple):
+    """The loss of each sample of a batch, and the noise level that was drawn for it."""
+
+    loss: Float[Array, " batch"]
+    sigma: Float[Array, " batch"]
+    c_noise: Float[Array, " batch"]  # what the network was told of sigma
 
 
 def edm(
@@ -37,6 +48,22 @@ def edm(
 
     Source: Karras et al. 2022, equation 8 and table 1 ("Ours").
     """
+    options = dict(sigma_data=sigma_data, p_mean=p_mean, p_std=p_std)
+    return edm_per_sample(net, params, x0, key, **options, cond=cond).loss.mean()
+
+
+def edm_per_sample(
+    net: ParametricNetwork,
+    params: PyTree,
+    x0: Float[Array, "batch ..."],
+    key: Key[Array, ""],
+    *,
+    sigma_data: float = 0.5,
+    p_mean: float = -1.2,
+    p_std: float = 1.2,
+    cond: Any = None,
+) -> PerSample:
+    """The terms whose mean is `edm`, with their levels."""
     key_level, key_noise = random.split(key)
     level = random.normal(key_level, x0.shape[:1])
     sigma = jnp.exp(p_mean + p_std * level)
@@ -47,8 +74,9 @@ def edm(
     x = x0 + s * noise
     # (x0 - c_skip x) / c_out with the cancellation done by hand: no 0/0 as sigma goes to 0.
     target = (s * x0 - sigma_data**2 * noise) / (sigma_data * total)
-    output = _call(net, params, x / total, jnp.log(sigma) / 4, cond)
-    return _sum_of_squares(output - target)
+    c_noise = jnp.log(sigma) / 4
+    output = _call(net, params, x / total, c_noise, cond)
+    return PerSample(_sum_of_squares(output - target), sigma, c_noise)
 
 
 def dsm(
@@ -71,6 +99,20 @@ def dsm(
     Source: Song et al. 2021 (arXiv 2011.13456), equation 7 with `lambda = std^2`; the process and
     `eps` are those of Song's MNIST tutorial.
     """
+    return dsm_per_sample(net, params, x0, key, sigma=sigma, eps=eps, cond=cond).loss.mean()
+
+
+def dsm_per_sample(
+    net: ParametricNetwork,
+    params: PyTree,
+    x0: Float[Array, "batch ..."],
+    key: Key[Array, ""],
+    *,
+    sigma: float = 25.0,
+    eps: float = 1e-5,
+    cond: Any = None,
+) -> PerSample:
+    """The terms whose mean is `dsm`, with their levels `std(t)`; `c_noise` is `t`."""
     key_level, key_noise = random.split(key)
     t = random.uniform(key_level, x0.shape[:1], minval=eps, maxval=1.0)
     noise = random.normal(key_noise, x0.shape)
@@ -78,7 +120,45 @@ def dsm(
     # expm1: at t = 1e-5 the plain difference keeps three digits of float32.
     std = jnp.sqrt(jnp.expm1(2 * t * log_sigma) / (2 * log_sigma))
     output = _call(net, params, x0 + _along(std, x0) * noise, t, cond)
-    return _sum_of_squares(output + noise)
+    return PerSample(_sum_of_squares(output + noise), std, t)
+
+
+def uncertainty_weighted(
+    each: PerSample, uncertainty: dict[str, Float[Array, "..."]]
+) -> Float[Array, ""]:
+    """The mean of `loss / exp(u(sigma)) + u(sigma)` with `u` of `log_uncertainty`.
+
+    For a given network it is least at `u(sigma) = log E[loss | sigma]`. Then every level has the
+    same weighted loss, 1, and the gradient for the network is that of the loss divided by what the
+    level loses on average.
+
+    Source: Karras et al. 2024 (arXiv 2312.02696), appendix B, after Kendall et al. 2018.
+    """
+    u = log_uncertainty(uncertainty, each.c_noise)
+    return jnp.mean(each.loss * jnp.exp(-u) + u)
+
+
+def log_uncertainty(
+    uncertainty: dict[str, Float[Array, "..."]], c_noise: Float[Array, "*levels"]
+) -> Float[Array, "*levels"]:
+    """`u = bias + weight . features`, of Fourier features of `c_noise` with norm 1."""
+    half = uncertainty["weight"].shape[-1] // 2
+    # The upper half of the quantiles of a normal distribution in place of draws: a sine and a
+    # cosine make their signs and phases no matter, and there is nothing to store.
+    quantiles = [NormalDist().inv_cdf(0.5 + (k + 0.5) / (2 * half)) for k in range(half)]
+    angles = 2 * jnp.pi * c_noise[..., None] * np.asarray(quantiles, np.float32)
+    features = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1) / np.sqrt(half)
+    # Not a matrix product, which accelerators may round to bfloat16.
+    return uncertainty["bias"] + jnp.sum(features * uncertainty["weight"], axis=-1)
+
+
+def init_uncertainty(num_entries: int, *, dim: int = 128) -> dict[str, Float[Array, "..."]]:
+    """The parameters of `u` at the start: `log(num_entries)` at all levels.
+
+    With `num_entries` those of a sample, it is the optimum for a network that outputs zero. `dim`
+    is the number of features.
+    """
+    return {"bias": jnp.log(jnp.float32(num_entries)), "weight": jnp.zeros(dim)}
 
 
 def _along(levels: Float[Array, " batch"], x: Array) -> Array:
@@ -89,5 +169,5 @@ def _call(net, params, x, c_noise, cond):
     return net(params, x, c_noise, *(() if cond is None else (cond,)))
 
 
-def _sum_of_squares(error: Array) -> Float[Array, ""]:
-    return jnp.mean(jnp.sum(jnp.square(error), axis=tuple(range(1, error.ndim))))
+def _sum_of_squares(error: Array) -> Float[Array, " batch"]:
+    return jnp.sum(jnp.square(error), axis=tuple(range(1, error.ndim)))

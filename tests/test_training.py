@@ -11,8 +11,8 @@ from flax import nnx
 from safetensors import safe_open
 
 import edmjax as ej
-from edmjax import nn, training
-from edmjax.training import choices, loop
+from edmjax import losses, nn, training
+from edmjax.training import choices, ema, loop
 from edmjax.training.checkpoints import differences, save_weights
 from edmjax.training.loss_log import LossLog, read_losses
 
@@ -146,20 +146,21 @@ def test_a_step_is_adam_and_the_average_by_hand():
 
     graphdef = nn.functional(nnx.Linear(1, 1, rngs=nnx.Rngs(0)))[0].graphdef  # never called
 
-    def loss(net, params, x0, key):
-        return jnp.square(params["p"] - x0.mean())
+    def loss(net, params, x0, key, cond):
+        each = jnp.broadcast_to(jnp.square(params["p"] - x0.mean()), x0.shape)
+        return losses.PerSample(each, each, each)
 
     optimizer = optax.sgd(0.25)
     net = nn.Functional(graphdef, {"fixed": jnp.ones(3)})
     state = training.init_state(net, {"p": jnp.array(2.0)}, optimizer, jax.random.key(0))
-    advance = training.make_train_steps(
-        net, loss, optimizer, ema_decay=0.15, scale=lambda images: images * 1.0
-    )
-    state, losses = advance(state, jnp.array([1.0, 3.0, 5.0]), jnp.array([[0, 1], [2, 2]]))
+    batch_loss = training.make_batch_loss(loss, lambda images: images * 1.0)
+    advance = training.make_train_steps(net, batch_loss, optimizer, [ema.exponential(0.15)])
+    examples = training.Examples(jnp.array([1.0, 3.0, 5.0]))
+    state, means = advance(state, examples, jnp.array([[0, 1], [2, 2]]))
     # mean 2: nothing moves. mean 5: loss 9, gradient -6, p = 3.5; decays are 1/10, then 0.15.
-    np.testing.assert_allclose(losses, [0.0, 9.0])
+    np.testing.assert_allclose(means, [0.0, 9.0])
     np.testing.assert_allclose(state.params["p"], 3.5)
-    np.testing.assert_allclose(state.ema["p"], 0.15 * 2 + 0.85 * 3.5)
+    np.testing.assert_allclose(state.ema[0]["p"], 0.15 * 2 + 0.85 * 3.5)
     assert state.step == 2
     np.testing.assert_array_equal(state.buffers["fixed"], jnp.ones(3))
 

@@ -18,14 +18,18 @@ from edmjax.training.config import (
     NetConfig as NetConfig,
     OptimConfig as OptimConfig,
     SampleConfig as SampleConfig,
+    build_averages as build_averages,
     build_denoiser as build_denoiser,
     build_loss as build_loss,
     build_net as build_net,
     build_optimizer as build_optimizer,
+    build_uncertainty as build_uncertainty,
 )
 from edmjax.training.data import (
     Dataset as Dataset,
+    Examples as Examples,
     batch_indices as batch_indices,
+    drop_labels as drop_labels,
     load_dataset as load_dataset,
 )
 from edmjax.training.errors import plain_errors as plain_errors
@@ -40,5 +44,6 @@ from edmjax.training.pretrained import load_denoiser as load_denoiser
 from edmjax.training.state import (
     TrainState as TrainState,
     init_state as init_state,
+    make_batch_loss as make_batch_loss,
     make_train_steps as make_train_steps,
 )

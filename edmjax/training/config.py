@@ -1,7 +1,8 @@
 """What a training run is made of, and the objects that its configuration names."""
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -10,8 +11,10 @@ import optax
 from flax import nnx
 
 from edmjax import denoisers, losses
+from edmjax.nn.functional import Arrays
 from edmjax.nn.score_net import ScoreNet
 from edmjax.nn.unet import UNet
+from edmjax.training import ema
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class NetConfig:
         num_blocks: residual blocks a level (unet only).
         embed_dim: width of the noise level's embedding.
         fourier_scale: standard deviation of the embedding's frequencies.
+        classes: whether the network is told the class of an image, as many as the dataset has.
     """
 
     name: Literal["unet", "score_net"] = "unet"
@@ -31,6 +35,7 @@ class NetConfig:
     num_blocks: int | None = None
     embed_dim: int | None = None
     fourier_scale: float | None = None
+    classes: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,10 @@ class LossConfig:
         p_std: standard deviation of the logarithm of the noise level (edm).
         sigma: base of the process (dsm).
         eps: smallest time (dsm).
+        label_dropout: probability that an image's class is hidden, so that the network learns to do
+            without, which classifier-free guidance needs (net.classes).
+        uncertainty: whether each noise level is weighted by a learned estimate of its loss (Karras
+            et al. 2024). Gradients then shrink by about the loss, and optim.clip_norm seldom acts.
     """
 
     name: Literal["edm", "dsm"] = "edm"
@@ -53,31 +62,40 @@ class LossConfig:
     p_std: float = 1.2
     sigma: float = 25.0
     eps: float = 1e-5
+    label_dropout: float = 0.1
+    uncertainty: bool = False
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with a linear warm-up and a cosine decay to zero.
+    """AdamW with a linear warm-up, and then a cosine decay to zero or a constant rate.
 
     Args:
         steps: training steps in all.
         batch_size: images a step.
         learning_rate: at the end of the warm-up.
         warmup: share of the steps in which the learning rate grows from zero.
+        decay: cosine (to zero at the last step) or none (constant after the warm-up).
         b2: Adam's decay of the squared gradients.
         weight_decay: AdamW's.
-        clip_norm: gradients longer than this are shortened to it.
-        ema_decay: of the moving average of the parameters, which samples are drawn with.
+        clip_norm: gradients longer than this are shortened to it; null for none.
+        ema_decay: of the moving average of the parameters, which samples are drawn with; 0 for the
+            parameters themselves.
+        ema_sigma_rel: widths of power-function averages, as parts of the run, in place of
+            ema_decay, for example [0.05, 0.1]. Samples are drawn with the first; snapshots of all
+            make any other width afterwards (scripts/reconstruct_ema.py).
     """
 
     steps: int = 10000
     batch_size: int = 128
     learning_rate: float = 1e-3
     warmup: float = 0.05
+    decay: Literal["cosine", "none"] = "cosine"
     b2: float = 0.99
     weight_decay: float = 0.0
-    clip_norm: float = 10.0
+    clip_norm: float | None = 10.0
     ema_decay: float = 0.999
+    ema_sigma_rel: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,22 +160,41 @@ def identity(config: Config) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
 
 
-def build_net(config: NetConfig, image_shape: tuple[int, ...], *, rngs: nnx.Rngs) -> nnx.Module:
-    """The network that a configuration names, for images of this shape."""
+def build_net(
+    config: NetConfig, image_shape: tuple[int, ...], num_classes: int = 0, *, rngs: nnx.Rngs
+) -> nnx.Module:
+    """The network that a configuration names, for images of this shape.
+
+    `num_classes` is how many classes the dataset has; without `config.classes` it is not used.
+    """
     options = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
     name = options.pop("name")
+    options["num_classes"] = num_classes if options.pop("classes", False) else 0
     if name == "score_net" and "num_blocks" in options:
         raise ValueError("net.num_blocks is an option of unet; score_net has none: leave it null.")
     return {"unet": UNet, "score_net": ScoreNet}[name](image_shape, rngs=rngs, **options)
 
 
 def build_loss(config: LossConfig) -> Callable[..., Any]:
-    """The loss `(net, params, x0, key) -> number` that a configuration names."""
+    """The loss `(net, params, x0, key, cond=None) -> PerSample` that a configuration names."""
+    if not 0 <= config.label_dropout <= 1:
+        raise ValueError(
+            "loss.label_dropout is a probability, at least 0 and at most 1; got "
+            f"{config.label_dropout}."
+        )
     if config.name == "dsm":
-        return partial(losses.dsm, sigma=config.sigma, eps=config.eps)
+        return partial(losses.dsm_per_sample, sigma=config.sigma, eps=config.eps)
     return partial(
-        losses.edm, sigma_data=config.sigma_data, p_mean=config.p_mean, p_std=config.p_std
+        losses.edm_per_sample,
+        sigma_data=config.sigma_data,
+        p_mean=config.p_mean,
+        p_std=config.p_std,
     )
+
+
+def build_uncertainty(config: LossConfig, image_shape: tuple[int, ...]) -> Arrays | None:
+    """The first parameters of the loss's learned weighting; None where it has none."""
+    return losses.init_uncertainty(math.prod(image_shape)) if config.uncertainty else None
 
 
 def build_denoiser(config: LossConfig, net: Any) -> Any:
@@ -175,8 +212,22 @@ def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
             f"{config.steps} and {config.warmup}."
         )
     warmup_steps = int(config.warmup * config.steps)
-    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup_steps, config.steps)
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(rate, b2=config.b2, weight_decay=config.weight_decay),
-    )
+    if config.decay == "cosine":
+        rate = optax.warmup_cosine_decay_schedule(
+            0.0, config.learning_rate, warmup_steps, config.steps
+        )
+    else:
+        rate = optax.warmup_constant_schedule(0.0, config.learning_rate, warmup_steps)
+    adamw = optax.adamw(rate, b2=config.b2, weight_decay=config.weight_decay)
+    if config.clip_norm is None:
+        return adamw
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+
+
+def build_averages(config: OptimConfig) -> Sequence[ema.Share]:
+    """How fast each average of the parameters follows them; samples are drawn with the first."""
+    if config.ema_sigma_rel is None:
+        return [ema.exponential(config.ema_decay)]
+    if not config.ema_sigma_rel:
+        raise ValueError("optim.ema_sigma_rel is empty: name a width, or null for ema_decay.")
+    return [ema.power_function(sigma_rel) for sigma_rel in config.ema_sigma_rel]

@@ -5,13 +5,21 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jax import random
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from edmjax.training.mnist import load_mnist
+
+
+class Examples(NamedTuple):
+    """Images as they were stored, and their labels where a network is told them."""
+
+    images: Any
+    labels: Any = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,10 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, ...]:
         return self.images.shape[1:]
+
+    def examples(self, *, labels: bool) -> Examples:
+        """All images, with their labels or without."""
+        return Examples(self.images, self.labels if labels else None)
 
     def scale(self, images: UInt8[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
         return jnp.asarray(images).astype(jnp.float32) * (2 / self.largest) - 1
@@ -64,6 +76,16 @@ def _mnist(data_dir) -> Dataset:
 
 
 DATASETS: dict[str, Callable[..., Dataset]] = {"digits": _digits, "mnist": _mnist}
+
+
+def drop_labels(
+    labels: Int[Array, " batch"], key: Key[Array, ""], rate: float, num_classes: int
+) -> Int[Array, " batch"]:
+    """The labels, each replaced by `num_classes`, "no class", with probability `rate`.
+
+    Source: Ho and Salimans 2022, algorithm 1.
+    """
+    return jnp.where(random.bernoulli(key, rate, labels.shape), num_classes, labels)
 
 
 def batch_indices(seed: int, step: int, batch_size: int, n: int) -> Int[np.ndarray, " batch"]:

@@ -14,10 +14,18 @@ from tqdm import tqdm
 
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.checkpoints import WEIGHTS, Checkpoints, save_weights
-from edmjax.training.config import Config, build_loss, build_net, build_optimizer, identity
+from edmjax.training.config import (
+    Config,
+    build_averages,
+    build_loss,
+    build_net,
+    build_optimizer,
+    build_uncertainty,
+    identity,
+)
 from edmjax.training.data import Dataset, batch_indices
 from edmjax.training.loss_log import LossLog, plot_losses
-from edmjax.training.state import init_state, make_train_steps
+from edmjax.training.state import init_state, make_batch_loss, make_train_steps
 
 
 def train(config: Config, dataset: Dataset, *, progress: bool = True) -> tuple[Functional, Arrays]:
@@ -30,25 +38,38 @@ def train(config: Config, dataset: Dataset, *, progress: bool = True) -> tuple[F
     holds a checkpoint of another configuration; `FloatingPointError` when the loss is not finite.
     """
     out = Path(config.out)
-    net = build_net(config.net, dataset.image_shape, rngs=nnx.Rngs(config.seed))
+    num_classes = dataset.num_classes if config.net.classes else 0
+    net = build_net(config.net, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
     apply, params = functional(net)
     optimizer = build_optimizer(config.optim)
-    state = init_state(apply, params, optimizer, random.key(config.seed))
-    advance = make_train_steps(
+    averages = build_averages(config.optim)
+    state = init_state(
         apply,
-        build_loss(config.loss),
+        params,
         optimizer,
-        ema_decay=config.optim.ema_decay,
-        scale=dataset.scale,
+        random.key(config.seed),
+        num_averages=len(averages),
+        uncertainty=build_uncertainty(config.loss, dataset.image_shape),
     )
-    description = {**dataclasses.asdict(config), "image_shape": list(dataset.image_shape)}
+    batch_loss = make_batch_loss(
+        build_loss(config.loss),
+        dataset.scale,
+        num_classes=num_classes,
+        label_dropout=config.loss.label_dropout,
+    )
+    advance = make_train_steps(apply, batch_loss, optimizer, averages)
+    description = {
+        **dataclasses.asdict(config),
+        "image_shape": list(dataset.image_shape),
+        "num_classes": num_classes,
+    }
 
     with Checkpoints(out / "checkpoint", identity(config)) as checkpoints:
         state = checkpoints.restore(state) or state
         out.mkdir(parents=True, exist_ok=True)
         _write_config(out / "config.yaml", config)
         log = LossLog(out / "loss.csv", int(state.step))
-        images = jax.device_put(dataset.images)
+        examples = jax.device_put(dataset.examples(labels=bool(config.net.classes)))
         total, batch_size = config.optim.steps, config.optim.batch_size
         # Steps a call. A divisor: a shorter last call would be compiled anew, for half a minute.
         num_steps = max(k for k in range(1, max(1, config.scan_steps) + 1) if total % k == 0)
@@ -63,7 +84,7 @@ def train(config: Config, dataset: Dataset, *, progress: bool = True) -> tuple[F
                         for step in range(start, stop)
                     ]
                 )
-                state, losses = advance(state, images, indices)
+                state, losses = advance(state, examples, indices)
                 losses = np.asarray(losses)
                 _check_finite(losses, start)
                 log.append(losses.tolist())
@@ -73,9 +94,9 @@ def train(config: Config, dataset: Dataset, *, progress: bool = True) -> tuple[F
                     or stop // config.checkpoint_every > start // config.checkpoint_every
                 ):
                     checkpoints.save(state)
-                    save_weights(out / WEIGHTS, state.ema | state.buffers, description)
+                    save_weights(out / WEIGHTS, state.ema[0] | state.buffers, description)
     plot_losses(out / "loss.csv", out / "loss.png")
-    return Functional(apply.graphdef, state.buffers), state.ema
+    return Functional(apply.graphdef, state.buffers), state.ema[0]
 
 
 def _write_config(path: Path, config: Config) -> None:

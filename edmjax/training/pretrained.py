@@ -25,7 +25,8 @@ def load_denoiser(path: str | os.PathLike) -> tuple[Any, tuple[int, ...]]:
             f"{path} was written by another version: its configuration has {err}."
         ) from err
     # Only the shapes: the arrays come from the file.
-    net = nnx.eval_shape(lambda: build_net(net_config, image_shape, rngs=nnx.Rngs(0)))
+    num_classes = config.get("num_classes", 0)
+    net = nnx.eval_shape(lambda: build_net(net_config, image_shape, num_classes, rngs=nnx.Rngs(0)))
     apply, params = functional(net)
     expected = {name: array.shape for name, array in (params | apply.buffers).items()}
     found = {name: array.shape for name, array in arrays.items()}

@@ -1,0 +1,54 @@
+"""Averages of the parameters along a run: how fast they forget, and their reconstruction after it.
+
+An average moves by `ema += share(t) (params - ema)` in step `t`, counted from 1. A power-function
+average has `share = 1 - (1 - 1/t)^(gamma + 1)`, so that after `T` steps the parameters of step `t`
+have the weight `(t^(gamma + 1) - (t - 1)^(gamma + 1)) / T^(gamma + 1)`: a profile `t^gamma` whose
+width is the same part `sigma_rel` of the run, however long it is.
+
+Source: Karras et al. 2024 (arXiv 2312.02696), sections 3.1 and 3.2 and appendix C.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Share = Callable[[Int[Array, ""]], Float[Array, ""]]
+
+# The width of the profile t^0, which weighs all steps alike.
+LARGEST_SIGMA_REL = 12**-0.5
+
+
+def exponential(decay: float) -> Share:
+    """The share of the new parameters in an average that keeps `decay` of itself each step.
+
+    It starts faster, `min(decay, t / (9 + t))`, so that the first, random parameters are soon
+    forgotten. A decay of 0 is no average.
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"optim.ema_decay must be at least 0 and less than 1, got {decay}.")
+    return lambda t: jnp.maximum(1 - decay, 9 / (9 + t))
+
+
+def power_function(sigma_rel: float) -> Share:
+    """The share of the new parameters in the power-function average of this width."""
+    exponent = gamma_from_sigma_rel(sigma_rel) + 1
+    # expm1 and log1p: 1 - (1 - 1/t)^exponent keeps two digits of float32 at t = 10^6.
+    return lambda t: -jnp.expm1(exponent * jnp.log1p(-1 / t))
+
+
+def gamma_from_sigma_rel(sigma_rel: float) -> float:
+    """The `gamma >= 0` of a profile whose standard deviation is `sigma_rel` of the run's length.
+
+    `sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))` is a cubic in gamma. `ValueError`
+    outside 0 to `12^(-1/2)` (0.2887), which is the width of a plain mean.
+    """
+    if not 0 < sigma_rel <= LARGEST_SIGMA_REL:
+        raise ValueError(
+            "sigma_rel, the width of an average as a part of the run, must be above 0 and at most "
+            f"0.2887 (the plain mean), got {sigma_rel}."
+        )
+    t = sigma_rel**-2
+    roots = np.roots([1, 7, 16 - t, 12 - t])
+    return max(0.0, float(roots.real.max()))
