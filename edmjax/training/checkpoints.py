@@ -1,28 +1,35 @@
-"""Checkpoints of a run's whole state, and the weights that others read."""
+"""Checkpoints of a run's whole state, and the weights that others read.
+
+A checkpoint is a directory named by its step: arrays in orbax's OCDBT format (numbers, compressed),
+and JSON. Weights are safetensors. None of them holds code, and nothing here unpickles.
+"""
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save
 
 from edmjax.nn.functional import Arrays
+from edmjax.training.distributed import agree, is_first
+from edmjax.training.files import CHECKSUMS, damage, write_checksums, write_file
 from edmjax.training.state import TrainState
 
 WEIGHTS = "weights.safetensors"
 
 
 class Checkpoints:
-    """The checkpoints in a directory: `save(state)`, and `restore(state)` of the newest one.
+    """The checkpoints in a directory: `save(state)`, and `restore(state)` of the newest whole one.
 
-    A checkpoint appears whole or not at all, and holds the run's configuration beside its state.
-    `restore` gives None where there is none, and refuses, with a `ValueError` that names each
-    difference, one that was made under another configuration. Nothing is written before the first
-    `save`, and loading runs no stored code. A context manager: leaving it waits for the last write.
+    A checkpoint appears whole or not at all, and holds beside the state the run's configuration and
+    checksums of its files. With several processes all of them call every method, and see one
+    directory. Nothing is written before the first `save`. A context manager.
     """
 
     def __init__(self, directory: str | os.PathLike, config: dict[str, Any], *, keep: int = 2):
@@ -37,35 +44,131 @@ class Checkpoints:
             self._manager.close()
 
     def restore(self, state: TrainState) -> TrainState | None:
-        """The newest state, shaped like `state`; None where nothing was saved."""
-        step = self._open().latest_step() if self.directory.is_dir() else None
-        if step is None:
-            return None
-        stored = self._open().restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
-        different = differences(stored["config"], self.config)
-        if different:
+        """The newest whole state, shaped and placed like `state`; None where nothing was saved.
+
+        It may have been saved on another number of devices. A damaged checkpoint is passed over
+        with a warning that names the file, and set aside as `damaged-STEP`.
+
+        Raises:
+            ValueError: the newest whole checkpoint is of another configuration or architecture
+                (each difference is named, and nothing is touched), or all are damaged.
+        """
+        steps = sorted(self._open().all_steps()) if self.directory.is_dir() else []
+        agree(len(steps), f"the number of checkpoints in {self.directory}")
+        damaged: dict[int, str] = {}
+        for step in reversed(steps):
+            found, restored = self._read(step, state)
+            agree(int(found is None), f"whether {self.directory / str(step)} is whole")
+            if restored is not None:
+                self._set_aside(damaged, step)
+                return restored
+            damaged[step] = str(found)
+        if damaged:
             raise ValueError(
-                f"{self.directory.parent} holds another run's checkpoint: {'; '.join(different)}. "
-                "Choose another directory, or delete this one to start anew."
+                f"No checkpoint in {self.directory} is whole: {'; '.join(damaged.values())}. "
+                "Copy the files anew, or delete the directory to start from step 0."
             )
-        target = jax.tree.map(ocp.tree.to_shape_dtype_struct, state)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        return self._open().restore(step, args=args)["state"]
+        return None
 
     def save(self, state: TrainState) -> None:
-        """Keeps this state and the `keep - 1` before it."""
+        """Keeps this state and the `keep - 1` before it; returns when it is on the disk.
+
+        `OSError` where it cannot be written; the checkpoints before it are kept then.
+        """
+        step, before = int(state.step), self._open().latest_step()
+        if step == before:
+            return
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(self.config)
+            state=ocp.args.StandardSave(state),
+            config=ocp.args.JsonSave(self.config),
+            shapes=ocp.args.JsonSave(shapes(state)),
         )
-        self._open().save(int(state.step), args=args)
+        try:
+            self._open().save(step, args=args, force=True)
+            if is_first():
+                write_checksums(self.directory / str(step))
+        except Exception as err:  # orbax and tensorstore raise many kinds
+            kept = "there is none before it" if before is None else f"that of step {before} is kept"
+            raise OSError(
+                f"The checkpoint of step {step} could not be written to {self.directory} ({kept}): "
+                f"{err} Make room or choose another directory."
+            ) from err
+
+    def _read(self, step: int, state: TrainState) -> tuple[str | None, TrainState | None]:
+        """What is wrong with a checkpoint, and its state where nothing is."""
+        directory = self.directory / str(step)
+        found = damage(directory)
+        if found is not None:
+            return found, None
+        target = jax.tree.map(ocp.tree.to_shape_dtype_struct, state)
+        described = {"config": ocp.args.JsonRestore(), "shapes": ocp.args.JsonRestore()}
+        try:
+            stored = self._open().restore(step, args=ocp.args.Composite(**described))
+            different = self._different(stored, state)
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            restored = None if different else self._open().restore(step, args=args)["state"]
+        except Exception as err:
+            if (directory / CHECKSUMS).exists():  # the files are whole: what failed is not the disk
+                raise
+            return f"{directory} cannot be read ({err})", None
+        if different:
+            more = f" (and {len(different) - 8} more)" if len(different) > 8 else ""
+            raise ValueError(
+                f"{self.directory.parent} holds another run's checkpoint: "
+                f"{'; '.join(different[:8])}{more}. "
+                "Choose another directory, or delete this one to start anew."
+            )
+        return None, restored
+
+    def _different(self, stored: Any, state: TrainState) -> list[str]:
+        # Another configuration has other shapes too: those are news only where it is the same.
+        different = differences(stored["config"], self.config)
+        return different or differences(stored["shapes"], shapes(state))
+
+    def _set_aside(self, damaged: dict[int, str], step: int) -> None:
+        """Renames damaged checkpoints: their steps will be saved again."""
+        if not damaged:
+            return
+        for bad, what in damaged.items():
+            aside = self.directory / f"damaged-{bad}"
+            while aside.exists():
+                aside = aside.with_name(f"{aside.name}-again")
+            if is_first():
+                (self.directory / str(bad)).rename(aside)
+                warnings.warn(
+                    f"A checkpoint is damaged: {what}. It is kept as {aside}, and training goes on "
+                    f"from step {step}.",
+                    stacklevel=3,
+                )
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints were renamed")
+        self._open().reload()
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=self.keep, cleanup_tmp_directories=True, create=True
+                max_to_keep=self.keep,
+                cleanup_tmp_directories=True,
+                create=True,
+                # A step donates the state to the next: what is written must not change meanwhile.
+                # And an error belongs to the step at which it occurs.
+                enable_async_checkpointing=False,
             )
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+            try:
+                self._manager = ocp.CheckpointManager(self.directory, options=options)
+            except OSError as err:
+                raise OSError(
+                    f"{self.directory} cannot hold checkpoints: {err}. Choose another directory."
+                ) from err
         return self._manager
+
+
+def shapes(state: Any) -> dict[str, str]:
+    """What a state is made of: dotted name to dtype and shape, `"float32[3, 3, 1, 4]"`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
 
 
 def differences(stored: Any, asked: Any, name: str = "") -> list[str]:
@@ -81,9 +184,7 @@ def differences(stored: Any, asked: Any, name: str = "") -> list[str]:
 
 def save_weights(path: str | os.PathLike, arrays: Arrays, config: dict[str, Any]) -> None:
     """Writes arrays under their dotted names, with the configuration as JSON in the metadata."""
-    temporary = Path(f"{path}.tmp")
-    temporary.write_bytes(save(arrays, metadata={"config": json.dumps(config)}))
-    os.replace(temporary, path)
+    write_file(path, save(arrays, metadata={"config": json.dumps(config)}))
 
 
 def load_weights(path: str | os.PathLike) -> tuple[Arrays, dict[str, Any]]:

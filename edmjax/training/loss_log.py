@@ -1,12 +1,15 @@
 """The loss of every step, as a CSV file that survives interruptions and as a picture."""
 
 import csv
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from edmjax.training.files import write_file
 
 
 class LossLog:
@@ -18,19 +21,30 @@ class LossLog:
 
     def __init__(self, path: str | os.PathLike, step: int):
         self.path, self.step = Path(path), step
-        kept = [row for row in read_losses(self.path) if row[0] <= step] if step else []
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            csv.writer(file).writerows([("step", "loss"), *kept])
-        os.replace(temporary, self.path)
+        kept = [row for row in read_losses(self.path) if row[0] <= step]
+        write_file(self.path, _rows([("step", "loss"), *kept]).encode())
 
     def append(self, losses: Iterable[float]) -> None:
-        """Adds the losses of the next steps; they are in the file when this returns."""
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            for loss in losses:
-                self.step += 1
-                writer.writerow((self.step, loss))
+        """Adds the losses of the next steps; they are in the file when this returns.
+
+        `OSError` with a sentence where they cannot be written.
+        """
+        rows = list(enumerate(losses, self.step + 1))
+        try:
+            with self.path.open("a", newline="") as file:
+                file.write(_rows(rows))
+        except OSError as err:
+            raise OSError(
+                f"{self.path} could not be written: {err.strerror}. The last checkpoint is kept: "
+                "make room and run the same command again."
+            ) from err
+        self.step += len(rows)
+
+
+def _rows(rows: Iterable[tuple]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
 
 
 def read_losses(path: str | os.PathLike) -> list[tuple[int, float]]:
@@ -53,4 +67,6 @@ def plot_losses(csv_path: str | os.PathLike, png_path: str | os.PathLike) -> Non
     axes.plot(*means.T, label=f"mean of {window} steps")
     axes.set(xlabel="step", ylabel="loss", yscale="log", title="Training loss")
     axes.legend()
-    figure.savefig(png_path, dpi=100)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    write_file(png_path, picture.getvalue())

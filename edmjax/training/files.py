@@ -1,0 +1,84 @@
+"""Files that are whole at any moment, also when the program is killed while it writes them."""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+CHECKSUMS = "checksums.json"
+
+
+def write_file(path: str | os.PathLike, content: bytes) -> None:
+    """Puts `content` in place of the file: until all of it is on the disk, the old file stays.
+
+    `OSError` with a sentence that names the file where it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OSError(
+            f"{path} could not be written: {err.strerror}. Make room or choose another directory."
+        ) from err
+
+
+def make_directory(path: str | os.PathLike) -> None:
+    """Makes a directory that files can be written to, or raises `OSError` with a sentence."""
+    path = Path(path)
+    probe = path / ".writable"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as err:
+        raise OSError(
+            f"{path} cannot be written to: {err.strerror}. Choose another directory."
+        ) from err
+
+
+def write_checksums(directory: Path) -> None:
+    """Writes the sizes and SHA-256 of all files below a directory into its checksums.json."""
+    write_file(directory / CHECKSUMS, json.dumps(_checksums(directory), indent=1).encode())
+
+
+def damage(directory: Path) -> str | None:
+    """What is wrong with the files of a directory, by its checksums; None where nothing is.
+
+    Without a checksums.json (killed before it was written) nothing is known to be wrong.
+    """
+    record = directory / CHECKSUMS
+    if not record.exists():
+        return None
+    try:
+        expected = {
+            str(k): (int(v[0]), str(v[1])) for k, v in json.loads(record.read_text()).items()
+        }
+    except (ValueError, AttributeError, TypeError, IndexError, KeyError) as err:
+        return f"{record} is not what was written ({err})"
+    found = _checksums(directory)
+    for name, (size, digest) in expected.items():
+        if name not in found:
+            return f"{directory / name} is missing"
+        if found[name][0] != size:
+            return f"{directory / name} has {found[name][0]:,} bytes in place of {size:,}"
+        if found[name][1] != digest:
+            return f"{directory / name} has another content than was written (SHA-256)"
+    return None
+
+
+def _checksums(directory: Path) -> dict[str, tuple[int, str]]:
+    sums = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name != CHECKSUMS:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            sums[path.relative_to(directory).as_posix()] = (path.stat().st_size, digest)
+    return sums
