@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 import edmjax as ej
 from edmjax import losses, nn, training
-from edmjax.training import choices, ema, loop
+from edmjax.training import choices, ema, feed, loop
 from edmjax.training.checkpoints import differences, save_weights
 from edmjax.training.loss_log import LossLog, read_losses
 
@@ -41,24 +41,24 @@ def finished(digits, tmp_path_factory):
 
 
 def test_a_resumed_run_ends_with_the_same_bits(finished, digits, tmp_path, monkeypatch):
-    """Interrupted after step 6, of which the checkpoint at 4 knows nothing."""
+    """Interrupted after step 8, of which the checkpoint at 4 knows nothing."""
     reference, _, params = finished
-    check = loop._check_finite
+    check = loop.check_losses
 
-    def fail(losses, start):
+    def fail(losses, start, *rest):
         if start == 6:
             raise KeyboardInterrupt
-        check(losses, start)
+        check(losses, start, *rest)
 
-    monkeypatch.setattr(loop, "_check_finite", fail)
+    monkeypatch.setattr(loop, "check_losses", fail)
     with pytest.raises(KeyboardInterrupt):
         training.train(config(tmp_path), digits, progress=False)
-    assert [step for step, _ in read_losses(tmp_path / "loss.csv")] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in read_losses(tmp_path / "loss.csv")] == [1, 2, 3, 4, 5, 6, 7, 8]
 
     seen = []
     indices = training.batch_indices
-    monkeypatch.setattr(loop, "_check_finite", check)
-    monkeypatch.setattr(loop, "batch_indices", lambda *a: seen.append(a[1]) or indices(*a))
+    monkeypatch.setattr(loop, "check_losses", check)
+    monkeypatch.setattr(feed, "batch_indices", lambda *a: seen.append(a[1]) or indices(*a))
     _, resumed = training.train(config(tmp_path), digits, progress=False)
     assert seen == [4, 5, 6, 7]
     assert params.keys() == resumed.keys()
@@ -70,7 +70,7 @@ def test_a_resumed_run_ends_with_the_same_bits(finished, digits, tmp_path, monke
 
 def test_a_finished_run_is_not_trained_again(finished, digits, monkeypatch):
     out, _, params = finished
-    monkeypatch.setattr(loop, "batch_indices", None)
+    monkeypatch.setattr(feed, "batch_indices", None)
     _, again = training.train(config(out), digits, progress=False)
     np.testing.assert_array_equal(params["last.kernel"], again["last.kernel"])
 

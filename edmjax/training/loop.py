@@ -1,15 +1,14 @@
 """A whole training run, which a second call of the same run continues."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import yaml
 from flax import nnx
 from jax import random
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from edmjax.nn.functional import Arrays, Functional, functional
@@ -23,20 +22,42 @@ from edmjax.training.config import (
     build_uncertainty,
     identity,
 )
-from edmjax.training.data import Dataset, batch_indices
+from edmjax.training.data import Dataset
+from edmjax.training.distributed import agree, gather_flags, is_first, to_host
+from edmjax.training.feed import Feed
+from edmjax.training.files import make_directory, write_file
+from edmjax.training.finite import check_losses, check_state
 from edmjax.training.loss_log import LossLog, plot_losses
+from edmjax.training.mesh import check_batch, make_mesh, shard_state, shard_steps
+from edmjax.training.signals import Stopped, stop_requests
 from edmjax.training.state import init_state, make_batch_loss, make_train_steps
 
 
-def train(config: Config, dataset: Dataset, *, progress: bool = True) -> tuple[Functional, Arrays]:
+def train(
+    config: Config, dataset: Dataset, *, mesh: Mesh | None = None, progress: bool = True
+) -> tuple[Functional, Arrays]:
     """The pair `(net, params)` of a trained network, `params` being the averaged parameters.
 
     Writes into `config.out`: `config.yaml`, `checkpoint/`, `loss.csv`, `loss.png` and
     `weights.safetensors`. Called again with the same configuration it goes on from the newest
     checkpoint with the same batches and noise, and ends, on the same machine, with the same bits as
-    a run that was never interrupted. `ValueError`, before anything is written, where `config.out`
-    holds a checkpoint of another configuration; `FloatingPointError` when the loss is not finite.
+    a run that was never interrupted, also by `kill -9`.
+
+    With a `mesh` (`make_mesh`) the batch and the state are split over its devices, and the result
+    is that of one device but for the order of sums; without, one device does all, or all devices of
+    all processes split the batch where there are several processes. `progress` shows a bar.
+
+    Raises:
+        ValueError: before anything is written, where `config.out` holds a checkpoint of another
+            configuration, or the batch does not divide by the mesh; or no checkpoint is whole.
+        OSError: a file cannot be written. The last checkpoint is kept.
+        FloatingPointError: the loss or the state is not finite. The last checkpoint is kept.
+        Stopped: SIGTERM or SIGINT (Ctrl-C) came, and the state was saved.
     """
+    if mesh is None and jax.process_count() > 1:
+        mesh = make_mesh()
+    if mesh is not None:
+        check_batch(config.optim.batch_size, mesh)
     out = Path(config.out)
     num_classes = dataset.num_classes if config.net.classes else 0
     net = build_net(config.net, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
@@ -58,61 +79,67 @@ def train(config: Config, dataset: Dataset, *, progress: bool = True) -> tuple[F
         label_dropout=config.loss.label_dropout,
     )
     advance = make_train_steps(apply, batch_loss, optimizer, averages)
+    if mesh is not None:
+        state = shard_state(state, mesh)
+        advance = shard_steps(advance, state, mesh)
     description = {
         **dataclasses.asdict(config),
         "image_shape": list(dataset.image_shape),
         "num_classes": num_classes,
     }
 
-    with Checkpoints(out / "checkpoint", identity(config)) as checkpoints:
+    def save_weights_of(state) -> None:
+        arrays = to_host(state.ema[0] | state.buffers)  # all processes take part
+        if is_first():
+            save_weights(out / WEIGHTS, arrays, description)
+
+    with Checkpoints(out / "checkpoint", identity(config)) as checkpoints, stop_requests() as asked:
         state = checkpoints.restore(state) or state
-        out.mkdir(parents=True, exist_ok=True)
-        _write_config(out / "config.yaml", config)
-        log = LossLog(out / "loss.csv", int(state.step))
-        examples = jax.device_put(dataset.examples(labels=bool(config.net.classes)))
-        total, batch_size = config.optim.steps, config.optim.batch_size
+        step, total = int(state.step), config.optim.steps
+        log = None
+        if is_first():
+            make_directory(out)
+            write_file(
+                out / "config.yaml",
+                yaml.safe_dump(dataclasses.asdict(config), sort_keys=False).encode(),
+            )
+            log = LossLog(out / "loss.csv", step)
+        gather_flags(0)  # until process 0 is here
+        agree(int(out.is_dir()), f"whether there is a directory {out}")
+        feed = Feed(config, dataset, mesh)
         # Steps a call. A divisor: a shorter last call would be compiled anew, for half a minute.
         num_steps = max(k for k in range(1, max(1, config.scan_steps) + 1) if total % k == 0)
+        if step == total:
+            save_weights_of(state)
         with tqdm(
-            total=total, initial=log.step, unit="step", desc="train", disable=not progress
+            total=total,
+            initial=step,
+            unit="step",
+            desc="train",
+            disable=not (progress and is_first()),
         ) as bar:
-            while log.step < total:
-                start, stop = log.step, log.step + num_steps
-                indices = jnp.stack(
-                    [
-                        batch_indices(config.seed, step, batch_size, len(dataset.images))
-                        for step in range(start, stop)
-                    ]
-                )
-                state, losses = advance(state, examples, indices)
+            while step < total:
+                state, losses = advance(state, *feed.steps(step, step + num_steps))
                 losses = np.asarray(losses)
-                _check_finite(losses, start)
-                log.append(losses.tolist())
-                _show(bar, losses, batch_size)
-                if (
-                    stop == total
-                    or stop // config.checkpoint_every > start // config.checkpoint_every
-                ):
+                if log is not None:
+                    finite = np.isfinite(losses)
+                    log.append(losses[: num_steps if finite.all() else finite.argmin()].tolist())
+                check_losses(losses, step, feed, batch_loss, random.key(config.seed))
+                before, step = step, step + num_steps
+                _show(bar, losses, config.optim.batch_size)
+                # Together: each process may have got its signal in another call.
+                number = max(gather_flags(asked()))
+                every = config.checkpoint_every
+                if number or step == total or step // every > before // every:
+                    check_state(state)
+                    # Weights first: where there is a checkpoint, its weights are there too.
+                    save_weights_of(state)
                     checkpoints.save(state)
-                    save_weights(out / WEIGHTS, state.ema[0] | state.buffers, description)
-    plot_losses(out / "loss.csv", out / "loss.png")
+                if number:
+                    raise Stopped(number, step, total)
+    if log is not None:
+        plot_losses(out / "loss.csv", out / "loss.png")
     return Functional(apply.graphdef, state.buffers), state.ema[0]
-
-
-def _write_config(path: Path, config: Config) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
-    os.replace(temporary, path)
-
-
-def _check_finite(losses: np.ndarray, start: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if bad.size:
-        raise FloatingPointError(
-            f"The loss is {losses[bad[0]]} at step {start + bad[0] + 1}, so training stops; the "
-            "last checkpoint is of an earlier step. Lower optim.learning_rate or "
-            "optim.clip_norm, or lengthen optim.warmup, and start in a new directory."
-        )
 
 
 def _show(bar: tqdm, losses: np.ndarray, batch_size: int) -> None:

@@ -15,8 +15,11 @@ class Stopped(KeyboardInterrupt):
     stops there too: 143 for SIGTERM, 130 for SIGINT (Ctrl-C).
     """
 
-    def __init__(self, number: int, sentence: str):
-        super().__init__(sentence)
+    def __init__(self, number: int, step: int, total: int):
+        super().__init__(
+            f"Stopped by {signal.Signals(number).name} after step {step} of {total}, which is "
+            "saved: the same command goes on from there."
+        )
         self.exit_code = 128 + number
 
 

@@ -89,8 +89,9 @@ def make_train_steps(
 
     Step `i` minimises the mean of `batch_loss` (see `make_batch_loss`) over the examples at
     `indices[i]`, or `uncertainty_weighted` of it where the state holds `uncertainty`; what comes
-    back is the mean, in both cases. Each of `averages` gives the share of the new parameters in an
-    average from the number of steps taken, the new one included.
+    back is the mean, in both cases. Where `examples` is None, as on a mesh, `indices` are the
+    examples themselves, with leading axes `(k, batch)`. Each of `averages` gives the share of the
+    new parameters in an average from the number of steps taken, the new one included.
     """
 
     def advance(optimizer_state: Any, gradient: Any, arrays: Any) -> tuple[Any, Any]:
@@ -103,7 +104,8 @@ def make_train_steps(
         apply = Functional(net.graphdef, state.buffers)
 
         def one(state: TrainState, batch):
-            chosen = jax.tree.map(lambda values: values[batch], examples)
+            taken = lambda values: values[batch]  # noqa: E731
+            chosen = batch if examples is None else jax.tree.map(taken, examples)
 
             def objective(trained):
                 params, uncertainty = trained

@@ -1,0 +1,136 @@
+"""Where arrays lie on a mesh of devices with the axes `data` and `model`.
+
+`data` splits the samples of a batch; `model` splits each parameter, its moving average and the
+optimizer's moments alike. The compiler inserts the communication (`jax.jit` with `NamedSharding`),
+so what is computed does not change but for the order of sums.
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+
+AXES = ("data", "model")
+
+
+def make_mesh(text: str | None = None) -> Mesh:
+    """The mesh of a text such as `data=4,model=2`; an axis that is left out has size 1.
+
+    Without a text all devices, those of other processes included, are along `data`.
+
+    Raises:
+        ValueError: not of this form, or the product is not the number of devices.
+    """
+    devices = jax.device_count()
+    text = f"data={devices}" if text is None else text
+    sizes = dict.fromkeys(AXES, 1)
+    parts = [re.fullmatch(r"\s*(\w+)\s*=\s*([1-9]\d*)\s*", part) for part in text.split(",")]
+    names = [part[1] for part in parts if part]
+    if not all(parts) or not set(names) <= set(AXES) or len(set(names)) < len(names):
+        raise ValueError(f"A mesh is written data=4,model=2, or one of the two; got {text!r}.")
+    sizes |= {part[1]: int(part[2]) for part in parts if part}
+    product = sizes["data"] * sizes["model"]
+    if product != devices:
+        raise ValueError(
+            f"The mesh {text!r} is of {product} devices, and there are {devices}: the product of "
+            "its sizes must be their number."
+        )
+    # Auto: the compiler places what is between the inputs and the outputs.
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def check_batch(batch_size: int, mesh: Mesh) -> None:
+    """Raises `ValueError` where a batch does not split evenly along `data`."""
+    data = mesh.shape["data"]
+    if batch_size % data:
+        raise ValueError(
+            f"A batch of {batch_size} does not divide by the mesh's data={data}: make "
+            f"optim.batch_size a multiple of {data}, such as {-(-batch_size // data) * data}."
+        )
+
+
+def split_axis(shape: tuple[int, ...], size: int) -> int | None:
+    """The largest axis that `size` divides, the last of equals; None where it divides none."""
+    divisible = [(n, axis) for axis, n in enumerate(shape) if n and n % size == 0]
+    return max(divisible)[1] if divisible else None
+
+
+def state_shardings(state: Any, mesh: Mesh) -> Any:
+    """The sharding of each array of a training state (arrays or their shapes).
+
+    Each array is split along `model` on its largest axis that the mesh divides: a parameter, its
+    average and its moments have one shape, so they are split alike. An array that has no such axis
+    is whole on every device, and a warning names the parameters among them.
+    """
+    size = mesh.shape["model"]
+
+    def sharding(leaf: Any) -> NamedSharding:
+        axis = split_axis(leaf.shape, size)
+        return NamedSharding(mesh, P() if axis is None else P(*[None] * axis, "model"))
+
+    kept = [
+        f"{name} {list(array.shape)}"
+        for name, array in state.params.items()
+        if split_axis(array.shape, size) is None
+    ]
+    if kept:
+        warnings.warn(
+            f"{len(kept)} of {len(state.params)} parameters have no axis that the mesh's "
+            f"model={size} divides, so each device holds them whole: {', '.join(kept[:4])}"
+            f"{', ...' if len(kept) > 4 else ''}.",
+            stacklevel=2,
+        )
+    return jax.tree.map(sharding, state)
+
+
+def shard_state(state: Any, mesh: Mesh) -> Any:
+    """A training state of equal values in every process, placed as `state_shardings` says."""
+    return jax.tree.map(_place, state, state_shardings(state, mesh))
+
+
+def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable[..., Any]:
+    """The function of `make_train_steps`, whose new state lies where the old one, `state`, does."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, state), NamedSharding(mesh, P())
+    return jax.jit(advance, donate_argnums=0, out_shardings=places)
+
+
+def shard_batch(batch: Any, mesh: Mesh, *, axis: int = 0) -> Any:
+    """Arrays of samples, whole in every process, split along `data` on axis `axis`.
+
+    `ValueError` where the number of samples does not divide by the mesh's `data`.
+    """
+    for leaf in jax.tree.leaves(batch):
+        check_batch(leaf.shape[axis], mesh)
+    sharding = NamedSharding(mesh, P(*[None] * axis, "data"))
+    return jax.tree.map(lambda leaf: _place(leaf, sharding), batch)
+
+
+def load_batches(
+    rows: Callable[[np.ndarray], np.ndarray], indices: np.ndarray, mesh: Mesh
+) -> jax.Array:
+    """The array `rows(indices)`, shape `(k, batch, ...)`, with the batch axis split along `data`.
+
+    `rows` is called for each part of `indices` that a device of this process holds, and for no
+    other: a process loads its slice alone.
+    """
+    sharding = NamedSharding(mesh, P(None, "data"))
+    shape = (*indices.shape, *rows(indices[:0]).shape[2:])
+
+    def load(part: Any) -> np.ndarray:
+        return rows(indices[part[:2]])
+
+    return jax.make_array_from_callback(shape, sharding, load)
+
+
+def _place(array: Any, sharding: NamedSharding) -> jax.Array:
+    """The array at its place; no process sends another anything."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = _place(jax.random.key_data(array), NamedSharding(sharding.mesh, sharding.spec))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    value = np.asarray(array)
+    return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
