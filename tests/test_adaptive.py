@@ -16,6 +16,7 @@ from scipy.integrate import quad, solve_ivp
 import edmjax as ej
 from edmjax.adaptive import _multistep
 
+KEY = jax.random.key(0)
 LEVELS = {"sigma_max": 80.0, "sigma_min": 0.002}
 DOCS = pathlib.Path(__file__).parent.parent / "docs" / "adaptive.md"
 
@@ -343,6 +344,15 @@ def test_float32_is_the_same_sampler():
     assert np.abs(np.asarray(got) - want)[same].max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    "method", [ej.adaptive.adaptive(), ej.adaptive.dpm_adaptive(eta=1.0)], ids=["own", "dpm"]
+)
+def test_float32_stays_under_x64(method, x64):
+    x = starts(mixture(), 2).astype(jnp.float32)
+    x0, report = ej.adaptive.sample(mixture(), method, x, KEY, **LEVELS)
+    assert x0.dtype == report.sigma.dtype == jnp.float32 and report.finished.all()
+
+
 @pytest.mark.slow
 def test_sigma_data_is_the_denoisers_own():
     net = Partial(lambda scale, x, c: scale * x, jnp.float32(0.1))
@@ -383,9 +393,11 @@ def test_an_empty_batch():
         ({"rtol": 0.0, "atol": 0.0}, "both 0"),
         ({"atol": float("nan")}, "atol"),
         ({"sigma_data": 0.0}, "sigma_data must be one positive number"),
+        ({"order": 2.5}, "order must be 1, 2, 3 or 4, got 2.5"),
+        ({"rtol": float("inf")}, "rtol must be finite"),
     ],
 )
-def test_bad_options(options, message):
+def test_bad_options(options, message, unchecked):
     with pytest.raises(ValueError, match=message):
         ej.adaptive.adaptive(**options)
 
@@ -407,17 +419,43 @@ def test_bad_options_of_dpm_adaptive():
         ({"x": np.zeros((2, 2), int)}, TypeError, "floating"),
         ({"sigma_min": 0.0}, ValueError, "sigma_min must be one positive number"),
         ({"sigma_max": float("inf")}, ValueError, "sigma_max"),
-        ({"sigma_min": 90.0}, ValueError, "Levels fall from sigma_max to sigma_min, got 80 and 90"),
+        ({"sigma_min": 90.0}, ValueError, "Levels fall from sigma_max to sigma_min.*80.0 and 90.0"),
+        ({"sigma_min": 79.9999999}, ValueError, "in the precision of `x` too"),
+        ({"sigma_min": "low"}, TypeError, "sigma_min must hold real numbers"),
+        ({"differentiable": "no"}, TypeError, "`differentiable` must be True or False"),
+        ({"x": np.zeros(())}, ValueError, "Axis 0 of every leaf"),
+        ({"cond": np.zeros(3)}, ValueError, "Axis 0 of every leaf of `cond` counts the 2 samples"),
+        (
+            {"method": ej.adaptive.dpm_adaptive(eta=1.0), "key": 0},
+            TypeError,
+            "`key` must be a typed key",
+        ),
+        (
+            {"method": ej.adaptive.dpm_adaptive(eta=1.0), "key": jax.random.split(KEY, 3)},
+            ValueError,
+            "one for each of the 2 samples",
+        ),
+        (
+            {"method": ej.adaptive.dpm_adaptive(eta=1.0), "noise": np.zeros((4, 3, 2))},
+            ValueError,
+            r"\(num_draws, 2, 2\), got \(4, 3, 2\)",
+        ),
         ({"method": ej.adaptive.dpm_adaptive(eta=1.0)}, ValueError, "pass `key` or `noise`"),
         ({"max_steps": 0}, ValueError, "max_steps must be an integer, 1 or above"),
         ({"denoise": lambda x, sigma: x[:1]}, ValueError, "must return the shape of `x`"),
     ],
 )
-def test_bad_calls(change, error, message):
+def test_bad_calls(change, error, message, unchecked):
     call = {"denoise": mixture(), "method": ej.adaptive.adaptive(), "x": jnp.ones((2, 2))}
     call |= LEVELS | change
     with pytest.raises(error, match=message):
         ej.adaptive.sample(call.pop("denoise"), call.pop("method"), call.pop("x"), **call)
+
+
+@pytest.mark.parametrize("make", [ej.adaptive.adaptive, ej.adaptive.dpm_adaptive])
+def test_per_sample_is_true_or_false(make, unchecked):
+    with pytest.raises(TypeError, match="`per_sample` must be True or False, got 'no'"):
+        make(per_sample="no")
 
 
 # ---- the page

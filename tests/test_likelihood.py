@@ -637,6 +637,7 @@ def test_dequantised_values_fill_their_cells(x64):
 # ---- bad input
 
 X = np.zeros((2, 2), np.float32)
+PIXELS = np.arange(256, dtype=np.float32).reshape(2, 128)
 P = mixture()
 
 
@@ -655,17 +656,25 @@ BAD = [
     (ll(trace="hutchinson", key=KEY, num_probes=1.5), ValueError, "at least 1, got 1.5"),
     (ll(trace="hutchinson", key=KEY, probes="normal"), ValueError, "or the probes themselves"),
     (ll(trace="hutchinson", probes=X), ValueError, r"new axis 0.*got \[\(2, 2\)\]"),
+    (ll(trace="hutchinson", probes=np.ones((0, 2, 2))), ValueError, "one probe or more"),
+    (ll(trace=np.ones(2)), ValueError, "`trace` must be one of"),
     (ll(trace="hutchinson", key=3), TypeError, "typed key"),
     (ll(trace="hutchinson", key=ej.sample_keys(KEY, 3)), ValueError, "each of the 2 samples"),
-    (ll(log_prior=lambda x: 0.0), ValueError, r"shape \(2,\), got \(\)"),
+    (ll(log_prior=lambda x: 0.0), ValueError, r"shape \(2,\), got float32 of shape \(\)"),
+    (ll(log_prior=lambda x: x), ValueError, r"shape \(2,\), got float32 of shape \(2, 2\)"),
+    (ll(log_prior=lambda x: None), TypeError, "must return an array of one number a sample"),
+    (ll(log_prior=3.0), TypeError, "`log_prior` must be a function"),
+    (ll(return_stats="no"), TypeError, "`return_stats` must be True or False"),
     (ll(sigma_data=-1.0), ValueError, "sigma_data must be one positive number"),
-    (ll(rtol=0, atol=0), ValueError, "One of `rtol` and `atol`"),
+    (ll(rtol=0, atol=0), ValueError, "one of them above 0"),
+    (ll(rtol=np.inf), ValueError, "must be finite"),
     (ll(rtol=-1.0), ValueError, "`rtol` must not be negative"),
     (ll(max_steps=0), ValueError, "`max_steps` must be an integer"),
     (ll(solver="tsit5"), TypeError, "diffrax"),
     (ll(solver=diffrax.Tsit5), TypeError, "diffrax"),
     (ll(solver=diffrax.Kvaerno5()), TypeError, "explicit"),
     (ll(solver=diffrax.Euler()), TypeError, "explicit"),
+    (ll(solver=diffrax.HalfSolver(diffrax.Tsit5())), TypeError, "got HalfSolver"),
     (ll(solver=diffrax.Tsit5(), plan=up(3)), ValueError, "not both"),
     (ll(plan=down(3)), ValueError, "must go up"),
     (ll(plan=up(3), sigma_max=40.0), ValueError, "`sigma_max` is 40.0, but the grid"),
@@ -686,6 +695,12 @@ BAD = [
         "scale of a process",
     ),
     (lambda: lk.decode(P, lk.Pair(X, X), **LEVELS), ValueError, "the code of `reversible`"),
+    (
+        lambda: lk.decode(P, lk.Pair(X, X[:1]), solver=lk.reversible(), **LEVELS),
+        ValueError,
+        r"of shapes \(2, 2\), got \(1, 2\)",
+    ),
+    (lambda: lk.encode(P, np.zeros((3, 0)), **LEVELS), ValueError, "holds no numbers"),
     (lambda: lk.round_trip(P, X, plan=up(3)), ValueError, "pair of plans"),
     (lambda: lk.reversible(0), ValueError, "at least 1, got 0"),
     (lambda: lk.log_likelihood(3, X, **LEVELS), TypeError, "function of"),
@@ -696,13 +711,29 @@ BAD = [
     (lambda: lk.bits_per_dim(1.0, 2, step=0.0), ValueError, "`step` must be positive"),
     (lambda: lk.dequantize(X, KEY, step=-1.0), ValueError, "`step` must be positive"),
     (lambda: lk.dequantize(X, 0, step=1.0), TypeError, "typed key"),
+    (lambda: lk.dequantize(X, ej.sample_keys(KEY, 3), step=1.0), ValueError, "each of the 2"),
+    (lambda: lk.dequantize(X.astype(int), KEY, step=1.0), TypeError, "floating"),
+    # Pixels of [0, 1] and of 0 ... 255 with the step of [-1, 1]; 2 / 256 for 2 / 255.
+    (lambda: lk.dequantize(PIXELS / 255, KEY, step=1 / 127.5), ValueError, "steps apart"),
+    (lambda: lk.dequantize(PIXELS, KEY, step=1 / 127.5), ValueError, "got 0 and .* steps apart"),
+    (lambda: lk.dequantize(PIXELS / 127.5 - 1, KEY, step=2 / 256), ValueError, "steps apart"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("call, error, message", BAD)
-def test_bad_input_gets_a_sentence(call, error, message):
+def test_bad_input_gets_a_sentence(call, error, message, unchecked):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_sample_that_is_no_number_is_named():
+    x = jnp.asarray(X).at[1, 0].set(jnp.nan)
+    with pytest.raises(RuntimeError, match="Samples 1 did not reach"):
+        lk.encode(P, x, max_steps=50, **LEVELS)
+
+
+def test_an_empty_batch():
+    assert lk.encode(P, X[:0], **LEVELS).shape == (0, 2)
 
 
 @pytest.mark.slow

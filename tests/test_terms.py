@@ -238,6 +238,25 @@ def test_it_works_like_any_sampler():
     np.testing.assert_allclose(got, gaussian.flow(start, 5.0, 0.5), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["flow", "cosine"])
+def test_theta_form_starts_at_an_infinite_level(name, x64):
+    """From zero terminal SNR to the Gaussian's exact end, where `n` has become
+    `mean + sqrt(v + sigma^2) n`, with an error of order 3 from grid to grid."""
+    process, noise = PROCESSES[name](), orders.start(1.0, (6, 2))
+    mean, variances = np.array([0.3, -0.2]), np.array([0.25, 0.04])
+    problem, errors = ej.problems.Gaussian(mean, variances), []
+    for steps in (20, 40):
+        # The point is held in the scale of the process, in which it starts as noise.
+        times = np.linspace(1.0, 0.05, steps + 1)
+        levels = process.levels(times)
+        plan = ej.make_plan(ej.terms.from_diffrax(diffrax.Bosh3()), levels)
+        assert plan.grid[0] == np.inf
+        sigma = levels.sigmas[-1]
+        want = process.scale(times[-1]) * (mean + np.sqrt(variances + sigma**2) * noise)
+        errors.append(np.abs(ej.sample(problem, plan, noise) - want).max())
+    assert errors[1] < 1e-4 and abs(np.log2(errors[0] / errors[1]) - 3) < 0.3
+
+
 @pytest.mark.slow
 def test_levels_can_be_learned(x64):
     laws.check_traced_levels(ej.terms.from_diffrax(diffrax.Bosh3()))
@@ -303,9 +322,14 @@ def test_the_scan_is_diffraxs_loop(name, form, x64):
 # ---- mistakes
 
 
-def test_mistakes_are_sentences():
+def test_mistakes_are_sentences(unchecked):
     problem, x = ej.problems.Gaussian(0.0, 1.0), jnp.ones(3)
     sampler = ej.terms.from_diffrax
+
+    def from_the_end_of_a_process():
+        flow = ej.processes.flow()
+        ej.make_plan(sampler(diffrax.Bosh3(), "t", process=flow), flow.levels([1.0, 0.5, 0.1]))
+
     for error, text, call in (
         (
             ValueError,
@@ -321,6 +345,10 @@ def test_mistakes_are_sentences():
         (TypeError, "ShARK is a solver of SDEs", lambda: sampler(diffrax.ShARK())),
         (TypeError, "got ReversibleHeun", lambda: sampler(diffrax.ReversibleHeun())),
         (TypeError, "got 'heun'", lambda: sampler("heun")),
+        (TypeError, "got HalfSolver", lambda: sampler(diffrax.HalfSolver(diffrax.Tsit5()))),
+        (ValueError, "no slope at the end of the process.*'theta'", from_the_end_of_a_process),
+        (ValueError, "one of 'theta'", lambda: ej.terms.ode_term(problem, form=np.ones(2))),
+        (TypeError, "Levels must be numbers", lambda: ej.terms.make_form().times("high", x)),
         (ValueError, "positive and finite", lambda: ej.terms.make_form().times([80.0, 0.0], x)),
         (ValueError, "positive and finite", lambda: ej.terms.make_form().enter(x, np.inf)),
     ):

@@ -17,6 +17,7 @@ import pytest
 import edmjax as ej
 
 SLOW = pytest.mark.slow
+KEY = jax.random.key(0)
 MEAN, VARIANCE, HIGH, LOW, SAMPLES = 0.4, 0.09, 5.0, 0.1, 20_000
 
 
@@ -161,6 +162,24 @@ def test_a_pytree_is_solved_as_its_parts(x64):
     assert abs(np.corrcoef(a, b)[0, 1]) < 4 / math.sqrt(len(b))
 
 
+@SLOW
+def test_noise_belongs_to_the_state_and_under_vmap_to_the_sample(x64):
+    process, solver, x = ej.processes.ve(LOW, HIGH), diffrax.Euler(), start((4, 2))
+    whole, part = (solve(solver, process, leaf, 8) for leaf in (x, x[:2]))
+    assert not np.allclose(whole[:2], part)
+
+    ts = ej.terms.sde_times(process, [HIGH, LOW], x)
+
+    def one(key, x):
+        path = ej.terms.brownian_path(solver, key, x, *ts, tol=0.05)
+        terms = ej.terms.sde_terms(denoise, process, path, sigma_max=HIGH, sigma_min=LOW)
+        return diffrax.diffeqsolve(terms, solver, *ts, (ts[1] - ts[0]) / 8, x, max_steps=9).ys[0]
+
+    keys = ej.sample_keys(KEY, 4)
+    whole, part = jax.vmap(one)(keys, x), jax.vmap(one)(keys[:2], x[:2])
+    np.testing.assert_allclose(whole[:2], part, rtol=1e-12)
+
+
 # ---- backwards
 
 
@@ -194,14 +213,14 @@ def test_what_goes_wrong_backwards(name, x64):
 # ---- mistakes
 
 
-def test_mistakes_are_sentences(x64):
+def test_mistakes_are_sentences(x64, unchecked):
     x, process = start((3,)), ej.processes.ve(LOW, HIGH)
     ts = ej.terms.sde_times(process, [HIGH, LOW], x)
 
-    def path(*ends, solver=None, key=None):
+    def path(*ends, solver=None, key=None, tol=0.1):
         solver = diffrax.ShARK() if solver is None else solver
-        key = jax.random.key(0) if key is None else key
-        return ej.terms.brownian_path(solver, key, x, *(ends or ts), tol=0.1)
+        key = KEY if key is None else key
+        return ej.terms.brownian_path(solver, key, x, *(ends or ts), tol=tol)
 
     def terms(brownian=None, **options):
         brownian = path() if brownian is None else brownian
@@ -222,6 +241,35 @@ def test_mistakes_are_sentences(x64):
         (TypeError, "`solver` must be a solver of diffrax", lambda: path(solver=diffrax.ShARK)),
         (TypeError, "must be a typed key", lambda: path(key=0)),
         (TypeError, "times are float32", lambda: terms().terms[0].vf(jnp.float32(-0.5), x, None)),
+        (ValueError, "`key` must be one key", lambda: path(key=jax.random.split(KEY, 3))),
+        (ValueError, "`tol` must be a time above 0", lambda: path(tol=0.0)),
+        (TypeError, "`t0` must be a real scalar", lambda: path("now", 1.0)),
+        (ValueError, "t0 must be below t1", lambda: path(0.0, np.inf)),
+        (ValueError, "`lam` must be finite", lambda: terms(lam=np.inf)),
+        (
+            ValueError,
+            "above `sigma_min` and that above 0",
+            lambda: terms(sigma_max=LOW, sigma_min=HIGH),
+        ),
+        (TypeError, "`sigma_max` must be a real scalar", lambda: terms(sigma_max="5", sigma_min=1)),
+        (
+            ValueError,
+            r"path has the shapes \(3,\), and the state \(4,\)",
+            lambda: terms().terms[1].vf(ts[0], start((4,)), None),
+        ),
+        (
+            ValueError,
+            r"and the state \{'a': \(3,\)\}",
+            lambda: terms().terms[1].vf(ts[0], {"a": x}, None),
+        ),
+        # diffrax's own sentence: an area that its solver cannot do without.
+        (
+            ValueError,
+            "AbstractSpaceTimeLevyArea",
+            lambda: diffrax.diffeqsolve(
+                terms(path(solver=diffrax.Euler())), diffrax.ShARK(), *ts, 0.1, x
+            ),
+        ),
     ):
         with pytest.raises(error, match=text):
             call()

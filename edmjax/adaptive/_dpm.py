@@ -14,6 +14,7 @@ from jax import lax
 from edmjax._arrays import has_no_value, positive_number
 from edmjax.adaptive._task import Task, combine, select
 from edmjax.adaptive._tolerances import at_least_zero, check_order, tolerances
+from edmjax.scalar import flag
 
 _CLOSE = 1e-5  # a step as short as this, in log sigma, is not taken
 
@@ -221,7 +222,8 @@ def dpm_adaptive(
             k-diffusion, so that a sample depends on those beside it.
 
     Raises:
-        TypeError, ValueError: an order other than 2 and 3, or an option below 0.
+        TypeError, ValueError: an order other than 2 and 3, an option below 0, a `per_sample` that
+            is not True or False.
 
     Source: Lu et al. (2022), "DPM-Solver", appendix C (Algorithm 3); the controller and `eta` are
     k-diffusion's (`sample_dpm_adaptive`), whose samples and counts it has.
@@ -240,6 +242,6 @@ def dpm_adaptive(
         eta=at_least_zero("eta", eta),
         s_noise=at_least_zero("s_noise", s_noise),
         order=int(order),
-        per_sample=bool(per_sample),
+        per_sample=flag(per_sample, "per_sample"),
         draws=drawing,
     )

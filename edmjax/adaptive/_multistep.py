@@ -28,6 +28,7 @@ from jax import lax
 from edmjax._arrays import positive_number
 from edmjax.adaptive._task import Task, combine, select
 from edmjax.adaptive._tolerances import check_order, tolerances
+from edmjax.scalar import flag
 
 # Steps are measured, and outputs interpolated, in log(theta + BEND): nearly theta at high noise,
 # where F is smooth in it, and nearly log theta at low noise, where F changes on the scale of the
@@ -196,7 +197,7 @@ def adaptive(
 
     Raises:
         TypeError, ValueError: an order that is not 1, 2, 3 or 4, a tolerance below 0 or both 0, a
-            `sigma_data` that is not positive.
+            `sigma_data` that is not positive, a `per_sample` that is not True or False.
 
     The predictor-corrector is that of Adams, Bashforth and Moulton with variable steps (Hairer,
     Nørsett and Wanner, Solving Ordinary Differential Equations I, section III.5); integrating
@@ -205,4 +206,4 @@ def adaptive(
     check_order(order, (1, 2, 3, 4))
     rtol, atol = tolerances(rtol, atol)
     width = None if sigma_data is None else positive_number("sigma_data", sigma_data)
-    return Adaptive(rtol, atol, width, order, bool(per_sample))
+    return Adaptive(rtol, atol, width, int(order), flag(per_sample, "per_sample"))

@@ -48,5 +48,6 @@ class Report:
         return (
             f"{len(which)} of {len(np.asarray(self.finished))} samples did not reach sigma_min "
             f"within max_steps and are NaN: {shown}{', ...' if len(which) > 4 else ''}. Raise "
-            "`max_steps` or the tolerances, or look whether the denoiser returns NaN there."
+            "`max_steps` or the tolerances, or look whether the denoiser returns NaN there, or "
+            "`noise` holds too few draws."
         )

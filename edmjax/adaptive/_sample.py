@@ -12,12 +12,13 @@ from jax import lax
 from jax.core import Tracer
 
 from edmjax import _checks, _random
-from edmjax._arrays import has_no_value, is_data, positive_number
+from edmjax._arrays import has_no_value, is_data, positive_number, working_dtype
 from edmjax._typing import X
 from edmjax.adaptive._dpm import DPMAdaptive
 from edmjax.adaptive._multistep import Adaptive
 from edmjax.adaptive._report import Report
 from edmjax.adaptive._task import select, task_of
+from edmjax.scalar import flag
 
 
 def sample(
@@ -72,9 +73,10 @@ def sample(
     _checks.batch_axis(x, "x", batched=True)
     if cond is not None:
         _checks.cond_like(cond, x)
-    levels = _levels(denoise, method, sigma_max, sigma_min)
+    levels = _levels(denoise, method, sigma_max, sigma_min, x)
     key, noise = _source(method, x, key, noise)
-    options = {"max_steps": _count(max_steps), "differentiable": bool(differentiable)}
+    differentiable = flag(differentiable, "differentiable")
+    options = {"max_steps": _count(max_steps), "differentiable": differentiable}
     arrays = (method, x, key, noise, cond, levels)
     if is_data(denoise):
         x0, report = _run(denoise, *arrays, **options)
@@ -104,6 +106,8 @@ def run(
 ) -> tuple[Any, Report]:
     """Returns (x0, report). What it is given has been checked."""
     task = task_of(denoise, x, key, noise, cond, levels, per_sample=method.per_sample)
+    # Its float64 numbers would widen the steps of float32 points where x64 is on.
+    method = jax.tree.map(lambda leaf: jnp.asarray(leaf, task.sigma_max.dtype), method)
     attempt = functools.partial(method.attempt, task)
     start = method.start(task)
     if differentiable:
@@ -129,12 +133,17 @@ def run(
 _run = jax.jit(run, static_argnames=("max_steps", "differentiable"))
 
 
-def _levels(denoise: Any, method: Any, sigma_max: Any, sigma_min: Any) -> tuple[Any, Any, Any]:
+def _levels(
+    denoise: Any, method: Any, sigma_max: Any, sigma_min: Any, x: Any
+) -> tuple[Any, Any, Any]:
     high = positive_number("sigma_max", sigma_max)
     low = positive_number("sigma_min", sigma_min)
-    if not has_no_value(high) and not has_no_value(low) and high <= low:
+    # Two levels that are one in float32 leave no step between them.
+    dtype = working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(x)])
+    if not has_no_value(high) and not has_no_value(low) and high.astype(dtype) <= low.astype(dtype):
         raise ValueError(
-            f"Levels fall from sigma_max to sigma_min, got {float(high):g} and {float(low):g}."
+            "Levels fall from sigma_max to sigma_min, in the precision of `x` too, got "
+            f"{sigma_max} and {sigma_min}."
         )
     own = getattr(method, "sigma_data", None)
     if own is None:

@@ -53,5 +53,6 @@ def _norm(error: Any) -> Any:
 
 def _rms(leaf: Any) -> Any:
     square = jnp.mean(leaf**2)
-    # The root has an infinite slope at 0, where a Gaussian's log-density has its error.
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    # The root has an infinite slope at 0, where a Gaussian's log-density has its error. NaN stays
+    # NaN: as an error of 0 it would be accepted.
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))

@@ -31,7 +31,9 @@ class Flat:
     def rows(self, x: Any) -> jax.Array:
         """`x`, a pytree with samples on axis 0 of every leaf, as an array (batch, d)."""
         leaves = [jnp.asarray(leaf, self.dtype) for leaf in jax.tree.leaves(x)]
-        return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+        # By their sizes: an empty batch leaves -1 undefined.
+        parts = zip(leaves, self.sizes, strict=True)
+        return jnp.concatenate([leaf.reshape(leaf.shape[0], size) for leaf, size in parts], axis=1)
 
     def tree(self, rows: jax.Array, wide: bool = False) -> Any:
         """What `rows` was given; with `wide`, in the precision of the rows."""

@@ -82,8 +82,11 @@ def way(
         scalar.not_negative(default if value is None else value, name)
         for name, value in (("rtol", rtol), ("atol", atol))
     ]
-    if not scalar.is_traced(*tolerances) and max(tolerances) == 0:
-        raise ValueError("One of `rtol` and `atol` must be above 0, or no step is accepted.")
+    if not scalar.is_traced(*tolerances) and not 0 < max(tolerances) < np.inf:
+        raise ValueError(
+            "`rtol` and `atol` must be finite, and one of them above 0, or no step is accepted, "
+            f"got {rtol} and {atol}."
+        )
     return Way(*ends, None, solver, tuple(tolerances), int(max_steps))
 
 
@@ -161,7 +164,13 @@ def checked(denoise: Any, x: Any, name: str, cond: Any) -> tuple[Any, Flat]:
     _checks.batch_axis(x, name, True)
     if cond is not None:
         _checks.cond_like(cond, x)
-    return x, Flat(x)
+    flat = Flat(x)
+    if flat.dim == 0:
+        raise ValueError(
+            f"A sample of `{name}` holds no numbers: its leaves have the shapes "
+            f"{[leaf.shape for leaf in jax.tree.leaves(x)]}."
+        )
+    return x, flat
 
 
 def _plan_levels(plan: Any, upward: bool) -> tuple[Any, Any]:

@@ -52,7 +52,7 @@ class Probes:
 
 def make_probes(trace: Any, num_probes: Any, law: Any, key: Any, flat: Flat, batch: int) -> Probes:
     """The probes of a call, checked. Those of sample `i` depend on `(key, i)` alone."""
-    if trace not in TRACES:
+    if not isinstance(trace, str) or trace not in TRACES:
         raise ValueError(f"`trace` must be one of {', '.join(TRACES)}, got {trace!r}.")
     if trace == "exact":
         return Probes(method="exact")
@@ -104,11 +104,12 @@ def _given(probes: Any, flat: Flat, batch: int) -> jax.Array:
     like = jax.tree.leaves(flat.like(batch))
     leaves = jax.tree.leaves(probes)
     fits = jax.tree.structure(probes) == flat.treedef and len({v.shape[:1] for v in leaves}) == 1
+    fits = fits and all(v.ndim > 0 and len(v) > 0 for v in leaves)
     if not fits or any(v.shape[1:] != w.shape for v, w in zip(leaves, like, strict=True)):
         raise ValueError(
-            "`probes` must be 'rademacher', 'gaussian', or like `x0` with the probes on a new axis "
-            f"0, leaf shapes (num_probes, *{[w.shape for w in like]}), got "
-            f"{[v.shape for v in leaves]}."
+            "`probes` must be 'rademacher', 'gaussian', or like `x0` with one probe or more on a "
+            f"new axis 0, leaf shapes (num_probes, *shape) with shapes {[w.shape for w in like]}, "
+            f"got {[v.shape for v in leaves]}."
         )
     return jnp.moveaxis(jax.vmap(flat.rows)(probes), 0, 1)
 

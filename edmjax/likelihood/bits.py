@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
+from jax.core import Tracer
 
 from edmjax import _checks, _random
 from edmjax._random import sample_keys
@@ -35,13 +36,16 @@ def dequantize(x: X, key: Any, *, step: Any) -> X:
 
     Raises:
         TypeError: `x` is not floating, or `key` not a typed key.
-        ValueError: `step` is not positive, or keys do not fit `x`.
+        ValueError: `step` is not positive, or keys do not fit `x`, or values are not `step` apart,
+            as of pixels of another scale; under `jit` this is not seen.
     """
     step = _positive(step)
     x = _checks.floating_tree(x, "x")
     _checks.batch_axis(x, "x", True)
     _random.check_keys(key, x, True)
     leaves, treedef = jax.tree.flatten(x)
+    for leaf in leaves:
+        _on_steps(leaf, step)
     keys = key if key.ndim else sample_keys(key, leaves[0].shape[0])
 
     def spread(index, leaf):
@@ -73,6 +77,23 @@ def bits_per_dim(log_p: Any, dim: Any, *, step: Any) -> Any:
     if not whole or dim < 1:
         raise ValueError(f"`dim` must be an integer of at least 1, got {dim!r}.")
     return -(jnp.asarray(log_p) / dim + jnp.log(_positive(step))) / np.log(2)
+
+
+def _on_steps(leaf: Any, step: Any) -> None:
+    """Raises where values are not whole numbers of `step` apart, beyond the rounding of `leaf`."""
+    if is_traced(step) or isinstance(leaf, Tracer) or leaf.size == 0:
+        return
+    values = np.asarray(leaf, np.float64).ravel()
+    apart = (values - values[0]) / step
+    off = np.abs(apart - np.round(apart))
+    rounding = float(jnp.finfo(leaf.dtype).eps) * np.abs(values).max() / step
+    worst = int(np.argmax(off))
+    if not off[worst] <= 1e-3 + 2 * rounding:
+        raise ValueError(
+            f"Values of `x` must be whole numbers of `step` = {step:g} apart, got {values[0]:g} "
+            f"and {values[worst]:g}, {apart[worst]:g} steps apart: pass the distance of "
+            "neighbouring values in the scale that `x` is in, such as 1 / 127.5 for k / 127.5 - 1."
+        )
 
 
 def _positive(step: Any) -> Any:

@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from edmjax._typing import X
 from edmjax.likelihood import _solve
 from edmjax.likelihood._traces import make_probes
-from edmjax.scalar import is_traced
+from edmjax.scalar import flag, is_traced
 
 
 class Stats(NamedTuple):
@@ -70,7 +72,6 @@ def log_likelihood(
             and pays where that is most of J: from `num_probes` three times the dimension of the
             data. Estimates have no bias: the same probes are used all along the path.
         num_probes: products with the Jacobian an evaluation, for the estimates.
-        probes: "rademacher", of lower variance for "hutchinson"; "gaussian", which "hutch++" scales
         probes: the law of the probes, "rademacher" (default of "hutchinson", of lower variance) or
             "gaussian" (of "hutch++", which then scales them to one length); or the probes
             themselves, like `x0` with the probes on a new axis 0.
@@ -107,6 +108,11 @@ def log_likelihood(
         max_steps=max_steps,
         dtype=flat.dtype,
     )
+    if log_prior is not None and not callable(log_prior):
+        raise TypeError(
+            f"`log_prior` must be a function of x that returns (batch,), got {log_prior!r:.80}."
+        )
+    return_stats = flag(return_stats, "return_stats")
     found = make_probes(trace, num_probes, probes, key, flat, rows.shape[0])
     data = _solve.data_width(denoise, sigma_data)
     end = _solve.follow(denoise, rows, way, flat, sigma_data=data, cond=cond, probes=found)
@@ -114,16 +120,26 @@ def log_likelihood(
     if log_prior is None:
         prior = _normal(end.x, way.stop)
     else:
-        prior = jnp.asarray(log_prior(x))
-        if prior.shape != rows.shape[:1]:
-            raise ValueError(
-                f"`log_prior` must return one number a sample, shape {rows.shape[:1]}, got "
-                f"{prior.shape}."
-            )
+        prior = _of_prior(log_prior(x), rows.shape[:1])
     log_p = prior + flat.dim * _log_stretch(way, data) - jnp.mean(end.ell, axis=-1)
     if not return_stats:
         return log_p
     return log_p, Stats(_standard_error(end.ell, trace), end.nfe, x, end.arrived)
+
+
+def _of_prior(values: Any, shape: tuple[int, ...]) -> Any:
+    if not isinstance(values, jax.Array | np.ndarray | np.generic | float | int):
+        raise TypeError(
+            f"`log_prior` must return an array of one number a sample, shape {shape}, got "
+            f"{values!r:.80}."
+        )
+    values = jnp.asarray(values)
+    if values.shape != shape or jnp.iscomplexobj(values):
+        raise ValueError(
+            f"`log_prior` must return one real number a sample, shape {shape}, got "
+            f"{values.dtype} of shape {values.shape}."
+        )
+    return values
 
 
 def _normal(rows: Any, sigma: Any) -> Any:

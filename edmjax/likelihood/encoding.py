@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from edmjax import _checks
 from edmjax._typing import X
 from edmjax.likelihood import _solve
 from edmjax.likelihood._traces import Probes
@@ -96,6 +98,13 @@ def _move(
             )
         x, companion = x
     x, flat = _solve.checked(denoise, x, name, cond)
+    if companion is not None:
+        companion = _checks.floating_tree(companion, "companion")
+        given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (companion, x))
+        if given != wanted:
+            raise ValueError(
+                f"The companion of a `Pair` is like its `x`, of shapes {wanted}, got {given}."
+            )
     way = _solve.way(**ends, **options, dtype=flat.dtype)
     end = _solve.follow(
         denoise,

@@ -64,6 +64,7 @@ class Form:
 
         Raises:
             ValueError: if a level is not positive and finite, or has no time in this form.
+            TypeError: if levels are no numbers, or `x` holds no floating arrays.
         """
         levels = _levels(sigmas)
         times = self.time(levels)
@@ -191,15 +192,15 @@ def make_form(form: Any = "theta", process: Any = None, sigma_data: Any = None) 
     if isinstance(form, Form):
         return form
     process = process_of(process)
+    if not isinstance(form, str) or form not in FORMS:
+        raise ValueError(f"`form` must be one of {', '.join(map(repr, FORMS))}, got {form!r:.80}.")
     if form == "theta":
         return Theta(positive_number("sigma_data", 0.5 if sigma_data is None else sigma_data))
     if form == "log_sigma":
         return LogSigma()
     if form == "sigma":
         return Sigma()
-    if form == "t":
-        return Own(process)
-    raise ValueError(f"`form` must be one of {', '.join(map(repr, FORMS))}, got {form!r:.80}.")
+    return Own(process)
 
 
 def process_of(process: Any) -> Process:
@@ -233,10 +234,14 @@ def _levels(sigmas: Any) -> Any:
     if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(sigmas)):
         sigmas = jnp.asarray(sigmas)
     else:
-        sigmas = np.asarray(sigmas, np.float64)
+        try:
+            sigmas = np.asarray(sigmas, np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"Levels must be numbers, got {sigmas!r:.80}.") from None
     if not has_no_value(sigmas) and not ((sigmas > 0) & (sigmas < np.inf)).all():
         raise ValueError(
-            f"Levels must be positive and finite, got {sigmas}: the flow has no slope at 0; end "
-            "above it, with `denoise(x, sigma_min)` as the last step to the data."
+            f"Levels must be positive and finite, got {sigmas}: the flow has no slope at 0 (end "
+            "above it, with `denoise(x, sigma_min)` as the last step to the data), and no point at "
+            "infinity."
         )
     return sigmas

@@ -14,7 +14,7 @@ from edmjax import _checks
 from edmjax._arrays import is_data, register_fields, working_dtype
 from edmjax._typing import X
 from edmjax.denoisers._network import as_pytree
-from edmjax.scalar import host
+from edmjax.scalar import flag, host, is_traced, not_negative
 from edmjax.terms.ode import is_edm, ode_term
 from edmjax.terms.tableaus import explicit_solver
 
@@ -90,9 +90,9 @@ def adaptive_sample(
     _checks.batch_axis(x, "x", True)
     if cond is not None:
         _checks.cond_like(cond, x)
-    _tolerances(rtol, atol)
+    rtol, atol = _tolerances(rtol, atol)
     sigma_max, sigma_min = host(sigma_max, "sigma_max"), host(sigma_min, "sigma_min")
-    max_steps = _count(max_steps)
+    max_steps, per_sample = _count(max_steps), flag(per_sample, "per_sample")
     shown = _shown_in(denoise, x)
     if sigma_data is None and not is_edm(denoise):
         sigma_data = getattr(denoise, "sigma_data", None)
@@ -105,7 +105,7 @@ def adaptive_sample(
             f"{sigma_max} and {sigma_min}."
         )
     y = made.enter(x, sigma_max)
-    options = {"solver": solver, "per_sample": bool(per_sample), "max_steps": max_steps}
+    options = {"solver": solver, "per_sample": per_sample, "max_steps": max_steps}
     tolerances = jnp.asarray([rtol, atol], times.dtype)
     arrays = (y, times, tolerances, cond)
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((term, *arrays)))
@@ -203,11 +203,11 @@ def _must_arrive(arrived: np.ndarray, nfe: Any, max_steps: int) -> None:
     if arrived.all():
         return
     lost = np.flatnonzero(~np.atleast_1d(arrived))
-    who = "the batch, which is one state," if arrived.ndim == 0 else f"of samples {_listed(lost)}"
+    who = "the batch, which is one state," if arrived.ndim == 0 else f"samples {_listed(lost)}"
     raise RuntimeError(
-        f"After max_steps = {max_steps} steps ({int(np.max(nfe))} evaluations) {who} did not reach "
-        "sigma_min: loosen `rtol` and `atol`, which may be below the rounding of `x`, or raise "
-        "`max_steps`; and see that the denoiser returns no NaN."
+        f"Within max_steps = {max_steps} steps ({int(np.max(nfe))} evaluations) {who} did not "
+        "reach sigma_min: loosen `rtol` and `atol`, which may be below the rounding of `x`, or "
+        "raise `max_steps`; and see that the denoiser returns no NaN."
     )
 
 
@@ -216,15 +216,14 @@ def _listed(numbers: np.ndarray) -> str:
     return shown + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
 
 
-def _tolerances(rtol: Any, atol: Any) -> None:
-    values = {"rtol": rtol, "atol": atol}
-    for name, value in values.items():
-        if np.shape(value) != ():
-            raise ValueError(f"`{name}` must be one number, got shape {np.shape(value)}.")
-        if not isinstance(value, Tracer) and not 0 <= float(value) < np.inf:
-            raise ValueError(f"`{name}` must be 0 or above and finite, got {value}.")
-    if not any(isinstance(v, Tracer) for v in values.values()) and rtol == 0 and atol == 0:
-        raise ValueError("One of `rtol` and `atol` must be above 0, or no step is accepted.")
+def _tolerances(rtol: Any, atol: Any) -> tuple[Any, Any]:
+    rtol, atol = not_negative(rtol, "rtol"), not_negative(atol, "atol")
+    if not is_traced(rtol, atol):
+        if max(rtol, atol) == 0:
+            raise ValueError("One of `rtol` and `atol` must be above 0, or no step is accepted.")
+        if max(rtol, atol) == np.inf:
+            raise ValueError(f"`rtol` and `atol` must be finite, got {rtol} and {atol}.")
+    return rtol, atol
 
 
 def _count(value: Any) -> int:

@@ -60,7 +60,10 @@ def sde_terms(
         process: its time and scale; equal steps in it are what a solver with a constant step takes,
             so `ej.processes.ve(sigma_min, sigma_max)` steps in log sigma. Default `edm()`.
         brownian: a path over the interval with the structure and shapes of `x`, and the Lévy area
-            that the solver asks for, as `brownian_path` makes it.
+            that the solver asks for, as `brownian_path` makes it. (With another area diffrax
+            raises `TermAndSolverIncompatible` as it starts.) It is one path for the state as a
+            whole: the noise of a sample depends on its batch. For noise of its own, `jax.vmap` the
+            solve over samples, with a key and a path for each.
         lam: how much noise, 0 or above; a scalar.
         sigma_max, sigma_min: the levels between which the terms will be solved; where given, the
             path must cover them. (Without them diffrax says so, as it runs.)
@@ -68,7 +71,9 @@ def sde_terms(
     Raises:
         TypeError: if an argument is of the wrong kind; in the solver, if the dtype of the times is
             not that of the state.
-        ValueError: if `lam` is negative, or the path does not cover the interval.
+        ValueError: if `lam` is negative or infinite, the levels do not fall or are not positive, or
+            the path does not cover the interval; in the solver, if the path has not the structure
+            and shapes of the state, or the denoiser's output has not.
     """
     process = process_of(process)
     if not isinstance(brownian, diffrax.AbstractBrownianPath):
@@ -79,11 +84,20 @@ def sde_terms(
     if (sigma_max is None) != (sigma_min is None):
         raise ValueError("Pass both of `sigma_max` and `sigma_min`, or neither.")
     if sigma_max is not None:
-        _must_cover(brownian, process, sigma_max, sigma_min)
+        sigma_max, sigma_min = (
+            scalar.host(sigma_max, "sigma_max"),
+            scalar.host(sigma_min, "sigma_min"),
+        )
+        if not scalar.is_traced(sigma_max, sigma_min):
+            _must_cover(brownian, process, sigma_max, sigma_min)
     lam = scalar.not_negative(lam, "lam")
+    if not scalar.is_traced(lam) and lam == np.inf:
+        raise ValueError("`lam` must be finite, got inf.")
     drift = Drift(process, lam, as_pytree(denoise, "denoise"))
+    shape = getattr(brownian, "shape", None)
+    like = None if shape is None else _shapes(shape)
     return diffrax.MultiTerm(
-        diffrax.ODETerm(drift), diffrax.ControlTerm(Diffusion(process, lam), brownian)
+        diffrax.ODETerm(drift), diffrax.ControlTerm(Diffusion(process, lam, like), brownian)
     )
 
 
@@ -105,21 +119,32 @@ def brownian_path(
         solver: a solver of SDEs. One of the stochastic Runge-Kutta kind needs space-time (or
             space-time-time) Lévy area, and Euler and Heun the increments alone.
         key: one typed key.
-        x: what the noise is to be like.
+        x: what the noise is to be like: one path for all of it. A sample's noise depends on the
+            samples beside it.
         t0, t1: the interval in `tau`, as `sde_times` gives it.
         tol: the time to which the path is resolved; must be below the least step.
 
     Raises:
-        TypeError: if `solver` is not a solver of diffrax, or `key` not a typed key.
-        ValueError: if `t0` is not below `t1`: time runs forward here.
+        TypeError: if `solver` is not a solver of diffrax, `key` not a typed key, `x` not floating,
+            or a time no number.
+        ValueError: if `key` is more than one key, `t0` is not below `t1` (time runs forward here)
+            or not finite, or `tol` not positive.
     """
     check_key(key)
+    if key.shape != ():
+        raise ValueError(
+            f"`key` must be one key, as the path is one for all samples, got shape {key.shape}."
+        )
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(
             f"`solver` must be a solver of diffrax, such as `diffrax.ShARK()`, got {solver!r:.80}."
         )
-    if not has_no_value(t0) and not has_no_value(t1) and not t0 < t1:
+    start, end = scalar.host(t0, "t0"), scalar.host(t1, "t1")
+    if not scalar.is_traced(start, end) and not -np.inf < start < end < np.inf:
         raise ValueError(f"SDEs are solved forward: t0 must be below t1, got {t0} and {t1}.")
+    finest = scalar.host(tol, "tol")
+    if not scalar.is_traced(finest) and not 0 < finest < np.inf:
+        raise ValueError(f"`tol` must be a time above 0, such as half a step, got {tol}.")
     asked = getattr(solver, "minimal_levy_area", diffrax.AbstractBrownianIncrement)
     made = [diffrax.BrownianIncrement, diffrax.SpaceTimeLevyArea, diffrax.SpaceTimeTimeLevyArea]
     area = next(kind for kind in made if issubclass(kind, asked))
@@ -150,21 +175,39 @@ class Drift:
         return affine(-f - pull, y, pull * scale, outputs)
 
 
-@register_fields
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Diffusion:
     """The diffusion as a function of `(tau, y, args)`: a diagonal operator, the same everywhere."""
 
     process: Any
     lam: Any
+    like: Any = dataclasses.field(metadata={"static": True})  # structure and shapes of the path
 
     def __call__(self, tau: Any, y: Any, args: Any) -> lineax.DiagonalLinearOperator:
+        # Or a path of one sample would be broadcast, and be the noise of all of them.
+        if self.like is not None and self.like != _shapes(y):
+            (path, shapes), state = self.like, jax.tree.map(jnp.shape, y)
+            raise ValueError(
+                f"The Brownian path has the shapes {path.unflatten(shapes)}, and the state "
+                f"{state}: build it with `ej.terms.brownian_path` from the same `x`."
+            )
         t = -in_precision_of(tau, y)
         g = jnp.asarray(self.lam, t.dtype) * self.process.diffusion(t)
         return lineax.DiagonalLinearOperator(jax.tree.map(lambda v: jnp.full_like(v, g), y))
 
 
-def _must_cover(brownian: Any, process: Any, sigma_max: Any, sigma_min: Any) -> None:
+def _shapes(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(tuple(leaf.shape) for leaf in leaves)
+
+
+def _must_cover(brownian: Any, process: Any, sigma_max: float, sigma_min: float) -> None:
+    if not 0 < sigma_min < sigma_max < np.inf:
+        raise ValueError(
+            "`sigma_max` must be above `sigma_min` and that above 0, both finite, got "
+            f"{sigma_max} and {sigma_min}."
+        )
     start, end = (-Own(process).time(np.float64(sigma)) for sigma in (sigma_max, sigma_min))
     low, high = brownian.t0, brownian.t1
     if any(map(has_no_value, (low, high))):

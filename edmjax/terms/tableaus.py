@@ -6,6 +6,7 @@ import diffrax
 import numpy as np
 
 from edmjax.combination import Combination
+from edmjax.scalar import is_traced
 from edmjax.step import Sampler, Step
 from edmjax.terms._forms import make_form
 
@@ -25,7 +26,8 @@ def from_diffrax(
 
     all of which is linear, so it becomes plan weights and runs in the one loop: on the grid given
     to `make_plan`, with `churn`, encoding, learned levels and the rest. The order in `s` is the
-    solver's. The step to zero is the denoiser, as in `heun`.
+    solver's. The step to zero is the denoiser, as in `heun`. From an infinite first level, in the
+    scale of a process, form "theta" alone has weights.
 
     Evaluations: the stages that reach the result, for each step above zero. The last stage of
     Bosh3, Dopri5, Tsit5 and Dopri8 serves the error estimate and, as it is the first of the next
@@ -40,7 +42,8 @@ def from_diffrax(
 
     Raises:
         TypeError: if `solver` is not an explicit Runge-Kutta solver of diffrax.
-        ValueError: if the form is unknown.
+        ValueError: if the form is unknown, or `sigma_data` not positive; from `make_plan`, if the
+            form has no slope at a level.
     """
     a, b, c = _tableau(solver)
     stages = _reaching(a, b)
@@ -61,6 +64,12 @@ def from_diffrax(
                 s_i = s + c[i] * h
                 sigma = made.level(s_i)
             factor, (rate, weight) = made.factor(sigma), made.rates(s_i, sigma)
+            numbers = s_i, factor, rate, weight
+            if not is_traced(*numbers) and not np.isfinite(numbers).all():
+                raise ValueError(
+                    f"This form has no slope at the end of the process, at a level of {sigma:g} or "
+                    "above: use form 'theta', which has one at infinity too, or start lower."
+                )
             x_i = x if i == 0 else (y + h * _sum(a[i], slopes)) / factor
             denoised = at.denoise(x_i, sigma)
             if i == 0:  # not before: `x` is then the evaluated point, and its history is dropped
@@ -100,7 +109,8 @@ def explicit_solver(solver: Any) -> None:
     """Raises where `solver` is not an explicit Runge-Kutta solver, with what it is instead."""
     if isinstance(solver, type) and issubclass(solver, diffrax.AbstractSolver):
         raise TypeError(f"`solver` must be an instance: pass `diffrax.{solver.__name__}()`.")
-    if isinstance(solver, diffrax.AbstractERK):
+    # A wrapper such as `HalfSolver` passes for what it wraps, and has no tableau.
+    if isinstance(solver, diffrax.AbstractERK) and hasattr(solver, "tableau"):
         return
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         raise TypeError(
