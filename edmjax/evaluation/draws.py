@@ -1,0 +1,106 @@
+"""Samples for a budget of evaluations, from text such as `unipc(order=3)@cosine:10`."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import random
+from jaxtyping import Float
+
+import edmjax as ej
+from edmjax.plan import Plan
+from edmjax.training.choices import parse_sampler, parse_schedule, schedule_names
+
+
+class Way(NamedTuple):
+    """A way to draw samples: a sampler, a schedule, and the evaluations that it may take."""
+
+    sampler: str
+    schedule: str
+    budget: int
+
+
+def parse_way(text: str) -> list[Way]:
+    """The ways that `SAMPLER@SCHEDULE:N,N,...` names, one a budget.
+
+    `ValueError` where the text is not of that form; names are checked by `plan_of`.
+    """
+    methods, _, budgets = text.rpartition(":")
+    sampler, _, schedule = methods.rpartition("@")
+    numbers = budgets.split(",")
+    if not sampler.strip() or not schedule.strip() or not all(n.strip().isdigit() for n in numbers):
+        raise ValueError(
+            f"{text!r} names no way to draw samples: write SAMPLER@SCHEDULE:BUDGETS, such as "
+            "'heun@karras:10,20' or 'unipc(order=3)@cosine(sigma_max=20):10'."
+        )
+    return [Way(sampler.strip(), schedule.strip(), int(n)) for n in numbers]
+
+
+def plan_of(way: Way, **defaults: float) -> Plan:
+    """The plan with the most steps that takes at most the budget of evaluations.
+
+    `defaults`, such as `sigma_data=0.5`, are told to a schedule that has such an option, unless its
+    text does. `ValueError` for names that do not exist, or a budget too small for two levels.
+    """
+    sampler = parse_sampler(way.sampler)
+    schedule = _with_defaults(way.schedule, defaults)
+    for n in range(way.budget, 1, -1):
+        try:
+            plan = ej.make_plan(sampler, parse_schedule(schedule, n))
+        except ValueError:
+            if n > 2:  # some methods and schedules need few levels, or many: what works is tried
+                continue
+            raise
+        if plan.nfe <= way.budget:
+            return plan
+    raise ValueError(
+        f"{way.budget} evaluations are too few for two levels of {way.sampler}@{way.schedule}: "
+        "allow more."
+    )
+
+
+def _with_defaults(text: str, defaults: dict[str, float]) -> str:
+    name, _, inside = text.partition("(")
+    schedule = schedule_names().get(name.strip())
+    takes = inspect.signature(schedule).parameters if schedule else {}
+    missing = [f"{k}={v!r}" for k, v in defaults.items() if k in takes and k not in inside]
+    if not missing:
+        return text
+    given = [inside.strip().removesuffix(")")] if inside.strip(" )") else []
+    return f"{name.strip()}({', '.join(given + missing)})"
+
+
+def draw(
+    denoise: Any,
+    plan: Plan,
+    image_shape: tuple[int, ...],
+    *,
+    num_samples: int,
+    seed: int,
+    cond: np.ndarray | None = None,
+    chunk_size: int = 500,
+    progress: Callable[[int], Any] = lambda count: None,
+) -> Float[np.ndarray, "n height width channels"]:
+    """Samples with values from -1 to 1, float32: those that `training.generate` draws.
+
+    Sample `i` depends on the seed, on `i` and on its label in `cond` alone. `progress` is called
+    with the number of evaluations after every chunk.
+    """
+    key_start, key_steps = random.split(random.key(seed))
+    chunks = []
+    for start in range(0, num_samples, chunk_size):
+        n = min(chunk_size, num_samples - start)
+        x = _start(ej.sample_keys(key_start, n, start), np.float32(plan.grid[0]), image_shape)
+        labels = None if cond is None else cond[start : start + n]
+        x0 = ej.sample(denoise, plan, x, ej.sample_keys(key_steps, n, start), cond=labels)
+        chunks.append(np.clip(np.asarray(x0), -1, 1))
+        progress(n * plan.nfe)
+    return np.concatenate(chunks)
+
+
+@partial(jax.jit, static_argnums=2)
+def _start(keys: Any, sigma: Any, image_shape: tuple[int, ...]) -> Any:
+    return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)

@@ -1,0 +1,192 @@
+"""The loss of a denoiser on given images, over all noise levels and level by level.
+
+Everywhere the loss of one image is that of training (Karras et al. 2022, equation 2 with the weight
+of table 1), the mean over its pixels:
+
+    lambda(sigma) |D(x0 + sigma n; sigma) - x0|^2 / d,    lambda = 1 / c_out^2
+                                                     = (sigma^2 + s^2) / (sigma s)^2
+
+with `s` for sigma_data. Where the network is used as it was trained this is the mean square of the
+error of its output. Images are (n, height, width, channels) with values from -1 to 1.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+from jaxtyping import Float
+
+import edmjax as ej
+
+Images = Float[np.ndarray, "n ..."]
+
+
+class Mean(NamedTuple):
+    """A mean and its standard error."""
+
+    value: float
+    standard_error: float
+
+
+class LevelLoss(NamedTuple):
+    """What is lost at one noise level, each a mean over images.
+
+    `network` and `best` are the losses of the denoiser and of the best one for the training set.
+    `excess` is their difference. On noised training images the best denoiser is a conditional mean,
+    so the excess is also the weighted mean square of the difference of the two denoisers, which is
+    what is averaged there: it has less spread.
+    """
+
+    sigma: float
+    network: Mean
+    best: Mean
+    excess: Mean
+
+
+def mean_loss(
+    denoise: Any,
+    images: Images,
+    *,
+    sigma_data: float = 0.5,
+    p_mean: float = -1.2,
+    p_std: float = 1.2,
+    num_noises: int = 8,
+    cond: np.ndarray | None = None,
+    seed: int = 0,
+    chunk_size: int = 500,
+    progress: Callable[[int], Any] = lambda count: None,
+) -> Mean:
+    """The EDM loss, the mean a pixel, with its standard error over images.
+
+    Levels are lognormal, `log sigma ~ N(p_mean, p_std^2)`. Every image gets `num_noises` of them,
+    one in each of as many equally likely strata, and these are spread evenly over images too; so
+    the mean has less spread than its standard error says, which takes images for independent.
+    `progress` is called with the number of evaluations after every chunk.
+    """
+    n = len(images)
+    rng = np.random.default_rng(seed)
+    weight = _weight(sigma_data)
+    each = np.zeros(n)
+    for stratum in range(num_noises):
+        within = (rng.permutation(n) + rng.random(n)) / n
+        normal = jax.scipy.special.ndtri(jnp.asarray((stratum + within) / num_noises))
+        sigmas = np.exp(p_mean + p_std * np.asarray(normal, np.float64))
+        for part, x0, x, sigma, labels in _noised(
+            images, sigmas, cond, random.key(seed), stratum, chunk_size
+        ):
+            error = _squares(denoise, x, x0, sigma, labels)
+            each[part] += weight(sigma) * np.asarray(error, np.float64) / num_noises
+            progress(len(x0))
+    return mean_of(each)
+
+
+def level_losses(
+    denoise: Any,
+    best: Callable[..., np.ndarray],
+    images: Images,
+    sigmas: Any,
+    *,
+    sigma_data: float = 0.5,
+    training_images: bool = False,
+    cond: np.ndarray | None = None,
+    seed: int = 0,
+    chunk_size: int = 100,
+    progress: Callable[[int], Any] = lambda count: None,
+) -> Iterator[LevelLoss]:
+    """The losses of the same images at each of some noise levels, of a denoiser and of `best`.
+
+    `best(x, sigma, cond)` is what `best_denoiser` returns. `training_images` says that the images
+    are some of those that it knows.
+    """
+    weight = _weight(sigma_data)
+    for index, level in enumerate(sigmas):
+        every = np.full(len(images), level)
+        losses: list[list[np.ndarray]] = [[], [], []]
+        for _, x0, x, sigma, labels in _noised(
+            images, every, cond, random.key(seed), index, chunk_size
+        ):
+            network = np.asarray(_call(denoise, x, sigma, labels), np.float64)
+            exact = best(np.asarray(x), sigma, labels)
+            pairs = [(network, x0), (exact, x0), (network, exact)]
+            for kept, (a, b) in zip(losses, pairs, strict=True):
+                axes = tuple(range(1, a.ndim))
+                kept.append(weight(sigma) * ((a - b) ** 2).mean(axis=axes))
+            progress(len(x0))
+        network, exact, between = (np.concatenate(kept) for kept in losses)
+        excess = between if training_images else network - exact
+        yield LevelLoss(float(level), mean_of(network), mean_of(exact), mean_of(excess))
+
+
+def best_denoiser(
+    training: Images, labels: np.ndarray | None = None
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]:
+    """The denoiser `best(x, sigma, cond)` of least loss on these images, in float64.
+
+    `problems.Empirical`; with `labels`, that of the images whose label is `cond`. In float32 the
+    distances of noised images would be off by as much as sigma^2 at the lowest levels.
+    """
+    with jax.enable_x64(True):
+        groups = {None: training} if labels is None else {}
+        if labels is not None:
+            groups = {int(c): training[labels == c] for c in np.unique(labels)}
+        problems = {
+            name: jax.device_put(ej.problems.Empirical(np.asarray(group, np.float64)))
+            for name, group in groups.items()
+        }
+
+    def best(x: np.ndarray, sigma: np.ndarray, cond: np.ndarray | None = None) -> np.ndarray:
+        found = np.zeros(x.shape, np.float64)
+        for name, problem in problems.items():
+            rows = slice(None) if name is None else np.flatnonzero(cond == name)
+            with jax.enable_x64(True):
+                found[rows] = _denoise(problem, x[rows].astype(np.float64), sigma[rows])
+        return found
+
+    return best
+
+
+def mean_of(values: Sequence[float] | np.ndarray) -> Mean:
+    """The mean of independent values with its standard error; NaN of a single one."""
+    found = np.asarray(values, np.float64)
+    error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.nan
+    return Mean(float(found.mean()), float(error))
+
+
+def _weight(sigma_data: float) -> Callable[[Any], Any]:
+    return lambda sigma: (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+
+
+def _noised(images, sigmas, cond, key, ordinal, chunk_size):
+    """Chunks `(part, x0, x, sigma, labels)`; noise depends on the image's index and the ordinal."""
+    key = random.fold_in(key, ordinal)
+    for start in range(0, len(images), chunk_size):
+        part = slice(start, min(start + chunk_size, len(images)))
+        x0, sigma = np.asarray(images[part], np.float32), sigmas[part]
+        x = _add_noise(x0, sigma, ej.sample_keys(key, len(x0), start))
+        yield part, x0, x, sigma, None if cond is None else cond[part]
+
+
+@jax.jit
+def _add_noise(x0, sigma, keys):
+    noise = jax.vmap(lambda k: random.normal(k, x0.shape[1:]))(keys)
+    return x0 + sigma.reshape(-1, *(1,) * (x0.ndim - 1)).astype(x0.dtype) * noise
+
+
+@jax.jit
+def _call(denoise, x, sigma, cond):
+    sigma = sigma.astype(x.dtype)
+    return denoise(x, sigma, *(() if cond is None else (cond,)))
+
+
+@jax.jit
+def _squares(denoise, x, x0, sigma, cond):
+    error = _call(denoise, x, sigma, cond) - x0
+    return jnp.mean(error**2, axis=tuple(range(1, x0.ndim)))
+
+
+@jax.jit
+def _denoise(problem, x, sigma):
+    return problem.denoise(x, sigma)
