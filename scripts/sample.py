@@ -10,8 +10,15 @@ Samplers and schedules are named with their options in Python's syntax, in quote
 A sampler may also have the name that k-diffusion, diffusers, ComfyUI or A1111 gives it, such as
 "DPM++ 2M Karras" (docs/names.md has them all). The schedule is still that of --schedule.
 
+A network that knows classes draws them in turn, and --labels or --label choose among them. It can
+be guided, towards the class or away from a worse network:
+
+    --label 7 --guidance 2.0
+    --guide runs/short --guidance 2.0
+
 The directory given with --out receives samples.npz (array x, values from -1 to 1, axes sample,
-height, width, channel) and samples.png. Sample i depends on the seed and on i alone.
+height, width, channel; array y, the labels, where there are any) and samples.png. Sample i depends
+on the seed, on i and on its label alone.
 """
 
 import argparse
@@ -35,9 +42,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=args.seed,
     )
     with training.plain_errors():
-        denoise, image_shape = training.load_denoiser(args.checkpoint)
-        samples = training.generate(denoise, config, image_shape)
-        training.write_samples(samples, args.out)
+        trained = training.load_trained(args.checkpoint)
+        labels = training.sample_labels(args.num_samples, trained.num_classes, args.labels)
+        guide = training.load_trained(args.guide) if args.guide else None
+        if guide and args.guidance is None:
+            raise SystemExit("error: --guide needs a scale: add --guidance 2.0, or leave it out.")
+        if args.guidance is not None:
+            trained = training.guided(trained, args.guidance, guide)
+        samples = training.generate(trained.denoise, config, trained.image_shape, labels=labels)
+        training.write_samples(samples, args.out, labels)
     print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
 
 
@@ -67,6 +80,15 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             option, type=type(default), default=default, help=f"{text} (default: {default})"
         )
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument(
+        "--labels", type=int, nargs="+", help="classes, drawn in turn (default: all there are)"
+    )
+    classes.add_argument(
+        "--label", type=int, nargs=1, dest="labels", metavar="LABEL", help="one class for all"
+    )
+    parser.add_argument("--guidance", type=float, help="scale of guidance; 1 is none")
+    parser.add_argument("--guide", help="directory of a worse network's run, to guide away from")
     return parser
 
 

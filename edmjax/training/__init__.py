@@ -36,11 +36,21 @@ from edmjax.training.errors import plain_errors as plain_errors
 from edmjax.training.generate import (
     generate as generate,
     grid as grid,
+    sample_labels as sample_labels,
     write_samples as write_samples,
 )
 from edmjax.training.loop import train as train
 from edmjax.training.mnist import load_mnist as load_mnist
-from edmjax.training.pretrained import load_denoiser as load_denoiser
+from edmjax.training.pretrained import (
+    Trained as Trained,
+    guided as guided,
+    load_denoiser as load_denoiser,
+    load_trained as load_trained,
+)
+from edmjax.training.snapshots import (
+    reconstruct_ema as reconstruct_ema,
+    save_snapshots as save_snapshots,
+)
 from edmjax.training.state import (
     TrainState as TrainState,
     init_state as init_state,

@@ -217,7 +217,11 @@ def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
             0.0, config.learning_rate, warmup_steps, config.steps
         )
     else:
-        rate = optax.warmup_constant_schedule(0.0, config.learning_rate, warmup_steps)
+        # Joined: optax's own warmup_constant_schedule stays at 0 where there is no warm-up.
+        warmup = optax.linear_schedule(0.0, config.learning_rate, warmup_steps)
+        rate = optax.join_schedules(
+            [warmup, optax.constant_schedule(config.learning_rate)], [warmup_steps]
+        )
     adamw = optax.adamw(rate, b2=config.b2, weight_decay=config.weight_decay)
     if config.clip_norm is None:
         return adamw

@@ -8,7 +8,7 @@ width is the same part `sigma_rel` of the run, however long it is.
 Source: Karras et al. 2024 (arXiv 2312.02696), sections 3.1 and 3.2 and appendix C.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +44,7 @@ def gamma_from_sigma_rel(sigma_rel: float) -> float:
     `sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))` is a cubic in gamma. `ValueError`
     outside 0 to `12^(-1/2)` (0.2887), which is the width of a plain mean.
     """
-    if not 0 < sigma_rel <= LARGEST_SIGMA_REL:
+    if not 0 < sigma_rel <= LARGEST_SIGMA_REL * (1 + 1e-9):
         raise ValueError(
             "sigma_rel, the width of an average as a part of the run, must be above 0 and at most "
             f"0.2887 (the plain mean), got {sigma_rel}."
@@ -52,3 +52,40 @@ def gamma_from_sigma_rel(sigma_rel: float) -> float:
     t = sigma_rel**-2
     roots = np.roots([1, 7, 16 - t, 12 - t])
     return max(0.0, float(roots.real.max()))
+
+
+def posthoc_coefficients(
+    kept: Sequence[tuple[int, float]], wanted: tuple[int, float]
+) -> tuple[Float[np.ndarray, " kept"], float]:
+    """The coefficients of averages that were kept whose sum is nearest to one that was not.
+
+    Averages are given as `(step, sigma_rel)`: after how many steps they were taken, and how wide
+    they are. Nearest is in the square integral of the profiles over the run; the second value is
+    the distance relative to the length of the profile that is wanted. A sum of averages weighs
+    the parameters of every step as its sum of profiles does.
+
+    Source: Karras et al. 2024 (arXiv 2312.02696), appendix C.
+    """
+    steps, gammas = np.array(
+        [(step, gamma_from_sigma_rel(sigma_rel)) for step, sigma_rel in [*kept, wanted]], float
+    ).T
+    products = _inner_product(steps[:, None], gammas[:, None], steps, gammas)
+    # Each profile to length 1, or the early, narrow ones would rule the rounding.
+    lengths = np.sqrt(np.diag(products))
+    products /= lengths[:, None] * lengths
+    gram, right = products[:-1, :-1], products[:-1, -1]
+    solution = np.linalg.lstsq(gram, right, rcond=None)[0]
+    square = 1 - 2 * solution @ right + solution @ gram @ solution
+    return solution * lengths[-1] / lengths[:-1], float(np.sqrt(max(square, 0.0)))
+
+
+def _inner_product(step, gamma, other_step, other_gamma):
+    """`int p q dt` of the profiles `p = (gamma + 1) t^gamma / step^(gamma + 1)` on 0 to `step`."""
+    shorter = np.minimum(step, other_step)
+    # As powers of ratios below 1: step^(gamma + 1) overflows for narrow profiles of long runs.
+    return (
+        ((gamma + 1) * (other_gamma + 1) / (gamma + other_gamma + 1))
+        * (shorter / step) ** (gamma + 1)
+        * (shorter / other_step) ** (other_gamma + 1)
+        / shorter
+    )

@@ -1,7 +1,7 @@
 """Samples from a trained network, and the files that show them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from jaxtyping import Float
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
 from matplotlib import image
 
 import edmjax as ej
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
+from edmjax.training.distributed import to_host
+from edmjax.training.mesh import shard_batch
 
 
 def generate(
@@ -22,13 +25,22 @@ def generate(
     config: SampleConfig,
     image_shape: tuple[int, ...],
     *,
+    labels: Int[np.ndarray, " n"] | None = None,
+    mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples that a configuration asks for, clipped to [-1, 1], float32.
 
-    Sample `i` is made from `(config.seed, i)` alone, so the size of the chunks, and how many
-    samples follow it, change nothing. `ValueError` for a sampler or schedule that does not exist.
+    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them; a
+    `mesh` (`make_mesh`) splits the samples over its devices along `data`, and all processes are
+    given all samples. Sample `i` is made from `(config.seed, i)` and its label alone, so neither
+    the mesh, the size of the chunks nor how many samples follow it make a difference. `ValueError`
+    for a sampler or schedule that does not exist, or labels that are not as many as the samples.
     """
+    if labels is not None and len(labels) != config.num_samples:
+        raise ValueError(f"There are {len(labels)} labels for {config.num_samples} samples.")
+    # Callbacks of a program that several processes run would draw a bar in each.
+    progress = progress and jax.process_count() == 1
     plan = ej.make_plan(
         parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
     )
@@ -36,21 +48,58 @@ def generate(
     chunks = []
     for start in range(0, config.num_samples, config.chunk_size):
         n = min(config.chunk_size, config.num_samples - start)
+        # As many for each device; those beyond n are thrown away, and no sample depends on them.
+        rows = n + (-n % mesh.shape["data"] if mesh is not None else 0)
         normal = jax.vmap(lambda key: random.normal(key, image_shape))
-        x = jnp.float32(plan.grid[0]) * normal(ej.sample_keys(key_start, n, start))
-        keys = ej.sample_keys(key_steps, n, start)
-        x0 = ej.sample(denoise, plan, x, keys, progress=progress)
-        chunks.append(np.clip(np.asarray(x0), -1, 1))
+        x = jnp.float32(plan.grid[0]) * normal(ej.sample_keys(key_start, rows, start))
+        keys = ej.sample_keys(key_steps, rows, start)
+        cond = None if labels is None else jnp.asarray(np.resize(labels[start : start + n], rows))
+        if mesh is not None:
+            x, keys, cond = shard_batch((x, keys, cond), mesh)
+        x0 = ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
+        chunks.append(np.clip(to_host(x0)[:n], -1, 1))
     return np.concatenate(chunks)
 
 
+def sample_labels(
+    num_samples: int, num_classes: int, classes: Sequence[int] | None = None
+) -> Int[np.ndarray, " n"] | None:
+    """The label of each sample: `classes` in turn, over and over; all classes where it is None.
+
+    Sample `i` has the label `classes[i % len(classes)]`, int32. None for a network without classes
+    (`num_classes` 0). `ValueError` where that is asked for a class, or one is not among
+    `0 ... num_classes - 1`.
+    """
+    if classes is not None and not num_classes:
+        raise ValueError(
+            "This network knows no classes, so it cannot be asked for labels: leave them out, or "
+            "train one with net.classes."
+        )
+    if not num_classes:
+        return None
+    chosen = list(range(num_classes) if classes is None else classes)
+    wrong = [label for label in chosen if not 0 <= label < num_classes]
+    if wrong or not chosen:
+        raise ValueError(
+            f"Labels are whole numbers from 0 to {num_classes - 1}, at least one of them; got "
+            f"{wrong or chosen}."
+        )
+    return np.resize(np.asarray(chosen, np.int32), num_samples)
+
+
 def write_samples(
-    samples: Float[np.ndarray, "n height width channels"], directory: str | os.PathLike
+    samples: Float[np.ndarray, "n height width channels"],
+    directory: str | os.PathLike,
+    labels: Int[np.ndarray, " n"] | None = None,
 ) -> None:
-    """Writes `samples.npz` (array `x`) and `samples.png` (the first 100 in a square grid)."""
+    """Writes `samples.npz` and `samples.png` (the first 100 in a square grid).
+
+    The arrays are `x`, and `y` where there are labels.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    np.savez(directory / "samples.npz", x=samples)
+    arrays: dict[str, Any] = {"x": samples} if labels is None else {"x": samples, "y": labels}
+    np.savez(directory / "samples.npz", **arrays)
     image.imsave(directory / "samples.png", grid(samples[:100]), cmap="gray", vmin=0, vmax=1)
 
 

@@ -30,6 +30,7 @@ from edmjax.training.finite import check_losses, check_state
 from edmjax.training.loss_log import LossLog, plot_losses
 from edmjax.training.mesh import check_batch, make_mesh, shard_state, shard_steps
 from edmjax.training.signals import Stopped, stop_requests
+from edmjax.training.snapshots import save_snapshots
 from edmjax.training.state import init_state, make_batch_loss, make_train_steps
 
 
@@ -38,10 +39,11 @@ def train(
 ) -> tuple[Functional, Arrays]:
     """The pair `(net, params)` of a trained network, `params` being the averaged parameters.
 
-    Writes into `config.out`: `config.yaml`, `checkpoint/`, `loss.csv`, `loss.png` and
-    `weights.safetensors`. Called again with the same configuration it goes on from the newest
-    checkpoint with the same batches and noise, and ends, on the same machine, with the same bits as
-    a run that was never interrupted, also by `kill -9`.
+    Writes into `config.out`: `config.yaml`, `checkpoint/`, `loss.csv`, `loss.png`,
+    `weights.safetensors`, and `snapshots/` where `optim.ema_sigma_rel` asks for them. Called
+    again with the same configuration it goes on from the newest checkpoint with the same batches
+    and noise, and ends, on the same machine, with the same bits as a run that was never
+    interrupted, also by `kill -9`.
 
     With a `mesh` (`make_mesh`) the batch and the state are split over its devices, and the result
     is that of one device but for the order of sums; without, one device does all, or all devices of
@@ -82,16 +84,19 @@ def train(
     if mesh is not None:
         state = shard_state(state, mesh)
         advance = shard_steps(advance, state, mesh)
+    # Not where it lies: the same run in two directories leaves files with the same bytes.
     description = {
-        **dataclasses.asdict(config),
+        **identity(config),
         "image_shape": list(dataset.image_shape),
         "num_classes": num_classes,
     }
 
     def save_weights_of(state) -> None:
-        arrays = to_host(state.ema[0] | state.buffers)  # all processes take part
+        kept, buffers = to_host((state.ema, state.buffers))  # all processes take part
         if is_first():
-            save_weights(out / WEIGHTS, arrays, description)
+            if config.optim.ema_sigma_rel:
+                save_snapshots(out, int(state.step), kept, buffers, description)
+            save_weights(out / WEIGHTS, kept[0] | buffers, description)
 
     with Checkpoints(out / "checkpoint", identity(config)) as checkpoints, stop_requests() as asked:
         state = checkpoints.restore(state) or state

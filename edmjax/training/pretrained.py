@@ -1,17 +1,38 @@
-"""A trained network from the file that a run leaves for others."""
+"""A trained network from the file that a run leaves for others, alone or guided."""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from flax import nnx
 
+from edmjax import guidance
 from edmjax.nn.functional import Functional, functional
 from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig, build_denoiser, build_net
 
 
+class Trained(NamedTuple):
+    """A denoiser `(x, sigma, cond=None) -> E[x0 | x]` and what it was trained for.
+
+    `cond` are labels `0 ... num_classes - 1`, shape `(batch,)`; `num_classes`, or None, stands for
+    no class. An unconditional network has `num_classes` 0 and takes no `cond`.
+    """
+
+    denoise: Any
+    image_shape: tuple[int, ...]
+    num_classes: int
+    label_dropout: float  # how often the class was hidden; at 0 the network never went without
+
+
 def load_denoiser(path: str | os.PathLike) -> tuple[Any, tuple[int, ...]]:
-    """The pair `(denoise, image_shape)` of a run's directory or its `weights.safetensors`.
+    """The pair `(denoise, image_shape)` of `load_trained`, with its errors."""
+    return load_trained(path)[:2]
+
+
+def load_trained(path: str | os.PathLike) -> Trained:
+    """The network of a run's directory or its `weights.safetensors`, with what is known of it.
 
     `FileNotFoundError` where there is none, `ValueError` where the file is damaged or its arrays
     are not those of the network that its configuration describes.
@@ -35,4 +56,52 @@ def load_denoiser(path: str | os.PathLike) -> tuple[Any, tuple[int, ...]]:
         raise ValueError(f"{path} does not hold the network that it describes: see {odd[:3]}.")
     buffers = {name: arrays[name] for name in apply.buffers}
     trained = Functional(apply.graphdef, buffers)
-    return build_denoiser(loss_config, trained.bind({n: arrays[n] for n in params})), image_shape
+    denoise = build_denoiser(loss_config, trained.bind({n: arrays[n] for n in params}))
+    return Trained(denoise, image_shape, num_classes, loss_config.label_dropout)
+
+
+def guided(trained: Trained, scale: float, guide: Trained | None = None) -> Trained:
+    """`trained` with classifier-free guidance, or away from `guide` with autoguidance.
+
+    `scale` 1 is `trained` itself. Classifier-free guidance is the network against itself without a
+    class; for autoguidance `guide` is a worse network, for example one trained for a shorter time.
+
+    Raises:
+        ValueError: without `guide`, the network knows no classes, or always knew the class; or
+            `guide` is for other images or other classes.
+    """
+    if guide is None:
+        if not trained.num_classes:
+            raise ValueError(
+                "Classifier-free guidance needs a network that knows classes, and this one knows "
+                "none: train one with net.classes, or guide by another network."
+            )
+        if not trained.label_dropout:
+            raise ValueError(
+                "Classifier-free guidance needs a network that learned to do without the class, "
+                "and this one had loss.label_dropout 0: train with 0.1, or guide by another "
+                "network."
+            )
+        # "No class" is the label after the last.
+        uncond = np.int32(trained.num_classes)
+        return trained._replace(
+            denoise=guidance.classifier_free(trained.denoise, scale, uncond=uncond)
+        )
+    if guide.image_shape != trained.image_shape:
+        raise ValueError(
+            f"The guide is for images of shape {guide.image_shape} and the network for "
+            f"{trained.image_shape}: both must draw the same images."
+        )
+    worse = guide.denoise
+    if trained.num_classes and not guide.num_classes:
+        worse = jax.tree_util.Partial(_without_cond, worse)
+    elif trained.num_classes != guide.num_classes:
+        raise ValueError(
+            f"The guide knows {guide.num_classes} classes and the network {trained.num_classes}: "
+            "the guide may know none, or must know the same."
+        )
+    return trained._replace(denoise=guidance.autoguidance(trained.denoise, worse, scale))
+
+
+def _without_cond(denoise, x, sigma, cond=None):
+    return denoise(x, sigma)
