@@ -56,8 +56,10 @@ def compare(args: argparse.Namespace) -> None:
     out = Path(args.out)
     targets = [problem(name, args.samples, args.seed) for name in args.problems]
     targets += [trained(path, args.samples, args.seed) for path in args.checkpoint]
-    table = Table(out / "compare.csv", configuration(args))
     work = [(target, series_of(args, target)) for target in targets]
+    if not any(one.settings for _, series in work for one in series):
+        raise Mistake("These options leave no method to run: name --kinds that the problems have.")
+    table = Table(out / "compare.csv", configuration(args))
     bar = tqdm(total=sum(len(one.settings) for _, series in work for one in series), unit="run")
     try:
         with bar:
@@ -101,6 +103,11 @@ def check(args: argparse.Namespace) -> None:
         raise Mistake(
             "--tolerance-step must be above 0 and at most 7, and --perturbation 0 or above, got "
             f"{args.tolerance_step:g} and {args.perturbation:g}."
+        )
+    if args.perturbation == float("inf") or not 0 <= args.seed < 2**32:
+        raise Mistake(
+            "--perturbation must be finite and --seed from 0 to 2^32 - 1, got "
+            f"{args.perturbation:g} and {args.seed}."
         )
     if min([*args.budgets, *args.noisy_budgets], default=1) < 1:
         raise Mistake("A budget is 1 evaluation or more.")

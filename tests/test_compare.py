@@ -172,6 +172,10 @@ def test_the_perturbation_is_an_error_of_the_networks_output(scripts, x64):
         (["--checkpoint", "/nowhere"], "There is no"),
         (["--kinds", "plans"], "invalid choice: 'plans'"),
         (["--problems", "P4"], "invalid choice: 'P4'"),
+        (["--kinds"], "no method to run"),
+        (["--budgets"], "no method to run"),
+        (["--seed", "-1"], "--seed from 0"),
+        (["--perturbation", "inf"], "--perturbation must be finite"),
     ],
 )
 def test_mistakes_are_sentences_before_anything_is_written(
@@ -183,6 +187,42 @@ def test_mistakes_are_sentences_before_anything_is_written(
     assert stop.value.code
     assert phrase in capsys.readouterr().err + str(stop.value)
     assert not out.exists()
+
+
+ROW = "P1,plan,euler,karras,4,0" + 11 * ",1"
+
+
+@pytest.mark.parametrize(
+    "csv, configuration, phrase",
+    [
+        ("problem,kind\n", {}, "of another version of it: pass another --out"),
+        ("{head}\n", {"edmjax": "0.0.1"}, "edmjax was '0.0.1'"),
+        ("{head}\n", {"jax": None}, "jax was None and is"),
+        (f"{{head}}\n{ROW}\nP1,plan\n", {}, "Line 3 of .* is damaged"),
+        (f"{{head}}\n{ROW.replace('4', 'four')}\n", {}, "Line 2 of .* is damaged"),
+        ("{head}\n", "[", "compare.json is damaged"),
+        ("{head}\n", "[1]", "compare.json is damaged"),
+    ],
+)
+def test_a_file_that_is_no_such_file_is_refused(scripts, csv, configuration, phrase, tmp_path):
+    rows, path, now = (
+        scripts("comparison.rows"),
+        tmp_path / "compare.csv",
+        {"edmjax": "1", "jax": "2"},
+    )
+    path.write_text(csv.format(head=",".join(rows.FIELDS)))
+    before = configuration if isinstance(configuration, str) else json.dumps(now | configuration)
+    path.with_suffix(".json").write_text(before)
+    with pytest.raises(scripts("comparison").Mistake, match=phrase):
+        rows.Table(path, now)
+    assert path.read_text() == csv.format(head=",".join(rows.FIELDS))
+
+
+def test_a_directory_that_cannot_be_written_is_named(scripts, tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/below"):
+        with pytest.raises(scripts("comparison").Mistake, match=r"cannot be written to.*--out"):
+            scripts("comparison.rows").Table(tmp_path / name / "compare.csv", {})
 
 
 @pytest.mark.slow

@@ -87,19 +87,26 @@ class Table:
 
     Raises:
         Mistake: if the file is there and was made with another configuration, or is not such a
-            file.
+            file or damaged, or cannot be written.
     """
 
     def __init__(self, path: Path, configuration: dict[str, Any]):
         self.path, self.rows = path, {}
         beside = path.with_suffix(".json")
-        if path.exists():
-            self._check(beside, configuration)
-            self._read()
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")
-            self._append(FIELDS)
+        try:
+            if path.exists():
+                self._check(beside, configuration)
+                self._read()
+                self._append(None)  # nothing, to see that it can be written
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside.write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")
+                self._append(FIELDS)
+        except OSError as error:
+            raise Mistake(
+                f"{path.parent} cannot be written to ({error.strerror}): pass another --out, a "
+                "directory or the name of a new one."
+            ) from error
 
     def add(self, row: Row) -> None:
         cells = [getattr(row, name) for name in FIELDS]
@@ -111,7 +118,8 @@ class Table:
 
     def _append(self, cells: Any) -> None:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(cells)
+        if cells is not None:
+            csv.writer(text, lineterminator="\n").writerow(cells)
         # One write of a whole line: an interrupt comes before it or after it.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -120,7 +128,7 @@ class Table:
             os.close(descriptor)
 
     def _read(self) -> None:
-        text = self.path.read_text(encoding="utf-8")
+        text = self.path.read_text(encoding="utf-8", errors="replace")
         whole = text[: text.rfind("\n") + 1]
         if whole != text:  # the power failed in the middle of a line
             self.path.write_text(whole, encoding="utf-8")
@@ -130,11 +138,17 @@ class Table:
                 f"{self.path} is not a file of this comparison, or of another version of it: pass "
                 "another --out."
             )
-        for line in lines:
-            cells: dict[str, Any] = {
-                name: cell if name in _TEXTS else float(cell)
-                for name, cell in zip(FIELDS, line, strict=True)
-            }
+        for number, line in enumerate(lines, start=2):
+            try:
+                cells: dict[str, Any] = {
+                    name: cell if name in _TEXTS else float(cell)
+                    for name, cell in zip(FIELDS, line, strict=True)
+                }
+            except ValueError:
+                raise Mistake(
+                    f"Line {number} of {self.path} is damaged: remove it, and it is run again, or "
+                    "pass another --out."
+                ) from None
             row = Row(**cells)
             self.rows[_rounded(row.key)] = row
 
@@ -144,7 +158,10 @@ class Table:
                 f"{self.path} has no {beside.name} beside it, which says how it was made: pass "
                 "another --out."
             )
-        before = json.loads(beside.read_text(encoding="utf-8"))
+        try:
+            before = dict(json.loads(beside.read_text(encoding="utf-8")))
+        except (TypeError, ValueError):
+            raise Mistake(f"{beside} is damaged: pass another --out.") from None
         now = json.loads(json.dumps(configuration))
         differing = [
             f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
