@@ -64,6 +64,7 @@ def compare(args: argparse.Namespace) -> None:
     try:
         with bar:
             for target, series in work:
+                bar.set_postfix_str(f"{target.name}, its reference")  # minutes for a network
                 comparison = Comparison(target, table, out, args.distance_samples, args.seed)
                 for one in series:
                     comparison.run(one, bar)

@@ -19,7 +19,8 @@ class Stats(NamedTuple):
 
     Attributes:
         standard_error: (batch,), in nats, of the mean over the probes: of the estimated trace
-            alone, not of the solver. 0 for an exact trace, None for a single probe.
+            alone, not of the solver. 0 for an exact trace, None where there is one estimate: from a
+            single probe, or three products of "hutch++".
         nfe: evaluations of the denoiser: an int, or (batch,) where each sample has its own steps.
             Each is along with `num_probes` products with its Jacobian, or d for an exact trace.
         x: the data taken to `sigma_max`, like `x0` but float32 at least.

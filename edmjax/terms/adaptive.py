@@ -71,7 +71,8 @@ def adaptive_sample(
     Raises:
         TypeError: if an argument is of the wrong kind: an implicit solver, a class for an instance.
         ValueError: if the form is unknown, the solver has no error estimate, a tolerance is
-            negative or both are 0, the levels do not fall or are not positive, or shapes disagree.
+            negative or infinite or both are 0, the levels do not fall or are not positive, or
+            shapes disagree.
         RuntimeError: if `max_steps` was reached, with the samples that did not arrive. Under `jit`
             nothing can be raised: those samples are NaN.
     """
