@@ -9,7 +9,13 @@ Every entry of the configuration is an option, so a file can be overridden on th
 The directory given with --out receives config.yaml (all values as used), loss.csv, loss.png,
 weights.safetensors (for scripts/sample.py and for others), checkpoint/ (to go on from),
 samples.npz (array x, values from -1 to 1, axes sample, height, width, channel) and samples.png.
-Interrupted, the same command goes on from the last checkpoint.
+
+Interrupted in any way, the same command goes on from the last checkpoint and ends with the same
+weights. Ctrl-C and SIGTERM save first; the exit code is 130 or 143 then, and 1 after an error.
+
+Several devices, and several machines that run this same command (docs/distributed.md):
+
+    python scripts/train.py --config configs/mnist.yaml --out runs/mnist --mesh data=4,model=2
 """
 
 from argparse import RawDescriptionHelpFormatter
@@ -19,7 +25,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from edmjax import training
 
-USAGE = "train.py [--config FILE] [--out DIRECTORY] [--ENTRY VALUE ...]"
+USAGE = "train.py [--config FILE] [--out DIRECTORY] [--mesh AXES] [--ENTRY VALUE ...]"
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -32,20 +38,46 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--config", action="config", help="YAML file with values, see configs/")
     parser.add_class_arguments(training.Config, None)
+    devices = parser.add_argument_group("Devices (no part of the configuration)")
+    devices.add_argument(
+        "--mesh",
+        help="axes whose product is the number of devices, such as data=4,model=2: data splits the "
+        "batch, model each parameter (default: one device, or all along data with processes)",
+    )
+    devices.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join the other processes of this job (TPU pod, SLURM, Open MPI, Kubernetes)",
+    )
+    devices.add_argument("--coordinator", help="HOST:PORT of process 0, where JAX finds no cluster")
+    devices.add_argument("--num-processes", type=int, help="with --coordinator")
+    devices.add_argument("--process-id", type=int, help="with --coordinator, from 0")
     arguments = parser.parse_args(argv)
     arguments.pop("config")
+    processes = [arguments.pop(n) for n in ("coordinator", "num_processes", "process_id")]
+    joins, mesh_text = arguments.pop("distributed"), arguments.pop("mesh")
     config = training.Config(**parser.instantiate(arguments).as_dict())
 
     with training.plain_errors():
+        # Before anything touches a device.
+        joins = joins or any(value is not None for value in processes)
+        if joins:
+            training.initialize(*processes)
+        mesh = training.make_mesh(mesh_text) if joins or mesh_text is not None else None
         # Wrong names come to light now and not when training is done.
         training.parse_sampler(config.sample.sampler)
         training.parse_schedule(config.sample.schedule, config.sample.num_steps)
         dataset = training.load_dataset(config.data, config.data_dir)
-        net, params = training.train(config, dataset)
+        net, params = training.train(config, dataset, mesh=mesh)
         denoise = training.build_denoiser(config.loss, net.bind(params))
-        samples = training.generate(denoise, config.sample, dataset.image_shape)
-        training.write_samples(samples, config.out)
-    print(f"{len(samples)} samples: {config.out}/samples.npz, {config.out}/samples.png")
+        num_classes = dataset.num_classes if config.net.classes else 0
+        labels = training.sample_labels(config.sample.num_samples, num_classes)
+        samples = training.generate(
+            denoise, config.sample, dataset.image_shape, labels=labels, mesh=mesh
+        )
+        if training.is_first():
+            training.write_samples(samples, config.out, labels)
+            print(f"{len(samples)} samples: {config.out}/samples.npz, {config.out}/samples.png")
 
 
 if __name__ == "__main__":

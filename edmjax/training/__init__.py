@@ -32,7 +32,8 @@ from edmjax.training.data import (
     drop_labels as drop_labels,
     load_dataset as load_dataset,
 )
-from edmjax.training.errors import plain_errors as plain_errors
+from edmjax.training.distributed import initialize as initialize, is_first as is_first
+from edmjax.training.errors import TrainingWarning as TrainingWarning, plain_errors as plain_errors
 from edmjax.training.generate import (
     generate as generate,
     grid as grid,
@@ -40,6 +41,11 @@ from edmjax.training.generate import (
     write_samples as write_samples,
 )
 from edmjax.training.loop import train as train
+from edmjax.training.mesh import (
+    make_mesh as make_mesh,
+    shard_batch as shard_batch,
+    shard_state as shard_state,
+)
 from edmjax.training.mnist import load_mnist as load_mnist
 from edmjax.training.pretrained import (
     Trained as Trained,
@@ -47,6 +53,7 @@ from edmjax.training.pretrained import (
     load_denoiser as load_denoiser,
     load_trained as load_trained,
 )
+from edmjax.training.signals import Stopped as Stopped
 from edmjax.training.snapshots import (
     reconstruct_ema as reconstruct_ema,
     save_snapshots as save_snapshots,

@@ -18,6 +18,7 @@ from safetensors.flax import save
 
 from edmjax.nn.functional import Arrays
 from edmjax.training.distributed import agree, is_first
+from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import CHECKSUMS, damage, write_checksums, write_file
 from edmjax.training.state import TrainState
 
@@ -138,6 +139,7 @@ class Checkpoints:
                 warnings.warn(
                     f"A checkpoint is damaged: {what}. It is kept as {aside}, and training goes on "
                     f"from step {step}.",
+                    TrainingWarning,
                     stacklevel=3,
                 )
         if jax.process_count() > 1:

@@ -12,22 +12,27 @@ from edmjax.training.signals import Stopped
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
+class TrainingWarning(UserWarning):
+    """What a user should know of a run that goes on."""
+
+
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
     """Ends the program with the sentence alone where this package raised an error on purpose.
 
     Those are about what the user asked for, and a traceback would bury them. An error from deeper
-    down keeps its traceback. The package's warnings are sentences alone too. A run that was asked
-    to stop ends the program with the exit code of `Stopped`.
+    down keeps its traceback. A `TrainingWarning` is a sentence alone too. A run that was asked to
+    stop ends the program with the exit code of `Stopped`.
     """
     with warnings.catch_warnings():
+        warnings.simplefilter("always", TrainingWarning)
         show = warnings.showwarning
 
-        def sentence(message, category, filename, lineno, file=None, line=None):
-            if _is_ours(filename):
+        def sentence(message, category, *where, **options):
+            if category is TrainingWarning:
                 print(f"warning: {message}", file=sys.stderr)
             else:
-                show(message, category, filename, lineno, file, line)
+                show(message, category, *where, **options)
 
         warnings.showwarning = sentence
         try:
@@ -36,10 +41,7 @@ def plain_errors() -> Iterator[None]:
             print(stop, file=sys.stderr)
             sys.exit(stop.exit_code)
         except (ValueError, OSError, FloatingPointError) as err:
-            if not _is_ours(traceback.extract_tb(err.__traceback__)[-1].filename):
+            raised_in = Path(traceback.extract_tb(err.__traceback__)[-1].filename).resolve()
+            if not raised_in.is_relative_to(_PACKAGE):
                 raise
             sys.exit(f"error: {err}")
-
-
-def _is_ours(filename: str) -> bool:
-    return Path(filename).resolve().is_relative_to(_PACKAGE)

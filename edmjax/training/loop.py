@@ -91,10 +91,10 @@ def train(
         "num_classes": num_classes,
     }
 
-    def save_weights_of(state) -> None:
+    def save_weights_of(state, *, snapshots: bool) -> None:
         kept, buffers = to_host((state.ema, state.buffers))  # all processes take part
         if is_first():
-            if config.optim.ema_sigma_rel:
+            if snapshots and config.optim.ema_sigma_rel:
                 save_snapshots(out, int(state.step), kept, buffers, description)
             save_weights(out / WEIGHTS, kept[0] | buffers, description)
 
@@ -115,7 +115,7 @@ def train(
         # Steps a call. A divisor: a shorter last call would be compiled anew, for half a minute.
         num_steps = max(k for k in range(1, max(1, config.scan_steps) + 1) if total % k == 0)
         if step == total:
-            save_weights_of(state)
+            save_weights_of(state, snapshots=True)
         with tqdm(
             total=total,
             initial=step,
@@ -135,10 +135,12 @@ def train(
                 # Together: each process may have got its signal in another call.
                 number = max(gather_flags(asked()))
                 every = config.checkpoint_every
-                if number or step == total or step // every > before // every:
+                due = step == total or step // every > before // every
+                if due or number:
                     check_state(state)
-                    # Weights first: where there is a checkpoint, its weights are there too.
-                    save_weights_of(state)
+                    # Weights first: where there is a checkpoint, its weights are there too. No
+                    # snapshots of a stop: they would be others than those of a run without it.
+                    save_weights_of(state, snapshots=due)
                     checkpoints.save(state)
                 if number:
                     raise Stopped(number, step, total)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
+from edmjax.training.errors import TrainingWarning
+
 AXES = ("data", "model")
 
 
@@ -83,6 +85,7 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
             f"{len(kept)} of {len(state.params)} parameters have no axis that the mesh's "
             f"model={size} divides, so each device holds them whole: {', '.join(kept[:4])}"
             f"{', ...' if len(kept) > 4 else ''}.",
+            TrainingWarning,
             stacklevel=2,
         )
     return jax.tree.map(sharding, state)
