@@ -78,7 +78,7 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     kept = [
         f"{name} {list(array.shape)}"
         for name, array in state.params.items()
-        if split_axis(array.shape, size) is None
+        if size > 1 and split_axis(array.shape, size) is None
     ]
     if kept:
         warnings.warn(
