@@ -334,6 +334,10 @@ def test_rows_survive_an_interruption(tmp_path):
     assert path.read_text() == 'name,seed,value\n"one, two",0,0.3333333\nthree,1,0.25\n'
     with pytest.raises(ValueError, match="is not such a table"):
         ev.Rows(path, ("name", "value"), 1)
+    with path.open("a") as file:
+        file.write("four,1,half\n")
+    with pytest.raises(ValueError, match="is damaged in line 4: 'four,1,half'"):
+        ev.Rows(path, ("name", "seed", "value"), 2)
 
 
 def test_results_of_another_configuration_are_refused(tmp_path):
@@ -341,6 +345,11 @@ def test_results_of_another_configuration_are_refused(tmp_path):
     ev.claim(tmp_path, {"samples": 10, "shape": (1, 2)})
     with pytest.raises(ValueError, match="samples was 10 and is 11"):
         ev.claim(tmp_path, {"samples": 11, "shape": (1, 2)})
+    (tmp_path / "evaluation.json").write_text("[1")
+    with pytest.raises(ValueError, match="is damaged, so it is not known"):
+        ev.claim(tmp_path, {"samples": 10})
+    with pytest.raises(OSError, match="Results cannot be written to"):
+        ev.claim(tmp_path / "evaluation.json", {"samples": 10})
 
 
 def quality_rows():

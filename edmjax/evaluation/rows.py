@@ -58,22 +58,38 @@ class Rows:
                 f"{self.path} is not such a table, or was written by another version: choose "
                 "another directory."
             )
-        for line in lines:
-            self._keep(line[: self.num_keys], [float(cell) for cell in line[self.num_keys :]])
+        for number, line in enumerate(lines, start=2):
+            try:
+                self._keep(line[: self.num_keys], [float(cell) for cell in line[self.num_keys :]])
+            except ValueError as err:
+                raise ValueError(
+                    f"{self.path} is damaged in line {number}: {','.join(line)!r:.80}. Delete that "
+                    "line, and its row is made again."
+                ) from err
 
 
 def claim(directory: str | os.PathLike, configuration: dict[str, Any]) -> None:
     """Makes a directory for the results of a configuration, which `evaluation.json` records.
 
     `ValueError`, and nothing written, where it holds those of another one: they would not compare.
+    `OSError` where it cannot be written.
     """
     path = Path(directory) / "evaluation.json"
     now = json.loads(json.dumps(configuration))
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+        except OSError as err:
+            raise OSError(f"Results cannot be written to {directory}: {err}.") from err
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as err:
+        raise ValueError(
+            f"{path} is damaged, so it is not known how the results beside it were made: choose "
+            "another directory, or delete this one."
+        ) from err
     different = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())

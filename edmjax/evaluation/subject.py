@@ -9,7 +9,7 @@ import numpy as np
 
 from edmjax.evaluation.stored import sha256
 from edmjax.training.checkpoints import WEIGHTS, load_weights
-from edmjax.training.pretrained import load_denoiser
+from edmjax.training.pretrained import load_trained
 
 
 class Subject(NamedTuple):
@@ -46,13 +46,13 @@ def load_subject(path: str | os.PathLike) -> Subject:
     it was not trained on MNIST.
     """
     _, config = load_weights(path)
-    denoise, image_shape = load_denoiser(path)
+    trained = load_trained(path)
     data = config.get("data")
-    if data != "mnist" or image_shape != (28, 28, 1):
+    if data != "mnist" or trained.image_shape != (28, 28, 1):
         raise ValueError(
-            f"{path} was trained on {data!r} with images of shape {image_shape}, and what judges "
-            "samples here is a classifier of MNIST, (28, 28, 1): pass a network that was trained "
-            "on mnist."
+            f"{path} was trained on {data!r} with images of shape {trained.image_shape}, and what "
+            "judges samples here is a classifier of MNIST, (28, 28, 1): pass a network that was "
+            "trained on mnist."
         )
     loss = config["loss"]
     song = loss.get("name") == "dsm"
@@ -60,12 +60,12 @@ def load_subject(path: str | os.PathLike) -> Subject:
     log_sigma = math.log(loss["sigma"]) if song else 0.0
     path = Path(path)
     return Subject(
-        denoise=denoise,
-        image_shape=image_shape,
+        denoise=trained.denoise,
+        image_shape=trained.image_shape,
         own=own,
         sigma_data=own["sigma_data"] if own else 0.5,
         # The most noise that Song's process puts on data, at time 1.
         sigma_max=math.sqrt(math.expm1(2 * log_sigma) / (2 * log_sigma)) if song else None,
-        num_classes=int(config.get("num_classes", 0)),
+        num_classes=trained.num_classes,
         sha256=sha256(path / WEIGHTS if path.is_dir() else path),
     )
