@@ -6,9 +6,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
-from edmjax import losses
+from edmjax import losses, nn, training
+from edmjax.training import ema
 
 
 def net(params, x, c_noise, cond=0.0):
@@ -122,3 +125,110 @@ def test_edm_is_finite_at_both_ends_of_the_levels(p_mean):
     loss = losses.edm(net, 0.7, jnp.asarray(X0), jax.random.key(0), p_mean=p_mean, p_std=0.1)
     assert jnp.isfinite(loss)
     assert loss < 1e3
+
+
+U_PARAMS = {
+    "bias": jnp.float32(1.5),
+    "weight": jax.random.normal(jax.random.key(5), (128,)),
+}
+
+
+def test_uncertainty_is_a_linear_map_of_features_of_norm_1():
+    c_noise = jnp.linspace(-2, 2, 101)
+    features = jax.jacobian(losses.log_uncertainty)(U_PARAMS, c_noise)["weight"]
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    expected = 1.5 + np.asarray(features, float) @ np.asarray(U_PARAMS["weight"], float)
+    np.testing.assert_allclose(losses.log_uncertainty(U_PARAMS, c_noise), expected, atol=1e-5)
+    # Fourier features: each squared pair is constant, so each is a pure frequency.
+    halves = np.asarray(features).reshape(101, 2, 64)
+    np.testing.assert_allclose((halves**2).sum(1), np.full((101, 64), 1 / 64), rtol=1e-4)
+    start = losses.log_uncertainty(losses.init_uncertainty(784), c_noise)
+    np.testing.assert_allclose(start, np.full(101, np.log(784)), rtol=1e-6)
+
+
+def uncertain_steps(batch_loss, optimizer, params, uncertainty, examples, indices):
+    """`make_train_steps` around the network of this file, which has one parameter."""
+    graphdef = nn.functional(nnx.Linear(1, 1, rngs=nnx.Rngs(0)))[0].graphdef  # never called
+    functional = nn.Functional(graphdef, {})
+    advance = training.make_train_steps(functional, batch_loss, optimizer, [ema.exponential(0.0)])
+    state = training.init_state(
+        functional, params, optimizer, jax.random.key(4), uncertainty=uncertainty
+    )
+    return advance(state, training.Examples(examples), indices)
+
+
+def test_the_networks_gradient_is_the_weighted_one_and_the_loss_the_plain_one():
+    def loss(_, params, x0, key, cond):
+        return losses.edm_per_sample(net, params["p"], x0, key)
+
+    batch_loss = training.make_batch_loss(loss, lambda x: x)
+    one = {"p": jnp.float32(0.7)}
+    examples, indices = jnp.asarray(X0), jnp.arange(6)[None]
+    each = lambda p: batch_loss(None, p, jax.random.key(4), 0, training.Examples(examples))  # noqa: E731
+    losses_now, slopes = each(one), jax.jacobian(lambda p: each(p).loss)(one)["p"]
+    u = np.asarray(losses.log_uncertainty(U_PARAMS, losses_now.c_noise), float)
+
+    state, mean = uncertain_steps(batch_loss, optax.sgd(1.0), one, U_PARAMS, examples, indices)
+    np.testing.assert_allclose(mean, [losses_now.loss.mean()], rtol=1e-5)
+    step = 0.7 - state.params["p"]
+    np.testing.assert_allclose(step, np.mean(np.exp(-u) * np.asarray(slopes)), rtol=1e-4)
+    bias_step = 1.5 - state.uncertainty["bias"]
+    expected = np.mean(1 - np.asarray(losses_now.loss) * np.exp(-u))
+    np.testing.assert_allclose(bias_step, expected, rtol=1e-4)
+
+    # Clipped apart: with one norm for both, the larger gradient would leave the other nothing.
+    clipped = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
+    state, _ = uncertain_steps(batch_loss, clipped, one, U_PARAMS, examples, indices)
+    np.testing.assert_allclose(abs(state.params["p"] - 0.7), 1e-3, rtol=1e-3)
+    moved = jax.tree.map(jnp.subtract, state.uncertainty, U_PARAMS)
+    np.testing.assert_allclose(optax.tree.norm(moved), 1e-3, rtol=1e-3)
+
+
+def test_uncertainty_becomes_the_logarithm_of_the_mean_loss_of_each_level():
+    """A network of zeros on a Gaussian of deviation s, whose loss is known at each level.
+
+    The target `(sigma x0 - sigma_data^2 n) / (sigma_data sqrt(sigma^2 + sigma_data^2))` has the
+    variance `(sigma^2 s^2 + sigma_data^4) / (sigma_data^2 (sigma^2 + sigma_data^2))`.
+    """
+    sigma_data, s, entries = 0.5, 2.0, 16
+
+    def loss(_, params, x0, key, cond):
+        zero = lambda p, x, c: p["p"] * jnp.zeros_like(x)  # noqa: E731
+        return losses.edm_per_sample(zero, params, x0, key, sigma_data=sigma_data)
+
+    examples = s * jax.random.normal(jax.random.key(0), (20000, entries))
+    indices = np.random.default_rng(0).integers(0, 20000, (800, 256))
+    state, means = uncertain_steps(
+        training.make_batch_loss(loss, lambda x: x),
+        optax.adam(optax.cosine_decay_schedule(0.03, 800)),
+        {"p": jnp.float32(1.0)},
+        losses.init_uncertainty(entries),
+        examples,
+        jnp.asarray(indices),
+    )
+    sigma = np.exp(-1.2 + 1.2 * np.linspace(-1.5, 1.5, 31))
+    total = sigma**2 + sigma_data**2
+    expected = np.log(entries * (sigma**2 * s**2 + sigma_data**4) / (sigma_data**2 * total))
+    assert np.ptp(expected) > 1.5  # a constant would not do
+    u = losses.log_uncertainty(state.uncertainty, jnp.log(jnp.asarray(sigma, jnp.float32)) / 4)
+    np.testing.assert_allclose(u, expected, atol=0.1)
+    # What is reported is the plain loss: about 60 here, where the weighted one is about 5.
+    density = np.exp(-(np.linspace(-6, 6, 2001) ** 2) / 2)
+    sigma = np.exp(-1.2 + 1.2 * np.linspace(-6, 6, 2001))
+    variance = (sigma**2 * s**2 + sigma_data**4) / (sigma_data**2 * (sigma**2 + sigma_data**2))
+    plain = entries * (density @ variance) / density.sum()
+    np.testing.assert_allclose(means.mean(), plain, rtol=0.02)
+    assert state.params["p"] == 1.0
+
+
+def test_terms_of_each_sample_come_with_their_levels():
+    x0, key = jnp.asarray(X0), jax.random.key(3)
+    each = losses.edm_per_sample(net, 0.7, x0, key, p_mean=-0.5)
+    level = jax.random.normal(jax.random.split(key)[0], (6,))
+    np.testing.assert_allclose(each.sigma, np.exp(-0.5 + 1.2 * level), rtol=1e-6)
+    np.testing.assert_allclose(each.c_noise, np.log(each.sigma) / 4, rtol=1e-5)
+    np.testing.assert_allclose(each.loss.mean(), losses.edm(net, 0.7, x0, key, p_mean=-0.5))
+    each = losses.dsm_per_sample(net, 0.7, x0, key, sigma=3.0)
+    expected = np.sqrt((3.0 ** (2 * np.asarray(each.c_noise, float)) - 1) / (2 * np.log(3)))
+    np.testing.assert_allclose(each.sigma, expected, rtol=1e-4)
+    np.testing.assert_allclose(each.loss.mean(), losses.dsm(net, 0.7, x0, key, sigma=3.0))
