@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 
 import edmjax as ej
 from edmjax import evaluation as ev, training
-from edmjax.evaluation import plots, quality, stored, tables
+from edmjax.evaluation import losses, plots, quality, stored, tables
 from edmjax.nn.functional import functional
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -136,10 +136,12 @@ def test_nearest_training_images(monkeypatch):
 # Losses
 
 
-def uniform_problem():
-    """A denoiser that is off by 0.1 c_out from that of some points, the points, and its network."""
-    points = np.random.default_rng(0).uniform(-1, 1, (30, 2, 2, 1)).astype(np.float32)
-    return points, ej.problems.Gaussian(np.zeros((2, 2, 1)), 1.0)
+def test_levels_of_the_loss_are_one_an_interval():
+    levels = losses.stratified_levels(50, 4, -0.7, 1.3, 0)
+    quantiles = scipy.stats.norm.cdf((np.log(levels) + 0.7) / 1.3)
+    assert sorted(np.floor(quantiles * 200).astype(int).ravel()) == list(range(200))
+    assert (np.floor(quantiles * 4) == np.arange(4)[:, None]).all()
+    assert not (np.diff(levels, axis=1) > 0).all(axis=1).any()  # not in the order of the images
 
 
 @pytest.mark.parametrize("sigma_data", [0.5, 1.0])
@@ -164,14 +166,14 @@ def test_mean_loss_is_that_of_training():
     denoise = ej.denoisers.edm(jax.tree_util.Partial(net), 0.6)
     mean = ev.mean_loss(denoise, images, sigma_data=0.6, p_mean=-1.0, p_std=1.0)
     x0 = jax.numpy.asarray(images)
-    losses = [
+    drawn = [
         ej.losses.edm(
             lambda _, *args: net(*args), None, x0, key, sigma_data=0.6, p_mean=-1.0, p_std=1.0
         )
         / 4  # pixels
         for key in jax.random.split(jax.random.key(1), 20)
     ]
-    drawn = ev.mean_of(np.array(losses))
+    drawn = ev.mean_of(np.array(drawn))
     assert abs(mean.value - drawn.value) < 4 * math.hypot(mean[1], drawn[1])
 
 

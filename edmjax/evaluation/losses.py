@@ -67,13 +67,9 @@ def mean_loss(
     `progress` is called with the number of evaluations after every chunk.
     """
     n = len(images)
-    rng = np.random.default_rng(seed)
     weight = _weight(sigma_data)
     each = np.zeros(n)
-    for stratum in range(num_noises):
-        within = (rng.permutation(n) + rng.random(n)) / n
-        normal = jax.scipy.special.ndtri(jnp.asarray((stratum + within) / num_noises))
-        sigmas = np.exp(p_mean + p_std * np.asarray(normal, np.float64))
+    for stratum, sigmas in enumerate(stratified_levels(n, num_noises, p_mean, p_std, seed)):
         for part, x0, x, sigma, labels in _noised(
             images, sigmas, cond, random.key(seed), stratum, chunk_size
         ):
@@ -81,6 +77,20 @@ def mean_loss(
             each[part] += weight(sigma) * np.asarray(error, np.float64) / num_noises
             progress(len(x0))
     return mean_of(each)
+
+
+def stratified_levels(
+    n: int, num_noises: int, p_mean: float, p_std: float, seed: int
+) -> Float[np.ndarray, "num_noises n"]:
+    """Lognormal levels: of `n num_noises` equally likely intervals each holds one.
+
+    Row `i` is from the `i`-th of `num_noises` intervals, in a random order.
+    """
+    rng = np.random.default_rng(seed)
+    within = np.stack([(rng.permutation(n) + rng.random(n)) / n for _ in range(num_noises)])
+    quantiles = (np.arange(num_noises)[:, None] + within) / num_noises
+    normal = jax.scipy.special.ndtri(jnp.asarray(quantiles))
+    return np.exp(p_mean + p_std * np.asarray(normal, np.float64))
 
 
 def level_losses(
