@@ -1,5 +1,7 @@
 """Networks: layers equal their definitions in both forms, sizes, parameters, functional use."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,11 +39,11 @@ def conv_by_loops(x, kernel, stride):
 
 
 @pytest.mark.parametrize("stride, padding", [(1, 0), (1, 1), (2, 0), (3, 1)])
-def test_conv_equals_its_definition_in_both_forms(stride, padding):
+def test_conv_equals_its_definition_in_every_form(stride, padding):
     x, kernel = normal(0, 2, 7, 6, 3), normal(1, 3, 3, 3, 4)
     padded = np.pad(np.asarray(x, float), ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
     expected = conv_by_loops(padded, np.asarray(kernel, float), stride)
-    for impl in ("lax", "matmul"):
+    for impl in ("lax", "matmul", "auto"):
         y = nn.conv(x, kernel, stride=stride, padding=padding, impl=impl)
         np.testing.assert_allclose(y, expected, atol=1e-5)
 
@@ -49,13 +51,13 @@ def test_conv_equals_its_definition_in_both_forms(stride, padding):
 @pytest.mark.parametrize(
     "stride, extra", [(1, (0, 0)), (2, (0, 0)), (2, (1, 0)), (3, (2, 1)), (4, (0, 3))]
 )
-def test_conv_transpose_is_the_adjoint_of_conv_in_both_forms(stride, extra):
+def test_conv_transpose_is_the_adjoint_of_conv_in_every_form(stride, extra):
     """`<conv(x), y> = <x, conv_transpose(y)>` for all x and y, with the kernel's axes swapped."""
     y, kernel = normal(0, 2, 3, 2, 4), normal(1, 3, 3, 3, 4)
     shape = tuple(stride * (n - 1) + 3 + e for n, e in zip((3, 2), extra, strict=True))
     x = np.asarray(normal(2, 2, *shape, 3), float)
     forward = np.sum(conv_by_loops(x, np.asarray(kernel, float), stride) * np.asarray(y))
-    for impl in ("lax", "matmul"):
+    for impl in ("lax", "matmul", "auto"):
         back = nn.conv_transpose(
             y, kernel.swapaxes(2, 3), stride=stride, output_padding=extra, impl=impl
         )
@@ -63,10 +65,10 @@ def test_conv_transpose_is_the_adjoint_of_conv_in_both_forms(stride, extra):
         np.testing.assert_allclose(np.sum(x * np.asarray(back)), forward, rtol=1e-5)
 
 
-def test_both_forms_are_one_function_with_the_same_gradients():
+def test_all_forms_are_one_function_with_the_same_gradients():
     x, shape = normal(0, 2, 18, 17, 2), (18, 17, 2)
     results = []
-    for impl in ("lax", "matmul"):
+    for impl in ("lax", "matmul", "auto"):
         options = dict(channels=(4, 8, 8, 8), embed_dim=8, impl=impl)
         apply, params = build(lambda o=options: nn.ScoreNet(shape, **o, rngs=nnx.Rngs(0)))
 
@@ -76,7 +78,50 @@ def test_both_forms_are_one_function_with_the_same_gradients():
             return out, pull(jnp.cos(out) / out.size)
 
         results.append(both(params, x))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *results)
+    for other in results[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), results[0], other)
+
+
+def test_derivatives_of_any_kind_of_a_convolution_of_stride_one():
+    """Those of XLA's own convolution: second derivatives, forward mode, vmap over either input."""
+    x, kernel = normal(0, 2, 6, 5, 3), normal(1, 3, 3, 3, 4)
+    ours, theirs = (
+        lambda x, k, impl=impl: nn.conv(x, k, padding=1, impl=impl) for impl in ("auto", "lax")
+    )
+    assert "conv_stride_one" in str(jax.make_jaxpr(ours)(x, kernel))
+
+    def derivatives(f):
+        def size(x, k):
+            return jnp.sum(jnp.sin(f(x, k)))
+
+        def slope(x, k):
+            return jnp.sum(jnp.square(jax.grad(size)(x, k)))
+
+        twice = jnp.stack([kernel, 2 * kernel])
+        return (
+            jax.grad(slope, (0, 1))(x, kernel),
+            jax.jvp(f, (x, kernel), (2 * x, kernel)),
+            jax.vmap(f, (None, 0))(x, twice),
+            jax.vmap(f, (1, None), 1)(x[:, None].repeat(2, 1), kernel),
+            jax.vmap(jax.grad(size, 1), (None, 0))(x, twice),
+        )
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4),
+        *map(derivatives, (ours, theirs)),
+    )
+
+
+def test_no_convolution_in_a_loop_has_a_layout_that_xla_is_slow_with():
+    """Channels last and kernels HWIO, in every derivative: others take a hundred times as long."""
+
+    def loss(kernel, x):
+        y = nn.conv(jnp.tanh(nn.conv(x, kernel, padding=1)), kernel, padding=1)
+        return jnp.sum(jnp.square(y))
+
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(jnp.ones((3, 3, 4, 4)), jnp.ones((2, 6, 6, 4)))
+    layouts = re.findall(r"convolution.* dim_numbers = (.*?), window", text.as_text())
+    assert layouts == ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"] * 6
 
 
 def test_unknown_impl_is_a_sentence():
@@ -264,3 +309,40 @@ def test_group_norm_keeps_its_digits_where_the_mean_is_large():
     net = nn.UNet((4, 4, 1), channels=(4,), num_blocks=0, embed_dim=8, rngs=nnx.Rngs(0))
     y = net.norm(1e4 + normal(0, 1, 4, 4, 4))
     assert abs(float(y.std()) - 1) < 0.05
+
+
+def test_patch_unet_is_a_unet_of_patches():
+    """One level, no second patch: the first convolution, blocks and the last, on 2x2 patches."""
+    net = nn.PatchUNet((4, 6, 1), channels=[8], num_blocks=[1], embed_dim=4, rngs=nnx.Rngs(0))
+    apply, params = nn.functional(net)
+    params = {name: 0.3 * normal(i, *array.shape) for i, (name, array) in enumerate(params.items())}
+    module, x = apply.merge(params), normal(99, 2, 4, 6, 1)
+    patches = np.zeros((2, 2, 3, 4), np.float32)
+    for i, j, a, b in np.ndindex(2, 3, 2, 2):
+        patches[:, i, j, 2 * a + b] = x[:, 2 * i + a, 2 * j + b, 0]
+    y = module.middle[0](module.first(jnp.asarray(patches)), module.conditioning(2, 0.3))
+    y = np.asarray(module.last(nnx.swish(module.norm(y))))
+    expected = np.zeros(x.shape)
+    for i, j, a, b in np.ndindex(2, 3, 2, 2):
+        expected[:, 2 * i + a, 2 * j + b, 0] = y[:, i, j, 2 * a + b]
+    np.testing.assert_allclose(apply(params, x, 0.3), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_patch_unet_has_the_blocks_it_is_asked_for():
+    options = dict(channels=[4, 8, 12], num_blocks=[3, 2, 3], embed_dim=4)
+    net = nn.PatchUNet((16, 8, 3), **options, rngs=nnx.Rngs(0))
+    assert [len(level) for level in (*net.down, net.middle, *net.up)] == [1, 1, 3, 2, 1]
+    apply, params = nn.functional(net)
+    x = normal(0, 2, 16, 8, 3)
+    assert np.all(apply(params, x, 0.3) == 0), "the last layer starts at zero"
+    apply, params = build(lambda: nn.PatchUNet((16, 8, 3), **options, rngs=nnx.Rngs(0)))
+    params, apply = jax.tree.map(jnp.asarray, (params, apply))
+    y = apply(params, x, 0.3)
+    assert y.shape == x.shape and np.all(np.abs(y - y.mean()) > 0)
+    # Every parameter takes part.
+    slopes = jax.grad(lambda p: jnp.sum(jnp.sin(apply(p, x, 0.3))))(params)
+    assert all(np.any(slope != 0) for slope in slopes.values())
+    with pytest.raises(ValueError, match=r"sides that 8 divides .* got \(12, 8, 3\)"):
+        apply(params, x[:, :12], 0.3)
+    with pytest.raises(ValueError, match=r"as long as channels: got \[1\] for \[4, 8\]"):
+        nn.PatchUNet((8, 8, 1), channels=[4, 8], num_blocks=[1], rngs=nnx.Rngs(0))

@@ -1,9 +1,10 @@
 """Convolutions with square kernels on NHWC images, as matrix products or as XLA's own convolutions.
 
-Both forms are the same function with the same gradients. `impl="auto"` takes matrix products on a
-CPU, where XLA's convolutions (their gradients above all, inside a loop most of all) run up to a
-hundred times slower, and `lax` elsewhere, where they are the fast ones. The platform is that of
-`jax.default_backend()` when the network is traced.
+Both forms are the same function with the same gradients. `impl="auto"` takes `lax` but on a CPU,
+where the gradients of XLA's convolutions (inside a loop most of all) run up to a hundred times
+slower than they need to. There it takes matrix products for strides above 1, and for stride 1 XLA's
+convolution with gradients of its own (`conv_stride_one`), which is twice as fast as products with
+patches. The platform is that of `jax.default_backend()` when the network is traced.
 
 Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` reads inputs
 `stride * i ... stride * i + k - 1`.
@@ -17,6 +18,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from edmjax.nn._stride_one import applies_to, conv_stride_one
+
 Impl: TypeAlias = str  # one of IMPLS
 IMPLS = ("auto", "lax", "matmul")
 Images: TypeAlias = Float[Array, "batch height width in"]
@@ -27,10 +30,15 @@ _lecun_normal = nnx.initializers.lecun_normal()
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def _use_matmul(impl: str) -> bool:
+def _choose(impl: str, x: Array, stride: int) -> str:
+    """The form to take: lax, matmul or stride_one."""
     if impl not in IMPLS:
         raise ValueError(f"impl must be one of {', '.join(IMPLS)}; got {impl!r}.")
-    return impl == "matmul" or (impl == "auto" and jax.default_backend() == "cpu")
+    if impl != "auto":
+        return impl
+    if jax.default_backend() != "cpu":
+        return "lax"
+    return "stride_one" if stride == 1 and applies_to(x) else "matmul"
 
 
 def conv(
@@ -38,8 +46,11 @@ def conv(
 ) -> Output:
     """The images `y[i, j] = sum_ab kernel[a, b] x[stride i + a, stride j + b]`, `x` zero-padded."""
     x, kernel = _same_dtype(x, kernel)
+    form = _choose(impl, x, stride)
+    if form == "stride_one":
+        return conv_stride_one(x, kernel, ((padding, padding), (padding, padding)))
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    if not _use_matmul(impl):
+    if form == "lax":
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), "VALID", dimension_numbers=_LAYOUT
         )
@@ -73,8 +84,11 @@ def conv_transpose(
         stride * (n - 1) + size + extra
         for n, extra in zip(x.shape[1:3], output_padding, strict=True)
     )
-    if not _use_matmul(impl):
-        edges = [(size - 1, size - 1 + extra) for extra in output_padding]
+    form = _choose(impl, x, stride)
+    edges = tuple((size - 1, size - 1 + extra) for extra in output_padding)
+    if form == "stride_one":
+        return conv_stride_one(x, kernel[::-1, ::-1], edges)
+    if form == "lax":
         return lax.conv_general_dilated(
             x,
             kernel[::-1, ::-1],  # lax correlates; a transposed convolution convolves

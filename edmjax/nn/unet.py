@@ -70,7 +70,7 @@ class UNet(nnx.Module):
                 up[-1].append(ResidualBlock(before + width, width, **options))
                 before = width
         self.down, self.up = nnx.List(down), nnx.List(up)
-        self.norm = _group_norm(before, rngs)
+        self.norm = group_norm(before, rngs)
         self.last = Conv(
             before, image_channels, padding=1, kernel_init=_zeros, impl=impl, rngs=rngs
         )
@@ -83,14 +83,14 @@ class UNet(nnx.Module):
         x = self.first(x)
         skips = []
         for level, blocks in enumerate(self.down):
-            x = _halve(x) if level else x
+            x = halve(x) if level else x
             for block in blocks:
                 x = block(x, embedding)
                 skips.append(x)
         for block in self.middle:
             x = block(x, embedding)
         for level, blocks in enumerate(self.up):
-            x = _double(x) if level else x
+            x = double(x) if level else x
             for block in blocks:
                 x = block(jnp.concatenate([x, skips.pop()], axis=-1), embedding)
         return self.last(nnx.swish(self.norm(x)))
@@ -114,10 +114,10 @@ class ResidualBlock(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, embed_dim: int, impl: Impl, rngs):
         options: dict[str, Any] = dict(padding=1, impl=impl, rngs=rngs)
-        self.norm1 = _group_norm(in_channels, rngs)
+        self.norm1 = group_norm(in_channels, rngs)
         self.conv1 = Conv(in_channels, out_channels, **options)
         self.modulate = nnx.Linear(embed_dim, 2 * out_channels, kernel_init=_zeros, rngs=rngs)
-        self.norm2 = _group_norm(out_channels, rngs)
+        self.norm2 = group_norm(out_channels, rngs)
         self.conv2 = Conv(out_channels, out_channels, kernel_init=_zeros, **options)
         self.skip = (
             nnx.Linear(in_channels, out_channels, rngs=rngs)
@@ -139,7 +139,7 @@ class SelfAttention(nnx.Module):
         if channels % num_heads:
             raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
         self.num_heads = num_heads
-        self.norm = _group_norm(channels, rngs)
+        self.norm = group_norm(channels, rngs)
         self.qkv = nnx.Linear(channels, 3 * channels, rngs=rngs)
         self.out = nnx.Linear(channels, channels, kernel_init=_zeros, rngs=rngs)
 
@@ -151,17 +151,19 @@ class SelfAttention(nnx.Module):
         return x + self.out(h.reshape(batch, height, width, channels))
 
 
-def _group_norm(channels: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
+def group_norm(channels: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
     """Groups of four channels or more, at most 32 groups, and any number of channels."""
     groups = max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
     # One-pass variance loses all digits where the mean is large.
     return nnx.GroupNorm(channels, groups, use_fast_variance=False, epsilon=1e-5, rngs=rngs)
 
 
-def _halve(x: Array) -> Array:
+def halve(x: Array) -> Array:
+    """The means over 2x2 pixels."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
-def _double(x: Array) -> Array:
+def double(x: Array) -> Array:
+    """Each pixel four times."""
     return x.repeat(2, axis=1).repeat(2, axis=2)

@@ -1,0 +1,120 @@
+"""A small residual U-Net on patches of pixels: much network for little arithmetic."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from edmjax.nn.convolutions import Conv, Impl
+from edmjax.nn.embeddings import Conditioning
+from edmjax.nn.unet import ResidualBlock, double, group_norm, halve
+
+_zeros = nnx.initializers.zeros
+
+
+class PatchUNet(nnx.Module):
+    """A residual U-Net on patches of pixels: `net(x, c_noise)` gives `F`, shaped like `x`.
+
+    Patches of `patch` by `patch` pixels are the channels of the finest level, so that no layer
+    works on single pixels; `x` is `(batch, height, width, channels)`. Level `l` has `num_blocks[l]`
+    residual blocks of width `channels[l]`, half of them (rounded down) on the way down and the
+    others on the way up; the coarsest has all of its own in a row. Between levels a mean over 2x2
+    pixels or their repetition, and a dense layer for the width. On the way up each level adds what
+    the way down left there.
+
+    Each side of the image must be divisible by `patch * 2 ** (len(channels) - 1)`: `ValueError`
+    where it is not, when the network is built or called. The parameters do not depend on the size.
+
+    Blocks and conditioning are those of `UNet`; patches as in Luhman and Luhman 2022, "Improving
+    diffusion model efficiency through patching".
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (28, 28, 1),
+        *,
+        channels: Sequence[int] = (48, 96),
+        num_blocks: Sequence[int] = (1, 3),
+        patch: int = 2,
+        embed_dim: int = 128,
+        fourier_scale: float = 16.0,
+        num_classes: int = 0,
+        impl: Impl = "auto",
+        rngs: nnx.Rngs,
+    ):
+        if len(num_blocks) != len(channels):
+            raise ValueError(
+                "num_blocks counts the blocks of each level, so it is as long as channels: got "
+                f"{list(num_blocks)} for {list(channels)}."
+            )
+        *_, image_channels = image_shape
+        self.image_channels, self.patch, self.num_levels = image_channels, patch, len(channels)
+        self._check(tuple(image_shape))
+        self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        pixels = patch**2 * image_channels
+        options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, rngs=rngs)
+
+        def blocks(level: int, number: int) -> nnx.List:
+            width = channels[level]
+            return nnx.List([ResidualBlock(width, width, **options) for _ in range(number)])
+
+        def dense(a: int, b: int) -> nnx.Linear:
+            return nnx.Linear(channels[a], channels[b], rngs=rngs)
+
+        self.first = Conv(pixels, channels[0], padding=1, impl=impl, rngs=rngs)
+        last = len(channels) - 1
+        self.down = nnx.List([blocks(i, num_blocks[i] // 2) for i in range(last)])
+        self.narrower = nnx.List([dense(i, i + 1) for i in range(last)])
+        self.middle = blocks(last, num_blocks[last])
+        self.wider = nnx.List([dense(i + 1, i) for i in range(last)])
+        self.up = nnx.List([blocks(i, -(-num_blocks[i] // 2)) for i in range(last)])
+        self.norm = group_norm(channels[0], rngs)
+        self.last = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, impl=impl, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], c_noise, cond=None
+    ) -> Float[Array, "batch height width channels"]:
+        self._check(x.shape[1:])
+        embedding = self.conditioning(x.shape[0], c_noise, cond)
+        h = self.first(_to_patches(x, self.patch))
+        skips = []
+        for blocks, layer in zip(self.down, self.narrower, strict=True):
+            for block in blocks:
+                h = block(h, embedding)
+            skips.append(h)
+            h = layer(halve(h))
+        for block in self.middle:
+            h = block(h, embedding)
+        for blocks, layer in zip(reversed(self.up), reversed(self.wider), strict=True):
+            h = skips.pop() + double(layer(h))
+            for block in blocks:
+                h = block(h, embedding)
+        return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        factor = self.patch * 2 ** (self.num_levels - 1)
+        if (
+            len(shape) != 3
+            or shape[-1] != self.image_channels
+            or any(n % factor for n in shape[:2])
+        ):
+            raise ValueError(
+                f"This PatchUNet is for images (height, width, {self.image_channels}) with sides "
+                f"that {factor} divides (patches of {self.patch}, {self.num_levels} levels, each "
+                f"half the size of the one before); got {shape}. Pad or crop the images, or use "
+                "fewer levels."
+            )
+
+
+def _to_patches(x: Array, patch: int) -> Array:
+    batch, height, width, channels = x.shape
+    rows, columns = height // patch, width // patch
+    y = x.reshape(batch, rows, patch, columns, patch, channels).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(batch, rows, columns, patch**2 * channels)
+
+
+def _to_pixels(x: Array, patch: int) -> Array:
+    batch, rows, columns, _ = x.shape
+    y = x.reshape(batch, rows, columns, patch, patch, -1).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(batch, rows * patch, columns * patch, -1)
