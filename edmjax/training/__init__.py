@@ -22,7 +22,6 @@ from edmjax.training.config import (
     build_denoiser as build_denoiser,
     build_loss as build_loss,
     build_net as build_net,
-    build_optimizer as build_optimizer,
     build_uncertainty as build_uncertainty,
 )
 from edmjax.training.data import (
@@ -47,6 +46,7 @@ from edmjax.training.mesh import (
     shard_state as shard_state,
 )
 from edmjax.training.mnist import load_mnist as load_mnist
+from edmjax.training.optimizers import build_optimizer as build_optimizer
 from edmjax.training.pretrained import (
     Trained as Trained,
     guided as guided,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-import optax
 from flax import nnx
 
 from edmjax import denoisers, losses
 from edmjax.nn.functional import Arrays
+from edmjax.nn.patch_unet import PatchUNet
 from edmjax.nn.score_net import ScoreNet
 from edmjax.nn.unet import UNet
 from edmjax.training import ema
@@ -22,17 +22,21 @@ class NetConfig:
     """The network; what is null is the network's own default.
 
     Args:
-        name: unet (any small image) or score_net (the score-SDE tutorial's, sides of 17 or more).
+        name: unet (any small image), patch_unet (the same on patches of pixels, which is cheaper:
+            for images of 28 pixels and more) or score_net (the score-SDE tutorial's, sides of 17 or
+            more).
         channels: width of every level, finest first.
-        num_blocks: residual blocks a level (unet only).
+        num_blocks: residual blocks a level: one number (unet), or one for each level (patch_unet).
+        patch: the side of a patch in pixels (patch_unet).
         embed_dim: width of the noise level's embedding.
         fourier_scale: standard deviation of the embedding's frequencies.
         classes: whether the network is told the class of an image, as many as the dataset has.
     """
 
-    name: Literal["unet", "score_net"] = "unet"
+    name: Literal["unet", "patch_unet", "score_net"] = "unet"
     channels: list[int] | None = None
-    num_blocks: int | None = None
+    num_blocks: int | list[int] | None = None
+    patch: int | None = None
     embed_dim: int | None = None
     fourier_scale: float | None = None
     classes: bool | None = None
@@ -68,12 +72,15 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with a linear warm-up, and then a cosine decay to zero or a constant rate.
+    """The optimiser, with a linear warm-up, and then a cosine decay to zero or a constant rate.
 
     Args:
+        name: adamw, or muon (orthogonalised momentum for matrices and kernels, AdamW for the rest),
+            which gets further in few steps.
         steps: training steps in all.
         batch_size: images a step.
         learning_rate: at the end of the warm-up.
+        adam_learning_rate: of what muon leaves to AdamW; null for learning_rate (muon).
         warmup: share of the steps in which the learning rate grows from zero.
         decay: cosine (to zero at the last step) or none (constant after the warm-up).
         b2: Adam's decay of the squared gradients.
@@ -86,9 +93,11 @@ class OptimConfig:
             make any other width afterwards (scripts/reconstruct_ema.py).
     """
 
+    name: Literal["adamw", "muon"] = "adamw"
     steps: int = 10000
     batch_size: int = 128
     learning_rate: float = 1e-3
+    adam_learning_rate: float | None = None
     warmup: float = 0.05
     decay: Literal["cosine", "none"] = "cosine"
     b2: float = 0.99
@@ -160,6 +169,10 @@ def identity(config: Config) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
 
 
+_NETS: dict[str, Any] = {"unet": UNet, "patch_unet": PatchUNet, "score_net": ScoreNet}
+_NUM_BLOCKS: dict[str, Any] = {"unet": int, "patch_unet": list, "score_net": ()}
+
+
 def build_net(
     config: NetConfig, image_shape: tuple[int, ...], num_classes: int = 0, *, rngs: nnx.Rngs
 ) -> nnx.Module:
@@ -170,9 +183,13 @@ def build_net(
     options = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
     name = options.pop("name")
     options["num_classes"] = num_classes if options.pop("classes", False) else 0
-    if name == "score_net" and "num_blocks" in options:
-        raise ValueError("net.num_blocks is an option of unet; score_net has none: leave it null.")
-    return {"unet": UNet, "score_net": ScoreNet}[name](image_shape, rngs=rngs, **options)
+    blocks, wants = options.get("num_blocks"), _NUM_BLOCKS[name]
+    if blocks is not None and not isinstance(blocks, wants):
+        says = {int: "is one number", list: "has a number for each level", (): "does not exist"}
+        raise ValueError(f"net.num_blocks {says[wants]} for {name}; got {blocks!r}.")
+    if name != "patch_unet" and "patch" in options:
+        raise ValueError(f"net.patch is an option of patch_unet; {name} has none: leave it null.")
+    return _NETS[name](image_shape, rngs=rngs, **options)
 
 
 def build_loss(config: LossConfig) -> Callable[..., Any]:
@@ -202,30 +219,6 @@ def build_denoiser(config: LossConfig, net: Any) -> Any:
     if config.name == "dsm":
         return denoisers.song(net, config.sigma)
     return denoisers.edm(net, config.sigma_data)
-
-
-def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
-    """AdamW as a configuration describes it."""
-    if config.steps < 1 or not 0 <= config.warmup < 1:
-        raise ValueError(
-            "optim.steps must be at least 1 and optim.warmup at least 0 and less than 1; got "
-            f"{config.steps} and {config.warmup}."
-        )
-    warmup_steps = int(config.warmup * config.steps)
-    if config.decay == "cosine":
-        rate = optax.warmup_cosine_decay_schedule(
-            0.0, config.learning_rate, warmup_steps, config.steps
-        )
-    else:
-        # Joined: optax's own warmup_constant_schedule stays at 0 where there is no warm-up.
-        warmup = optax.linear_schedule(0.0, config.learning_rate, warmup_steps)
-        rate = optax.join_schedules(
-            [warmup, optax.constant_schedule(config.learning_rate)], [warmup_steps]
-        )
-    adamw = optax.adamw(rate, b2=config.b2, weight_decay=config.weight_decay)
-    if config.clip_norm is None:
-        return adamw
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
 
 
 def build_averages(config: OptimConfig) -> Sequence[ema.Share]:

@@ -18,7 +18,6 @@ from edmjax.training.config import (
     build_averages,
     build_loss,
     build_net,
-    build_optimizer,
     build_uncertainty,
     identity,
 )
@@ -29,6 +28,7 @@ from edmjax.training.files import make_directory, write_file
 from edmjax.training.finite import check_losses, check_state
 from edmjax.training.loss_log import LossLog, plot_losses
 from edmjax.training.mesh import check_batch, make_mesh, shard_state, shard_steps
+from edmjax.training.optimizers import build_optimizer
 from edmjax.training.signals import Stopped, stop_requests
 from edmjax.training.snapshots import save_snapshots
 from edmjax.training.state import init_state, make_batch_loss, make_train_steps
