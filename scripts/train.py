@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     devices.add_argument(
         "--mesh",
         help="axes whose product is the number of devices, such as data=4,model=2: data splits the "
-        "batch, model each parameter (default: one device, or all along data with processes)",
+        "batch, model each parameter (default: one device, of a CPU one for each core; with "
+        "processes all along data)",
     )
     devices.add_argument(
         "--distributed",
@@ -63,7 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         joins = joins or any(value is not None for value in processes)
         if joins:
             training.initialize(*processes)
-        mesh = training.make_mesh(mesh_text) if joins or mesh_text is not None else None
+        if joins or mesh_text is not None:
+            mesh = training.make_mesh(mesh_text)
+        else:
+            mesh = training.split_over_cores(config.optim.batch_size)
         # Wrong names come to light now and not when training is done.
         training.parse_sampler(config.sample.sampler)
         training.parse_schedule(config.sample.schedule, config.sample.num_steps)

@@ -24,6 +24,7 @@ from edmjax.training.config import (
     build_net as build_net,
     build_uncertainty as build_uncertainty,
 )
+from edmjax.training.cores import split_over_cores as split_over_cores
 from edmjax.training.data import (
     Dataset as Dataset,
     Examples as Examples,
