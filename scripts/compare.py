@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             compare(args)
     except Mistake as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before the first run, or after the last
+        sys.exit("stopped; the same command goes on from there")
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -81,6 +81,16 @@ def test_an_interrupted_run_goes_on_where_it_stopped(main, scripts, monkeypatch,
         main([*TWO, *out])
 
 
+def test_an_interrupt_before_the_first_run_is_no_traceback(main, scripts, monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scripts("compare"), "problem", interrupted)
+    with pytest.raises(SystemExit, match="stopped; the same command goes on"):
+        main([*TWO, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_row_holds_the_error_against_the_reference(main, scripts, tmp_path, x64):
     main([*PLANS, "--samplers", "heun", "--out", str(tmp_path)])
     target = scripts("comparison.targets").problem("P1", 6, 0)
