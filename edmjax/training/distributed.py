@@ -7,7 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+
+_PATIENCE_MS = 30 * 60 * 1000
 
 
 def initialize(
@@ -56,6 +59,7 @@ def is_first() -> bool:
 
 def agree(value: int, what: str) -> None:
     """Raises `ValueError` in every process where they do not all have the same `value`."""
+    wait_for_all(what)
     values = gather_flags(value)
     if min(values) != max(values):
         raise ValueError(
@@ -69,6 +73,15 @@ def gather_flags(value: int) -> list[int]:
     if jax.process_count() == 1:
         return [value]
     return np.ravel(multihost_utils.process_allgather(np.int32(value))).tolist()
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process is here: to be called before devices first communicate.
+
+    On CPUs, devices that communicate for the first time wait 30 s for each other and then fail;
+    processes that import or compile may be further apart.
+    """
+    ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE_MS)
 
 
 def to_host(tree: Any) -> Any:

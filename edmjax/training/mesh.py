@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
+from edmjax.training.distributed import is_first, wait_for_all
 from edmjax.training.errors import TrainingWarning
 
 AXES = ("data", "model")
@@ -80,7 +81,7 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
         for name, array in state.params.items()
         if size > 1 and split_axis(array.shape, size) is None
     ]
-    if kept:
+    if kept and is_first():
         warnings.warn(
             f"{len(kept)} of {len(state.params)} parameters have no axis that the mesh's "
             f"model={size} divides, so each device holds them whole: {', '.join(kept[:4])}"
@@ -97,9 +98,21 @@ def shard_state(state: Any, mesh: Mesh) -> Any:
 
 
 def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable[..., Any]:
-    """The function of `make_train_steps`, whose new state lies where the old one, `state`, does."""
+    """The function of `make_train_steps`, whose new state lies where the old one, `state`, does.
+
+    It is compiled in the first call, for the shapes of that call.
+    """
     places = jax.tree.map(lambda leaf: leaf.sharding, state), NamedSharding(mesh, P())
-    return jax.jit(advance, donate_argnums=0, out_shardings=places)
+    jitted, compiled = jax.jit(advance, donate_argnums=0, out_shardings=places), None
+
+    def steps(state: Any, *batches: Any) -> Any:
+        nonlocal compiled
+        if compiled is None:
+            compiled = jitted.lower(state, *batches).compile()
+            wait_for_all("the steps are compiled")
+        return compiled(state, *batches)
+
+    return steps
 
 
 def shard_batch(batch: Any, mesh: Mesh, *, axis: int = 0) -> Any:
