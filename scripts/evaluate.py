@@ -69,6 +69,7 @@ class Mnist(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(argv)
     out = Path(args.out or Path(args.checkpoint) / "evaluation")
+    args.mesh = training.split_over_cores(args.chunk_size)  # before any device is used
     with training.plain_errors():
         # What cannot be comes to light now, and not when samples have been drawn for an hour.
         subject = ev.load_subject(args.checkpoint)
@@ -220,15 +221,16 @@ def evaluate_samples(
             if plan is None:
                 images = data.test[rng.choice(len(data.test), n, replace=False)]
             else:
-                images = ev.draw(
+                images = training.draw(
                     subject.denoise,
                     plan,
                     subject.image_shape,
                     num_samples=n,
                     seed=seed,
-                    cond=subject.labels(data.train_labels, n, seed),
+                    labels=subject.labels(data.train_labels, n, seed),
                     chunk_size=args.chunk_size,
-                    progress=progress,
+                    mesh=args.mesh,
+                    on_chunk=progress,
                 )
             figures = ev.figures_of(images, judge, ev.Reference(real, shares, nearest))
             rows.add(*way, seed, 0 if plan is None else plan.nfe, *figures.values())

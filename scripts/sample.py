@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=args.seed,
     )
     with training.plain_errors():
+        devices = {name: getattr(args, name) for name in training.DEVICE_OPTIONS}
+        mesh = training.open_mesh(devices, min(args.chunk_size, args.num_samples))
         trained = training.load_trained(args.checkpoint)
         labels = training.sample_labels(args.num_samples, trained.num_classes, args.labels)
         guide = training.load_trained(args.guide) if args.guide else None
@@ -49,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise SystemExit("error: --guide needs a scale: add --guidance 2.0, or leave it out.")
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
-        samples = training.generate(trained.denoise, config, trained.image_shape, labels=labels)
-        training.write_samples(samples, args.out, labels)
-    print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
+        samples = training.generate(
+            trained.denoise, config, trained.image_shape, labels=labels, mesh=mesh
+        )
+        if training.is_first():
+            training.write_samples(samples, args.out, labels)
+            print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--guidance", type=float, help="scale of guidance; 1 is none")
     parser.add_argument("--guide", help="directory of a worse network's run, to guide away from")
+    training.add_device_options(parser)
     return parser
 
 

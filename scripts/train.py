@@ -38,36 +38,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--config", action="config", help="YAML file with values, see configs/")
     parser.add_class_arguments(training.Config, None)
-    devices = parser.add_argument_group("Devices (no part of the configuration)")
-    devices.add_argument(
-        "--mesh",
-        help="axes whose product is the number of devices, such as data=4,model=2: data splits the "
-        "batch, model each parameter (default: one device, of a CPU one for each core; with "
-        "processes all along data)",
-    )
-    devices.add_argument(
-        "--distributed",
-        action="store_true",
-        help="join the other processes of this job (TPU pod, SLURM, Open MPI, Kubernetes)",
-    )
-    devices.add_argument("--coordinator", help="HOST:PORT of process 0, where JAX finds no cluster")
-    devices.add_argument("--num-processes", type=int, help="with --coordinator")
-    devices.add_argument("--process-id", type=int, help="with --coordinator, from 0")
+    training.add_device_options(parser)
     arguments = parser.parse_args(argv)
     arguments.pop("config")
-    processes = [arguments.pop(n) for n in ("coordinator", "num_processes", "process_id")]
-    joins, mesh_text = arguments.pop("distributed"), arguments.pop("mesh")
+    devices = {name: arguments.pop(name) for name in training.DEVICE_OPTIONS}
     config = training.Config(**parser.instantiate(arguments).as_dict())
 
     with training.plain_errors():
-        # Before anything touches a device.
-        joins = joins or any(value is not None for value in processes)
-        if joins:
-            training.initialize(*processes)
-        if joins or mesh_text is not None:
-            mesh = training.make_mesh(mesh_text)
-        else:
-            mesh = training.split_over_cores(config.optim.batch_size)
+        mesh = training.open_mesh(devices, config.optim.batch_size)
         # Wrong names come to light now and not when training is done.
         training.parse_sampler(config.sample.sampler)
         training.parse_schedule(config.sample.schedule, config.sample.num_steps)

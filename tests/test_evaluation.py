@@ -266,8 +266,8 @@ def test_a_budget_buys_the_most_steps_it_can():
 def test_draws_are_those_of_generate():
     denoise = jax.tree_util.Partial(lambda x, sigma: x / (1 + sigma**2))
     plan, counts = ej.make_plan(ej.samplers.euler(), ej.schedules.karras(4)), []
-    found = ev.draw(
-        denoise, plan, (2, 2, 1), num_samples=5, seed=3, chunk_size=2, progress=counts.append
+    found = training.draw(
+        denoise, plan, (2, 2, 1), num_samples=5, seed=3, chunk_size=2, on_chunk=counts.append
     )
     config = training.SampleConfig(5, sampler="euler", num_steps=4, seed=3)
     expected = training.generate(denoise, config, (2, 2, 1), progress=False)
@@ -278,7 +278,8 @@ def test_draws_are_those_of_generate():
 def test_labels_reach_the_denoiser():
     denoise = jax.tree_util.Partial(lambda x, sigma, cond: 0 * x + cond[:, None, None, None] / 10)
     plan, labels = ej.make_plan(ej.samplers.euler(), ej.schedules.karras(3)), np.arange(5)
-    found = ev.draw(denoise, plan, (2, 2, 1), num_samples=5, seed=0, cond=labels, chunk_size=2)
+    options = dict(num_samples=5, seed=0, labels=labels, chunk_size=2)
+    found = training.draw(denoise, plan, (2, 2, 1), **options)
     np.testing.assert_allclose(found[:, 0, 0, 0], labels / 10, atol=1e-6)
     images = found.astype(np.float32)
     loss = ev.mean_loss(denoise, images, cond=labels, chunk_size=2)

@@ -63,6 +63,9 @@ def test_sampling_from_a_run(run, tmp_path):
     options = ["--num-samples", "3", "--chunk-size", "2", "--seed", "0"]
     script("sample")([*common, *churn, *options, "--out", str(tmp_path / "b")])
     np.testing.assert_allclose(check_samples(tmp_path / "b", 3), five[:3], atol=1e-5)
+    with pytest.raises(SystemExit, match="is of 64 devices, and there are"):
+        script("sample")([*common, "--mesh", "data=64", "--out", str(tmp_path / "c")])
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize(

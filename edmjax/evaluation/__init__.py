@@ -4,7 +4,6 @@ from edmjax.evaluation.bits import image_bits as image_bits
 from edmjax.evaluation.classifier import Classifier as Classifier, Judge as Judge, Seen as Seen
 from edmjax.evaluation.draws import (
     Way as Way,
-    draw as draw,
     parse_way as parse_way,
     plan_of as plan_of,
 )

@@ -1,14 +1,7 @@
 """Samples for a budget of evaluations, from text such as `unipc(order=3)@cosine:10`."""
 
 import inspect
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
-
-import jax
-import numpy as np
-from jax import random
-from jaxtyping import Float
+from typing import NamedTuple
 
 import edmjax as ej
 from edmjax.plan import Plan
@@ -71,36 +64,3 @@ def _with_defaults(text: str, defaults: dict[str, float]) -> str:
         return text
     given = [inside.strip().removesuffix(")")] if inside.strip(" )") else []
     return f"{name.strip()}({', '.join(given + missing)})"
-
-
-def draw(
-    denoise: Any,
-    plan: Plan,
-    image_shape: tuple[int, ...],
-    *,
-    num_samples: int,
-    seed: int,
-    cond: np.ndarray | None = None,
-    chunk_size: int = 500,
-    progress: Callable[[int], Any] = lambda count: None,
-) -> Float[np.ndarray, "n height width channels"]:
-    """Samples with values from -1 to 1, float32: those that `training.generate` draws.
-
-    Sample `i` depends on the seed, on `i` and on its label in `cond` alone. `progress` is called
-    with the number of evaluations after every chunk.
-    """
-    key_start, key_steps = random.split(random.key(seed))
-    chunks = []
-    for start in range(0, num_samples, chunk_size):
-        n = min(chunk_size, num_samples - start)
-        x = _start(ej.sample_keys(key_start, n, start), np.float32(plan.grid[0]), image_shape)
-        labels = None if cond is None else cond[start : start + n]
-        x0 = ej.sample(denoise, plan, x, ej.sample_keys(key_steps, n, start), cond=labels)
-        chunks.append(np.clip(np.asarray(x0), -1, 1))
-        progress(n * plan.nfe)
-    return np.concatenate(chunks)
-
-
-@partial(jax.jit, static_argnums=2)
-def _start(keys: Any, sigma: Any, image_shape: tuple[int, ...]) -> Any:
-    return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)

@@ -32,9 +32,15 @@ from edmjax.training.data import (
     drop_labels as drop_labels,
     load_dataset as load_dataset,
 )
+from edmjax.training.device_options import (
+    DEVICE_OPTIONS as DEVICE_OPTIONS,
+    add_device_options as add_device_options,
+    open_mesh as open_mesh,
+)
 from edmjax.training.distributed import initialize as initialize, is_first as is_first
 from edmjax.training.errors import TrainingWarning as TrainingWarning, plain_errors as plain_errors
 from edmjax.training.generate import (
+    draw as draw,
     generate as generate,
     grid as grid,
     sample_labels as sample_labels,

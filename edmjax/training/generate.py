@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import edmjax as ej
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.distributed import to_host
-from edmjax.training.mesh import shard_batch
+from edmjax.training.mesh import shard_batch, shard_parameters
 
 
 def generate(
@@ -32,33 +33,70 @@ def generate(
     """The samples that a configuration asks for, clipped to [-1, 1], float32.
 
     `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them; a
-    `mesh` (`make_mesh`) splits the samples over its devices along `data`, and all processes are
-    given all samples. Sample `i` is made from `(config.seed, i)` and its label alone, so neither
-    the mesh, the size of the chunks nor how many samples follow it make a difference. `ValueError`
-    for a sampler or schedule that does not exist, or labels that are not as many as the samples.
+    `mesh` (`make_mesh`) splits the samples over its devices along `data` and the denoiser's arrays
+    along `model`, and all processes are given all samples. Sample `i` is made from
+    `(config.seed, i)` and its label alone, so neither the mesh, the size of the chunks nor how many
+    samples follow it make a difference. `ValueError` for a sampler or schedule that does not exist,
+    or labels that are not as many as the samples.
     """
-    if labels is not None and len(labels) != config.num_samples:
-        raise ValueError(f"There are {len(labels)} labels for {config.num_samples} samples.")
-    # Callbacks of a program that several processes run would draw a bar in each.
-    progress = progress and jax.process_count() == 1
     plan = ej.make_plan(
         parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
     )
-    key_start, key_steps = random.split(random.key(config.seed))
+    return draw(
+        denoise,
+        plan,
+        image_shape,
+        num_samples=config.num_samples,
+        seed=config.seed,
+        labels=labels,
+        chunk_size=config.chunk_size,
+        mesh=mesh,
+        # Callbacks of a program that several processes run would draw a bar in each.
+        progress=progress and jax.process_count() == 1,
+    )
+
+
+def draw(
+    denoise: Callable[..., Any],
+    plan: ej.Plan,
+    image_shape: tuple[int, ...],
+    *,
+    num_samples: int,
+    seed: int,
+    labels: Int[np.ndarray, " n"] | None = None,
+    chunk_size: int = 512,
+    mesh: Mesh | None = None,
+    progress: bool = False,
+    on_chunk: Callable[[int], Any] = lambda evaluations: None,
+) -> Float[np.ndarray, "n height width channels"]:
+    """The samples of a plan, as `generate` draws them; see there.
+
+    `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
+    """
+    if labels is not None and len(labels) != num_samples:
+        raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
+    if mesh is not None:
+        denoise = shard_parameters(denoise, mesh)
+    key_start, key_steps = random.split(random.key(seed))
     chunks = []
-    for start in range(0, config.num_samples, config.chunk_size):
-        n = min(config.chunk_size, config.num_samples - start)
+    for start in range(0, num_samples, chunk_size):
+        n = min(chunk_size, num_samples - start)
         # As many for each device; those beyond n are thrown away, and no sample depends on them.
         rows = n + (-n % mesh.shape["data"] if mesh is not None else 0)
-        normal = jax.vmap(lambda key: random.normal(key, image_shape))
-        x = jnp.float32(plan.grid[0]) * normal(ej.sample_keys(key_start, rows, start))
+        x = _start(ej.sample_keys(key_start, rows, start), np.float32(plan.grid[0]), image_shape)
         keys = ej.sample_keys(key_steps, rows, start)
         cond = None if labels is None else jnp.asarray(np.resize(labels[start : start + n], rows))
         if mesh is not None:
             x, keys, cond = shard_batch((x, keys, cond), mesh)
         x0 = ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
         chunks.append(np.clip(to_host(x0)[:n], -1, 1))
+        on_chunk(n * plan.nfe)
     return np.concatenate(chunks)
+
+
+@partial(jax.jit, static_argnums=2)
+def _start(keys: Any, sigma: Any, image_shape: tuple[int, ...]) -> Any:
+    return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)
 
 
 def sample_labels(

@@ -72,10 +72,6 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     """
     size = mesh.shape["model"]
 
-    def sharding(leaf: Any) -> NamedSharding:
-        axis = split_axis(leaf.shape, size)
-        return NamedSharding(mesh, P() if axis is None else P(*[None] * axis, "model"))
-
     kept = [
         f"{name} {list(array.shape)}"
         for name, array in state.params.items()
@@ -89,12 +85,33 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
             TrainingWarning,
             stacklevel=2,
         )
-    return jax.tree.map(sharding, state)
+    return jax.tree.map(lambda leaf: _along_model(leaf.shape, mesh), state)
+
+
+def _along_model(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    axis = split_axis(shape, mesh.shape["model"])
+    return NamedSharding(mesh, P() if axis is None else P(*[None] * axis, "model"))
 
 
 def shard_state(state: Any, mesh: Mesh) -> Any:
     """A training state of equal values in every process, placed as `state_shardings` says."""
     return jax.tree.map(_place, state, state_shardings(state, mesh))
+
+
+def shard_parameters(tree: Any, mesh: Mesh) -> Any:
+    """A pytree whose arrays, equal in every process, are split along `model` as in training.
+
+    Arrays that lie on this mesh already stay as they are, and so does what is no array.
+    """
+
+    def place(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
+        if getattr(getattr(leaf, "sharding", None), "mesh", None) == mesh:
+            return leaf
+        return _place(leaf, _along_model(leaf.shape, mesh))
+
+    return jax.tree.map(place, tree)
 
 
 def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable[..., Any]:
