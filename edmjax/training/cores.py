@@ -1,6 +1,7 @@
 """One device a core on a CPU, as XLA leaves most of its operations to one core of a device."""
 
 import os
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -19,7 +20,8 @@ def split_over_cores(batch_size: int) -> Mesh | None:
     `JAX_NUM_CPU_DEVICES`).
     """
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if chosen or jax.config.read("jax_num_cpu_devices") > 0:
+    config: Any = jax.config
+    if chosen or config.jax_num_cpu_devices > 0:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = min(cores or 1, batch_size // SMALLEST_SHARE)
