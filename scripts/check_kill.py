@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         process.kill()
         process.wait()
         unfinished = " with an unfinished checkpoint" if saving(killed) else ""
-        print(f"kill {number + 1:2} {moment}, {last_step(killed)} steps in loss.csv{unfinished}")
+        steps = last_step(killed)
+        print(f"kill {number + 1:2} {moment}, {steps} steps in loss.csv{unfinished}", flush=True)
     finish(start(killed))
 
     both = ("weights.safetensors", "loss.csv")

@@ -21,12 +21,14 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import random
+from jax.sharding import Mesh
 from mesh_worker import tiny
 from test_scripts import script
 from test_training import config
 
 from edmjax import training
 from edmjax.nn import functional
+from edmjax.training.checkpoints import Checkpoints
 from edmjax.training.loss_log import read_losses
 from edmjax.training.mesh import load_batches, split_axis
 
@@ -93,6 +95,21 @@ def test_a_device_holds_half_of_a_parameter_of_its_average_and_its_moments(state
             checked += 1
     assert checked == 4 * len(state.params)
     jax.tree.map(same, placed, state)
+
+
+@pytest.mark.filterwarnings("ignore:1 of")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_checkpoint_of_four_devices_is_read_onto_fewer(devices, state, tmp_path):
+    with Checkpoints(tmp_path / "checkpoint", {}) as checkpoints:
+        checkpoints.save(training.shard_state(state, training.make_mesh("data=2,model=2")))
+    zeros = jax.tree.map(jnp.zeros_like, state._replace(key={}))._replace(key=random.key(9))
+    some = np.array(jax.devices()[:devices]).reshape(1, devices)
+    like = zeros if devices == 1 else training.shard_state(zeros, Mesh(some, ("data", "model")))
+    with Checkpoints(tmp_path / "checkpoint", {}) as checkpoints:
+        restored = checkpoints.restore(like)
+    assert restored is not None
+    jax.tree.map(same, restored, state)
+    jax.tree.map(lambda got, asked: got.sharding == asked.sharding or pytest.fail(), restored, like)
 
 
 def has_moments(leaf: Any) -> bool:
