@@ -17,6 +17,8 @@ REQUIRED = {
     "ancestral": (s.euler(),),
     "restart": (s.heun(), [(0.5, 2.0, 2, 1)]),
     "dpm_fast": (9,),
+    "analytic_first_step": (s.f_ab(),),
+    "teleport": (s.f_ab(),),
 }
 OPTIONS = [
     (name, option.name, option.default)

@@ -31,6 +31,17 @@ from edmjax.samplers.exponential import (
     res_3s as res_3s,
     res_multistep as res_multistep,
 )
+from edmjax.samplers.f_form import (
+    analytic_first_step as analytic_first_step,
+    f_ab as f_ab,
+    f_pc as f_pc,
+    f_rk as f_rk,
+    teleport as teleport,
+)
+from edmjax.samplers.gaussian_split import (
+    GaussianSplit as GaussianSplit,
+    gaussian_split as gaussian_split,
+)
 from edmjax.samplers.gradient_estimation import gradient_estimation as gradient_estimation
 from edmjax.samplers.heunpp import heunpp2 as heunpp2
 from edmjax.samplers.names import from_name as from_name

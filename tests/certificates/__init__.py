@@ -7,6 +7,7 @@ checks every claim, and `docs/certificates.md` prints them. A sampler without on
 
 from certificates import (  # noqa: F401  they fill the table
     dpm,
+    f_form,
     multistep,
     noise,
     one_step,

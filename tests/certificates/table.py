@@ -17,8 +17,10 @@ from edmjax import samplers
 COUNTS: dict[str, Callable[[int], int]] = {
     "n": lambda n: n,
     "n + 1": lambda n: n + (n > 1),
+    "n - 1": lambda n: n - (n > 1),
     "2n - 1": lambda n: 2 * n - 1,
     "3n - 2": lambda n: 3 * n - 2,
+    "4n - 3": lambda n: 4 * n - 3,
     "3n - 3": lambda n: max(1, 3 * n - 3),
     "n + 9": lambda n: n + 3 * min(n - 1, 3),
     "2n + 11": lambda n: 2 * n - 1 + 12 * (n > 1),

@@ -1,0 +1,149 @@
+"""Takes the flow of a Gaussian of any mean and covariance out of a problem, exactly.
+
+With `cov = U diag(v) U^T`, `total_i = sqrt(v_i + sigma^2)` and `total = sqrt(sigma_data^2 +
+sigma^2)`, the coordinates
+
+    z = total U diag(1 / total_i) U^T (x - mean)
+
+turn the probability flow into that of another denoiser of z. With D_G the denoiser of N(mean, cov),
+
+    D_z(z, sigma) = sigma_data^2 / total^2 z + total U diag(1 / total_i) U^T (D - D_G)(x, sigma),
+
+which is the denoiser of N(0, sigma_data^2) where D is that of N(mean, cov). So every sampler runs
+on D_z, and those on the network's own output are exact on that Gaussian: there F of D_z is 0, and
+in general F is `D - D_G`, divided by c_out and weighed direction by direction.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Num
+
+from edmjax._arrays import is_data, on_host, positive_number, register_fields, working_dtype
+from edmjax._problem import Point, floating, freeze, scaled, spectrum
+from edmjax._typing import Sigma
+
+# Directions of less variance than this share of the mean one are taken to have it: the estimate is
+# no better, and in a direction of none every sample would end at the mean.
+FLOOR = 1e-4
+
+
+@register_fields
+@dataclasses.dataclass(frozen=True, init=False, eq=False)
+class GaussianSplit:
+    """The coordinates in which N(mean, cov) is N(0, sigma_data^2).
+
+        split = ej.samplers.gaussian_split(mean, cov)
+        plan = ej.make_plan(ej.samplers.f_pc(sigma_data=float(split.sigma_data)), sigmas)
+        z = ej.sample(split(denoise), plan, split.enter(x, sigmas[0]))
+        x0 = split.leave(z, sigmas[-1])
+
+    With `cov` a number the only change is that the mean is taken away, which the samplers on the
+    network's own output ask for. The grid stays as it is.
+
+    Args:
+        mean: of the shape of a point.
+        cov: of the data: a scalar variance, an array of the mean's shape (the diagonal), or a
+            `(d, d)` matrix over the flattened point. Directions of less than 1e-4 of the mean
+            variance are taken to have that much.
+        sigma_data: the standard deviation of the data in the new coordinates; by default the root
+            of the mean variance.
+
+    Raises:
+        ValueError: a negative variance, no variance at all, a matrix that is not symmetric positive
+            semidefinite, a shape that does not fit, numbers that are not finite, or a `sigma_data`
+            that is not positive.
+        TypeError: a traced `mean` or `cov`.
+
+    Splitting the linear part off direction by direction is that of Zheng et al. (2023,
+    DPM-Solver-v3), with the statistics of a Gaussian; its flow is Wang and Vastola's (2024).
+    """
+
+    mean: Num[Array | np.ndarray, "..."]
+    variances: Num[Array | np.ndarray, " d"]
+    basis: Num[Array | np.ndarray, "d d"] | None  # eigenvectors in columns; None where diagonal
+    sigma_data: Num[Array | np.ndarray, ""]
+
+    def __init__(self, mean: Any, cov: Any, sigma_data: Any = None):
+        centre = on_host("mean", mean)
+        variances, basis = spectrum(on_host("cov", cov), centre.shape)
+        mean_variance = float(np.mean(variances))
+        if not mean_variance > 0:
+            raise ValueError("`cov` must have a direction of positive variance, got none.")
+        variances = np.maximum(variances, FLOOR * mean_variance)
+        given = np.sqrt(mean_variance) if sigma_data is None else sigma_data
+        width = positive_number("sigma_data", given)
+        freeze(self, mean=centre, variances=variances, basis=basis, sigma_data=width)
+
+    def __call__(self, denoise: Callable[..., Any]) -> Callable[..., Any]:
+        """The denoiser of the new coordinates, a pytree as `denoise` is one."""
+        return Partial(_denoise, self, denoise if is_data(denoise) else Partial(denoise))
+
+    def enter(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
+        """`z` of the point `x` at level `sigma`, in the shape and dtype of `x`."""
+        flat, sigma, constants = self._flat(x, sigma)
+        mean, v, basis, width = constants
+        factor = jnp.sqrt(sigma**2 + width**2) / jnp.sqrt(v + sigma**2)
+        return self._like(scaled(flat - mean, factor, basis), x)
+
+    def leave(self, z: Point, sigma: Sigma) -> Float[Array, "..."]:
+        """The point `x` of `z` at level `sigma`, in the shape and dtype of `z`."""
+        flat, sigma, constants = self._flat(z, sigma)
+        mean, v, basis, width = constants
+        factor = jnp.sqrt(v + sigma**2) / jnp.sqrt(sigma**2 + width**2)
+        return self._like(mean + scaled(flat, factor, basis), z)
+
+    def _flat(self, x: Point, sigma: Sigma) -> tuple[Any, Any, Any]:
+        """`x` as (..., d), `sigma` as (..., 1), and the constants in the precision of both."""
+        x, event = floating(x), np.shape(self.mean)
+        lead = x.ndim - len(event)
+        if lead < 0 or x.shape[lead:] != event:
+            raise ValueError(
+                f"x has shape {x.shape}, but the mean has shape {event}: expected that, or "
+                f"{('batch', *event)}."
+            )
+        dtype = working_dtype(x.dtype)
+        sigma = jnp.asarray(sigma, dtype)
+        if sigma.ndim and (lead == 0 or sigma.shape != x.shape[:1]):
+            raise ValueError(
+                f"sigma has shape {sigma.shape}: expected a scalar"
+                + (f" or {x.shape[:1]}, one level a sample." if lead else " for a single point.")
+            )
+        flat = x.reshape(*x.shape[:lead], math.prod(event)).astype(dtype)
+        sigma = sigma.reshape(sigma.shape + (1,) * (flat.ndim - sigma.ndim))
+        mean, v, width = (
+            jnp.asarray(value, dtype) for value in (self.mean, self.variances, self.sigma_data)
+        )
+        basis = None if self.basis is None else jnp.asarray(self.basis, dtype)
+        return flat, sigma, (mean.reshape(-1), v, basis, width)
+
+    @staticmethod
+    def _like(flat: Any, x: Point) -> Array:
+        return flat.reshape(np.shape(x)).astype(jnp.asarray(x).dtype)
+
+
+def _denoise(split: GaussianSplit, denoise: Any, z: Any, sigma: Any, *cond: Any) -> Any:
+    x = split.leave(z, sigma)
+    denoised = denoise(x, sigma, *cond)
+    if not isinstance(denoised, jax.Array | np.ndarray) or denoised.shape != x.shape:
+        raise TypeError(
+            "`gaussian_split` takes a denoiser that returns one array of the shape of `x`; put "
+            "clipping and guidance inside it."
+        )
+    flat, level, (mean, v, basis, width) = split._flat(z, sigma)
+    centred, _, _ = split._flat(x, sigma)
+    out, _, _ = split._flat(denoised, sigma)
+    residual = out - mean - scaled(centred - mean, v / (v + level**2), basis)
+    total = level**2 + width**2
+    rest = scaled(residual, jnp.sqrt(total) / jnp.sqrt(v + level**2), basis)
+    return split._like(width**2 / total * flat + rest, z)
+
+
+# As the samplers are called: `ej.samplers.gaussian_split(mean, cov)`.
+gaussian_split = GaussianSplit
