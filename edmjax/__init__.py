@@ -17,6 +17,7 @@ from edmjax._sample import (
     total_nfe as total_nfe,
     trajectory as trajectory,
 )
+from edmjax._sweep import sweep as sweep
 from edmjax.combination import Combination as Combination
 from edmjax.plan import Plan as Plan
 from edmjax.step import Sampler as Sampler, Step as Step

@@ -14,11 +14,15 @@ equal numbers happen before anything runs.
 """
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.core import Tracer
+
+from edmjax import _plan_file
+from edmjax._plan_file import About
 
 
 @jax.tree_util.register_dataclass
@@ -46,6 +50,7 @@ class Plan:
             None where points are held as they are.
         v: (nfe + 1, draws a row), the exponents of the draws in the `log_var` of the last
             evaluation; None where none is used.
+        about: what the plan was fitted on, where it was; no array, and not compared.
     """
 
     sigmas: Any
@@ -59,6 +64,7 @@ class Plan:
     r: Any = None
     scale: Any = None
     v: Any = None
+    about: About = dataclasses.field(default=About(), metadata={"static": True})
 
     @property
     def nfe(self) -> int:
@@ -81,6 +87,63 @@ class Plan:
             )
         return int(np.max(self.draws, initial=-1)) + 1
 
+    def save(self, path: str | os.PathLike, **about: Any) -> None:
+        """Writes the plan as JSON, each float by its `repr`: `Plan.load` gives the same bits.
+
+        Args:
+            path: the file, replaced where there is one.
+            about: fields of `About`, in place of the plan's own: `fitted_on`, `validation_error`,
+                `budget`, `sigma_range`.
+
+        Raises:
+            TypeError: if the plan is traced, or a field of `About` is unknown or of a wrong kind.
+            ValueError: if the plan is a stack of plans or holds NaN, or a field has no such value.
+            OSError: if the file cannot be written.
+        """
+        about_all = dataclasses.asdict(self.about) | about
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["about"]
+        _plan_file.write(path, fields, About.of(about_all))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Plan":
+        """Returns the plan of a file that `save` wrote, in NumPy arrays.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is not a plan, is damaged, or was written by a later version.
+        """
+        arrays, about = _plan_file.read(path)
+        return cls(**arrays, about=about)
+
+    def check_range(self, denoise: Any) -> None:
+        """Raises ValueError where `denoise` declares a `sigma_range` that the plan is not for.
+
+        A plan that was fitted (`about.sigma_range`) is for that range alone; another one for any
+        that its grid lies in. What has no attribute `sigma_range`, such as a function, is accepted.
+        """
+        declared = getattr(denoise, "sigma_range", None)
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((declared, self.grid)))
+        if declared is None or traced:
+            return
+        low, high = _plan_file.pair_of_levels(declared, "The denoiser's `sigma_range`")
+        fitted = self.about.sigma_range
+        if fitted is not None:
+            if not np.allclose(fitted, (low, high), rtol=1e-6, atol=0):
+                raise ValueError(
+                    f"This plan was fitted for noise levels from {fitted[0]:g} to {fitted[1]:g}, "
+                    f"and the denoiser declares `sigma_range` ({low:g}, {high:g}): fit a plan on "
+                    "this denoiser."
+                )
+            return
+        levels = np.asarray(self.grid, float)
+        highest, lowest = levels.max(), levels[levels > 0].min()
+        if highest > high * (1 + 1e-6) or lowest < low * (1 - 1e-6):
+            raise ValueError(
+                f"This plan has noise levels from {lowest:g} to {highest:g}, and the denoiser "
+                f"declares `sigma_range` ({low:g}, {high:g}): make the plan on a grid within that."
+            )
+
     def __repr__(self) -> str:
         leaves = jax.tree.leaves(self)
         arrays = all(isinstance(v, np.ndarray | jax.Array) for v in leaves) and len(leaves) > 7
@@ -88,6 +151,7 @@ class Plan:
             return _table(self)
         # Traced, stacked, or a tree of something else, such as shardings.
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["about"]
         shown = (f"{k}={getattr(v, 'shape', v)}" for k, v in fields.items() if v is not None)
         return f"Plan({', '.join(shown)})"
 
@@ -98,6 +162,7 @@ def _table(plan: Plan) -> str:
     lines = [
         f"Plan: {len(plan.grid) - 1} steps, {plan.nfe} evaluations, {plan.num_draws} draws; "
         f"it keeps {plan.y.shape[1]} points and {plan.d.shape[1]} outputs",
+        *plan.about.lines(),
         f"{'row':>5} {'sigma':>10}  point",
     ]
     shown = list(range(plan.nfe + 1))

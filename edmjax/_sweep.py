@@ -1,0 +1,277 @@
+"""Many plans in one program: plans of any length, width and kind, padded to one shape.
+
+A plan's length is data here. Its rows are padded to a common number and a `fori_loop` stops after
+its own `nfe` evaluations, so that what padding added never runs; windows are widened with weights
+of 0. The body is that of the scan in `_loop`, in the same order of sums. A draw that a row does not
+make is skipped by a `lax.cond`: a plan without noise pays nothing for one beside it that has some.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from edmjax import _checks, _loop, _random
+from edmjax._arrays import is_data
+from edmjax._typing import X
+from edmjax.plan import Plan
+
+# Rows are a power of two, this many at least: they cost nothing, and another sweep of other lengths
+# finds its program there.
+_LEAST_ROWS = 64
+
+
+def sweep(
+    denoise: Any,
+    plans: Any,
+    x: X,
+    key: Any = None,
+    *,
+    noise: Any = None,
+    cond: Any = None,
+    batched: bool = True,
+) -> Any:
+    """Returns the samples that `ej.sample` makes of `x` by each plan, with one compiled program.
+
+    What comes back has the structure of `plans`, with a sample like `x` in the place of each plan,
+    equal to `sample(denoise, plan, x, key)` up to roundings: the same noise to the bit, and the
+    denoiser is called `sum(plan.nfe)` times. Plans of other lengths and other solvers share the
+    program, also in a later call; it is compiled again where a later call looks back further, draws
+    more a row, or is the first to use raw outputs, a scale or learned variances. Every plan carries
+    as many arrays as the one that looks back furthest. Under `jit` the plans run in a `lax.map`, so
+    that the program holds one copy of the network. A gradient can be taken forwards alone
+    (`jax.jvp`): a loop of unknown length has no reverse mode.
+
+    Args:
+        denoise: as for `sample`; a plain function is traced once a call, a denoiser that is a
+            pytree of arrays once for all calls.
+        plans: the plans, in a list, a tuple or a dict by name, which may be nested; or one plan.
+        x: the point that every plan starts from, as for `sample`: the plans should agree in their
+            first level, and in the scale that they hold points in.
+        key: as for `sample`; each plan draws from it what it would draw alone. Needed where a plan
+            draws noise.
+        noise: the draws themselves, leaf shape (num_draws, *leaf.shape) for the plan with the most
+            draws; a plan with fewer takes the first ones. `ej.draw_noise` makes them.
+        cond: as for `sample`.
+        batched: as for `sample`.
+
+    Raises:
+        TypeError: if an argument is of the wrong kind.
+        ValueError: if `x`, `noise`, `key` or `cond` has the wrong shape, if a plan draws noise and
+            neither `key` nor `noise` is given, if a plan refuses the denoiser for its
+            `sigma_range`, or if the denoiser returns another structure or shape.
+    """
+    if not callable(denoise):
+        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
+    listed, treedef = jax.tree.flatten(
+        plans, is_leaf=lambda node: not isinstance(node, list | tuple | dict)
+    )
+
+    def like_plans(results: list[Any]) -> Any:
+        made = treedef.unflatten(results)
+        # JAX sorts the names of a dict, and who goes through two of them side by side does not.
+        return {name: made[name] for name in plans} if type(plans) is dict else made
+
+    for i, plan in enumerate(listed):
+        _check_plan(plan, f"plans[{i}]")
+        plan.check_range(denoise)
+    x = _checks.floating_tree(x, "x")
+    _checks.batch_axis(x, "x", batched)
+    if cond is not None and batched:
+        _checks.cond_like(cond, x)
+    if not listed:
+        return like_plans([])
+    shape = _Shape.of(listed)
+    key, noise = _source(listed, shape, x, key, noise, batched)
+    padded = [_padded(plan, shape) for plan in listed]
+    lengths = [np.int32(plan.nfe) for plan in listed]
+
+    arrays = (x, key, noise, cond)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, padded, *arrays))):
+        together = jax.tree.map(lambda *tables: jnp.stack(tables), *padded)
+        samples = lax.map(
+            lambda row: _run(denoise, *row, *arrays, batched=batched),
+            (together, jnp.asarray(lengths)),
+        )
+        results = [jax.tree.map(lambda v, i=i: v[i], samples) for i in range(len(listed))]
+        return like_plans(results)
+    run = functools.partial(_compiled, denoise)
+    if not is_data(denoise):
+        # A function hides what it closes over, which may have changed since the last call.
+        run = jax.jit(functools.partial(_run, denoise), static_argnames="batched")
+    results = [
+        run(plan, length, *arrays, batched=batched)
+        for plan, length in zip(padded, lengths, strict=True)
+    ]
+    return like_plans(results)
+
+
+def _check_plan(plan: Any, name: str) -> None:
+    _checks.plan_of(plan, name)
+    if np.ndim(plan.sigmas) != 1:
+        raise ValueError(
+            f"`{name}` is a stack of plans, its `sigmas` of shape {np.shape(plan.sigmas)}: pass "
+            "the plans themselves, in a list."
+        )
+
+
+class _Shape(NamedTuple):
+    """The shape that plans are padded to."""
+
+    rows: int  # more than any plan has evaluations: the row after the last one makes the sample
+    y: int
+    d: int
+    z: int
+    r: int | None
+    scale: bool
+    v: bool
+
+    @staticmethod
+    def of(plans: Sequence[Plan]) -> "_Shape":
+        def widest(tables: Sequence[Any]) -> int:
+            return max(table.shape[1] for table in tables)
+
+        raws = [plan.r for plan in plans if plan.r is not None]
+        return _Shape(
+            rows=max(_LEAST_ROWS, 1 << max(plan.nfe for plan in plans).bit_length()),
+            y=widest([plan.y for plan in plans]),
+            d=widest([plan.d for plan in plans]),
+            z=max(plan.z.shape[1] * _draws(plan) for plan in plans),
+            r=widest(raws) if raws else None,
+            scale=any(plan.scale is not None for plan in plans),
+            v=any(plan.v is not None for plan in plans),
+        )
+
+
+def _draws(plan: Plan) -> bool:
+    """Whether the plan draws noise, or may: where it is traced, that is not known."""
+    return plan.draws.size > 0 and (isinstance(plan.draws, Tracer) or plan.num_draws > 0)
+
+
+def _padded(plan: Plan, shape: _Shape) -> Plan:
+    """What the loop reads of `plan`, in the common shape; the rest is empty."""
+
+    def table(values: Any, width: int | None, fill: int = 0) -> Any:
+        traced = isinstance(values, Tracer)
+        if not traced:  # of one dtype, whatever the levels were
+            whole = np.issubdtype(values.dtype, np.integer)
+            values = np.asarray(values, np.int32 if whole else np.float64)
+        widths = [(0, shape.rows + 1 - values.shape[0])]
+        if width is not None:
+            values = values[:, :width]
+            widths += [(0, width - values.shape[1])]
+        return (jnp if traced else np).pad(values, widths, constant_values=fill)
+
+    count = plan.nfe + 1
+    raw = np.zeros((count, 0)) if plan.r is None else plan.r
+    scale = np.ones(count) if plan.scale is None else plan.scale
+    learned = np.zeros((count, 0)) if plan.v is None else plan.v
+    return dataclasses.replace(
+        plan,
+        # One level less than there are rows: the grid has the last.
+        sigmas=table(plan.sigmas, None)[:-1],
+        grid=plan.grid[-1:],
+        step=np.zeros(0, np.int32),
+        intervals=np.zeros(0),
+        y=table(plan.y, shape.y),
+        d=table(plan.d, shape.d),
+        z=table(plan.z, shape.z),
+        draws=table(plan.draws, shape.z, -1),
+        r=None if shape.r is None else table(raw, shape.r),
+        scale=table(scale, None, 1) if shape.scale else None,
+        v=table(learned, shape.z) if shape.v else None,
+    )
+
+
+def _source(
+    plans: Sequence[Plan], shape: _Shape, x: Any, key: Any, noise: Any, batched: bool
+) -> tuple[Any, Any]:
+    """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
+    if noise is not None:
+        traced = any(isinstance(plan.draws, Tracer) for plan in plans)
+        most = None if traced else max(plan.num_draws for plan in plans)
+        noise = _checks.floating_tree(noise, "noise")
+        _checks.noise_like(noise, x, most)
+        return None, noise if shape.z else None
+    if not shape.z:
+        return None, None
+    if key is None:
+        first = next(i for i, plan in enumerate(plans) if _draws(plan))
+        raise ValueError(f"plans[{first}] draws noise: pass `key` or `noise` to `sweep`.")
+    _random.check_keys(key, x, batched)
+    return key, None
+
+
+def _run(
+    denoise: Any,
+    plan: Plan,
+    length: Any,
+    x: Any,
+    key: Any,
+    noise: Any,
+    cond: Any,
+    *,
+    batched: bool,
+) -> Any:
+    """The sample of a padded plan whose first `length` rows are its own."""
+    key = None if key is None else _random.keys_of(key, x, batched)
+    held = _loop._Held(x, batched)
+    table = _loop._Table(plan, held.dtype)
+    draws = jnp.asarray(plan.draws)
+    learned = None if plan.v is None else jnp.asarray(plan.v, held.dtype)
+
+    def at(rows, k):
+        return lax.dynamic_index_in_dim(rows, k, keepdims=False)
+
+    def noises(k):
+        make = functools.partial(_loop._noises, held, key=key, noise=noise)
+
+        def none(ordinals):
+            shapes = jax.eval_shape(make, ordinals)
+            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        ordinals = at(draws, k)
+        return [
+            lax.cond(ordinals[slot] >= 0, make, none, ordinals[slot : slot + 1])[0]
+            for slot in range(table.draws)
+        ]
+
+    def step(k, carry):
+        carry, fresh = carry
+        point, *later = _loop._unstack(carry, len(table.ages))
+        row = _loop._Row(table, iter(at(table.rows, k)))
+        point = _loop._combine(row.draws, held.cut(fresh), [point])
+        x_in = held.show(point, row.unscale)
+        out = denoise(x_in, row.sigma) if cond is None else denoise(x_in, row.sigma, cond)
+        denoised, raw, log_var = _checks.outputs(out, x)
+        vectors = [point, held.hold(denoised), held.hold(raw)]
+        new = [
+            _loop._combine(weights, vectors, later[age : age + 1])
+            for age, weights in enumerate(row.weights)
+        ]
+        fresh = noises(k + 1)
+        if learned is not None:
+            if log_var is None:
+                raise ValueError(
+                    "A plan's noise has the variance that the network learned, and the denoiser "
+                    "returned no 'log_var': it must return a dict of 'x0' and 'log_var'."
+                )
+            fresh = _loop._learned(held.cut(fresh), at(learned, k + 1), held.hold(log_var))
+        return _loop._stack(new), fresh
+
+    start = _loop._stack([_loop._combine({0: weight}, [held.hold(x)]) for weight in table.first])
+    first = noises(0)
+    first = first if learned is None else held.cut(first)
+    carry, last = lax.fori_loop(0, length, step, (start, first))
+    end = _loop._Row(table, iter(at(table.rows, length)))
+    point = _loop._unstack(carry, len(table.ages))[0]
+    return held.show(_loop._combine(end.draws, held.cut(last), [point]))
+
+
+_compiled = jax.jit(_run, static_argnames="batched")
