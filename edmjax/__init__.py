@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edmjax._random import normal_like as normal_like, sample_keys as sample_keys
 from edmjax._reading import make_plan as make_plan
+from edmjax._recommend import recommend as recommend
 from edmjax._sample import (
     draw_noise as draw_noise,
     sample as sample,

@@ -1,0 +1,207 @@
+"""Prints what few evaluations reach on P1, P2 and P3: Heun, DPM++(2M), `ej.recommend`, diffrax.
+
+    python scripts/bench_few.py [--samples 4096] [--problems P1 P2 P3] [--no-diffrax]
+
+Float64 around the exact denoiser; every solver starts at `x0 + 80 n`, stops at sigma 0.002, and is
+compared there with Dopri8 at 1e-9. An error is that of a sample, the root mean square over its
+components: of all samples the root mean square with its 95 % bootstrap interval, the median, and
+the share that ends further than a quarter of sigma_data away. P3 has a quarter of the samples.
+
+`recommended` is one default, which knows of the problem its sigma_data alone. With --choose also
+the best of all pairs of `edmjax._recommend`, in the coordinates of `gaussian_split` too, on starts
+of another seed. Diffrax takes steps for the whole batch (its own norm): the best run of Bosh3,
+Tsit5, Dopri5 and Dopri8, with tolerances from 1 to 1e-4, that needs at most as many evaluations,
+those of rejected steps included; in sigma or log sigma, and in theta.
+"""
+
+import argparse
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from recommend import HIGH, LOW, SIGMA_DATA, errors, rms, run, starts
+
+import edmjax as ej
+from edmjax._recommend import TABLE, grids_for, pair, samplers_for
+
+SOLVERS = {name: getattr(diffrax, name) for name in ("Bosh3", "Tsit5", "Dopri5", "Dopri8")}
+TOLERANCES = 10.0 ** np.arange(0, -4.1, -0.5)
+CHOOSING = 512
+
+
+class Method(NamedTuple):
+    """A plan, and the coordinates in which it runs."""
+
+    name: str
+    plan: ej.Plan
+    split: Any = None
+
+    def run(self, problem: Any, denoise: Any, x: np.ndarray) -> np.ndarray:
+        if self.split is None:
+            return run(denoise, self.plan, x)
+        inner = jax.jit(self.split(problem))
+        z = run(inner, self.plan, np.asarray(self.split.enter(x, HIGH)))
+        return np.asarray(self.split.leave(z, LOW))
+
+
+def karras(nfe: int) -> list[Method]:
+    """Heun, in half as many whole steps, and DPM++(2M), on Karras 7."""
+    heun = ej.schedules.karras(nfe // 2 + 1, LOW, HIGH, final_zero=False)
+    dpmpp = ej.schedules.karras(nfe + 1, LOW, HIGH, final_zero=False)
+    return [
+        Method("heun on karras", ej.make_plan(ej.samplers.heun(), heun)),
+        Method("dpmpp_2m on karras", ej.make_plan(ej.samplers.dpmpp_2m(), dpmpp)),
+    ]
+
+
+def recommended(nfe: int, width: float) -> Method:
+    _, sampler, grid = max(row for row in TABLE if row[0] <= nfe)
+    made = ej.recommend(nfe, sigma_min=LOW, sigma_max=HIGH, sigma_data=width, final_zero=False)
+    return Method(f"recommended: {sampler} on {grid}", ej.make_plan(*made))
+
+
+def gaussians(problem: Any, width: float) -> dict[str, Any]:
+    """The coordinates to choose from: without the mean, and without mean and covariance."""
+    x = np.asarray(problem.sample(jax.random.key(3), 20_000))
+    mean, cov = x.mean(axis=0), np.cov(x.T)
+    return {
+        "centred": ej.samplers.gaussian_split(mean, width**2),
+        "split": ej.samplers.gaussian_split(mean, cov, width),
+    }
+
+
+def candidates(problem: Any, nfe: int, width: float) -> list[Method]:
+    found = []
+    splits = {"": None, **gaussians(problem, width)}
+    for place, split in splits.items():
+        for sampler in samplers_for(width):
+            if split is not None and sampler.startswith("unipc"):
+                continue
+            for grid in grids_for(LOW, HIGH, width):
+                plan = ej.make_plan(*pair(sampler, grid, nfe, LOW, HIGH, width, False))
+                found.append(Method(f"{sampler} on {grid} {place}".strip(), plan, split))
+    return found
+
+
+def choose(problem: Any, methods: list[Method], data: tuple[Any, Any, Any]) -> Method:
+    """The one of the smallest RMS error on starts for choosing."""
+    denoise, x, reference = data
+    inner: dict[int, Any] = {}
+    scores = []
+    for method in methods:
+        if method.split is None:
+            got = run(denoise, method.plan, x)
+        else:  # one compilation for all methods of these coordinates
+            key = id(method.split)
+            inner[key] = inner.get(key) or jax.jit(method.split(problem))
+            z = run(inner[key], method.plan, np.asarray(method.split.enter(x, HIGH)))
+            got = np.asarray(method.split.leave(z, LOW))
+        scores.append(rms(errors(got, reference)))
+    return methods[int(np.argmin(scores))]
+
+
+def report(name: str, nfe: Any, values: np.ndarray, width: float) -> float:
+    draws = np.random.default_rng(0).integers(len(values), size=(1000, len(values)))
+    low, high = np.quantile(np.sqrt(np.mean(values[draws] ** 2, axis=1)), (0.025, 0.975))
+    far = np.mean(values > width / 4)
+    print(
+        f"  {nfe:3} {rms(values):.2e} [{low:.2e}, {high:.2e}]  median {np.median(values):.2e}  "
+        f"far {100 * far:5.2f} %  {name}",
+        flush=True,
+    )
+    return rms(values)
+
+
+def adaptive_runs(
+    problem: Any, form: str, width: float, most: int, x: Any
+) -> list[tuple[Any, ...]]:
+    """(solver, tolerance, evaluations, samples) of diffrax's runs of at most `most` evaluations."""
+    made = ej.terms.make_form(form, sigma_data=width if form == "theta" else None)
+    times = made.times(np.array([HIGH, LOW]), x)
+    term = ej.terms.ode_term(problem, form=made)
+    found = []
+    for name, make in SOLVERS.items():
+        solver = make()
+        stages = solver.tableau.num_stages - 1
+
+        @jax.jit
+        def solve(y, tolerance, solver=solver, stages=stages):
+            solution = diffrax.diffeqsolve(
+                term,
+                solver,
+                times[0],
+                times[-1],
+                None,
+                y,
+                stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+                max_steps=(most - 1) // stages,
+                throw=False,
+            )
+            done = solution.result == diffrax.RESULTS.successful
+            assert solution.ys is not None
+            return solution.ys[0], 1 + solution.stats["num_steps"] * stages, done
+
+        if (most - 1) // stages < 1:
+            continue
+        for tolerance in TOLERANCES:
+            y, nfe, done = solve(made.enter(x, HIGH), tolerance)
+            if done and np.isfinite(y).all():
+                found.append((name, tolerance, int(nfe), np.asarray(made.leave(y, LOW))))
+    return found
+
+
+def best_adaptive(problem: Any, width: float, most: int, data: tuple[Any, Any, Any]) -> None:
+    _, x, reference = data
+    for forms in (("sigma", "log_sigma"), ("theta",)):
+        rows = []
+        for form in forms:
+            for name, tolerance, nfe, got in adaptive_runs(
+                problem, form, width, most, jnp.asarray(x)
+            ):
+                label = f"diffrax {name} in {form}, tolerance {tolerance:.0e}"
+                rows.append((errors(got, reference), nfe, label))
+        if not rows:
+            print(f"  {most:3} no run of diffrax in {' or '.join(forms)} ends", flush=True)
+            continue
+        values, nfe, label = min(rows, key=lambda row: rms(row[0]))
+        report(label, nfe, values, width)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--samples", type=int, default=4096)
+    parser.add_argument("--problems", nargs="+", default=list(SIGMA_DATA), choices=SIGMA_DATA)
+    parser.add_argument("--nfe", type=int, nargs="+", default=[6, 10, 20, 40])
+    parser.add_argument("--choose", type=int, nargs="*", default=[10], help="where one is chosen")
+    parser.add_argument("--no-diffrax", action="store_true")
+    arguments = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    for name in arguments.problems:
+        width, share = SIGMA_DATA[name], 4 if name == "P3" else 1
+        problem = getattr(ej.problems, name)()
+        data = denoise, x, reference = starts(name, arguments.samples // share, seed=2026)
+        print(f"\n{name}, {len(x)} starts", flush=True)
+        for nfe in arguments.nfe:
+            methods = [*karras(nfe), recommended(nfe, width)]
+            if nfe in arguments.choose:
+                choosing = starts(name, CHOOSING, seed=1)
+                methods.append(choose(problem, candidates(problem, nfe, width), choosing))
+            figures = []
+            for method in methods:
+                values = errors(method.run(problem, denoise, x), reference)
+                figures.append(report(method.name, method.plan.nfe, values, width))
+            for figure, method in zip(figures[2:], methods[2:], strict=True):
+                heun, dpmpp = figures[0] / figure, figures[1] / figure
+                print(
+                    f"      Heun / this {heun:6.1f}, DPM++(2M) / this {dpmpp:5.1f}: {method.name}"
+                )
+            if nfe >= 20 and not arguments.no_diffrax:
+                best_adaptive(problem, width, nfe, data)
+
+
+if __name__ == "__main__":
+    main()
