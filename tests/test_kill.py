@@ -59,9 +59,10 @@ def test_ten_kills_change_no_byte(tmp_path):
     "name, code", [("SIGTERM", 143), pytest.param("SIGINT", 130, marks=pytest.mark.slow)]
 )
 def test_a_signal_saves_and_stops_and_the_run_goes_on(
-    name, code, whole, digits, tmp_path, monkeypatch, capsys
+    name, code, whole, digits, tmp_path, monkeypatch, capsys, ctrl_c
 ):
     """Sent after the first call, of two steps, where no checkpoint is due."""
+    ctrl_c(signal.default_int_handler)
     number, check = getattr(signal, name), loop.check_losses
     handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
 
@@ -83,13 +84,29 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(
     same_files(whole, tmp_path)
 
 
-def test_a_second_signal_is_not_held_back():
+@pytest.fixture
+def ctrl_c():
+    """Sets the handler of SIGINT, which a job in the background of a shell ignores."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_is_not_held_back(ctrl_c):
+    ctrl_c(signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt) as stop, stop_requests() as asked:
         assert asked() == 0
         os.kill(os.getpid(), signal.SIGINT)
         assert asked() == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
     assert not isinstance(stop.value, Stopped)
+
+
+def test_a_signal_that_is_ignored_stays_so(ctrl_c):
+    ctrl_c(signal.SIG_IGN)
+    with stop_requests() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked() == 0
 
 
 def test_a_kill_after_the_last_checkpoint_is_made_good(whole, digits, tmp_path, monkeypatch):

@@ -43,6 +43,8 @@ def stop_requests() -> Iterator[Callable[[], int]]:
     if threading.current_thread() is threading.main_thread():
         # None: a handler that was not installed from Python, and cannot be put back.
         before = {s: signal.getsignal(s) or signal.SIG_DFL for s in _SIGNALS}
+        # What was told to be ignored stays so, as for a job in the background of a shell.
+        before = {s: handler for s, handler in before.items() if handler != signal.SIG_IGN}
         for which in before:
             signal.signal(which, note)
     try:
