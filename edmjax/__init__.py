@@ -49,6 +49,7 @@ _SUBMODULES = {
     "adaptive": None,
     "correctors": None,
     "denoisers": None,
+    "evaluation": "train",
     "guidance": None,
     "likelihood": None,
     "losses": None,
