@@ -60,6 +60,7 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
         r=None if like.r is None else _widen(raw, like.r),
         scale=None if like.scale is None else scale,
         v=None if like.v is None else _widen(learned, like.v),
+        about=plan.about,
     )
 
 

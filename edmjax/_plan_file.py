@@ -205,10 +205,15 @@ def _check_shapes(content: dict[str, Any]) -> None:
         entry = content[name]
         if entry is None and name in _OPTIONAL:
             continue
-        whole = isinstance(entry, dict) and isinstance(entry.get("values"), list)
-        shape = entry.get("shape") if whole else None
-        counts = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-        if not counts or len(entry["values"]) != math.prod(shape):
+        held: Any = entry if isinstance(entry, dict) else {}
+        values: Any = held.get("values")
+        shape: Any = held.get("shape")
+        lists = isinstance(values, list) and isinstance(shape, list)
+        if (
+            not lists
+            or any(type(n) is not int or n < 0 for n in shape)
+            or len(values) != math.prod(shape)
+        ):
             raise ValueError(f"`{name}` does not hold what its shape says")
         found[name] = shape
     nfe, steps = math.prod(found["sigmas"]), math.prod(found["grid"]) - 1

@@ -147,6 +147,7 @@ def _dispatch(
     if not callable(denoise):
         raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
     _checks.plan_of(plan)
+    plan.check_range(denoise)
     x = _checks.floating_tree(x, "x")
     _checks.batch_axis(x, "x", batched)
     if cond is not None and batched:

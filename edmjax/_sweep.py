@@ -96,7 +96,7 @@ def sweep(
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, padded, *arrays))):
         together = jax.tree.map(lambda *tables: jnp.stack(tables), *padded)
         samples = lax.map(
-            lambda row: _run(denoise, *row, *arrays, batched=batched),
+            lambda row: _run(denoise, row[0], row[1], *arrays, batched=batched),
             (together, jnp.asarray(lengths)),
         )
         results = [jax.tree.map(lambda v, i=i: v[i], samples) for i in range(len(listed))]

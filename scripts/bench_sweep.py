@@ -67,7 +67,7 @@ def main():
 
     compiling = []
     jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiling.append((event, seconds))
+        lambda event, duration_secs, **_: compiling.append((event, duration_secs))
     )
     swept, cold = clock(lambda: ej.sweep(denoise, plans, x, key))
     seen = [(event, seconds) for event, seconds in compiling if event in COMPILING]

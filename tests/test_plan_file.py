@@ -119,6 +119,8 @@ def test_a_fitted_plan_is_for_one_range(tmp_path):
     for low, high in ((0.002, 81.0), (0.001, 80.0), (0.01, 50.0), (0.0, math.inf)):
         with pytest.raises(ValueError, match=r"fitted for noise levels from 0.002 to 80, and the"):
             loaded.check_range(declared(low, high))
+    with pytest.raises(ValueError, match=r"fitted for noise levels from 0.002 to 80, and the"):
+        ej.sample(declared(0.01, 50.0), loaded, jnp.ones((2, 3)))
     everywhere = there_and_back(HEUN, tmp_path / "all.json", sigma_range=(0.0, math.inf))
     everywhere.check_range(declared(0.0, math.inf))
 
