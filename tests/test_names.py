@@ -183,6 +183,8 @@ def test_our_own_names_are_ours(name):
     needed = {
         "churn": {"inner": s.heun(), "s_churn": 8.0},
         "ancestral": {"inner": s.heun()},
+        "analytic_first_step": {"inner": s.heun()},
+        "teleport": {"inner": s.heun()},
         "restart": {"inner": s.heun(), "intervals": [(0.05, 2.0, 3, 2)]},
         "dpm_fast": {"nfe": 9},
     }.get(name, {})
@@ -391,7 +393,7 @@ def test_what_is_no_schedule_gets_a_sentence(name, words):
         ("EulerDiscretScheduler", "Did you mean 'EulerDiscreteScheduler'?"),
         ("UniPCMultistp", "Did you mean 'UniPCMultistepScheduler'?"),
         ("Karras", "It names a schedule: `ej.schedules.from_name` knows it."),
-        ("???", "No sampler '???'. Ours are: ancestral, ancestral_sampling, churn, ddim,"),
+        ("???", "No sampler '???'. Ours are: analytic_first_step, ancestral, ancestral_sampling,"),
         ("", "No sampler ''. Ours are:"),
         ("make_plan", "No sampler 'make_plan'."),
         ("heun_linear", "No sampler 'heun_linear'."),  # `linear` is a schedule of ours alone
