@@ -1,5 +1,6 @@
 """scripts/compare.py: a small run, interrupted and gone on with; its numbers; its mistakes."""
 
+import csv
 import dataclasses
 import importlib
 import json
@@ -203,7 +204,7 @@ ROW = "P1,plan,euler,karras,4,0" + 11 * ",1"
 
 
 @pytest.mark.parametrize(
-    "csv, configuration, phrase",
+    "text, configuration, phrase",
     [
         ("problem,kind\n", {}, "of another version of it: pass another --out"),
         ("{head}\n", {"edmjax": "0.0.1"}, "edmjax was '0.0.1'"),
@@ -214,18 +215,18 @@ ROW = "P1,plan,euler,karras,4,0" + 11 * ",1"
         ("{head}\n", "[1]", "compare.json is damaged"),
     ],
 )
-def test_a_file_that_is_no_such_file_is_refused(scripts, csv, configuration, phrase, tmp_path):
+def test_a_file_that_is_no_such_file_is_refused(scripts, text, configuration, phrase, tmp_path):
     rows, path, now = (
         scripts("comparison.rows"),
         tmp_path / "compare.csv",
         {"edmjax": "1", "jax": "2"},
     )
-    path.write_text(csv.format(head=",".join(rows.FIELDS)))
+    path.write_text(text.format(head=",".join(rows.FIELDS)))
     before = configuration if isinstance(configuration, str) else json.dumps(now | configuration)
     path.with_suffix(".json").write_text(before)
     with pytest.raises(scripts("comparison").Mistake, match=phrase):
         rows.Table(path, now)
-    assert path.read_text() == csv.format(head=",".join(rows.FIELDS))
+    assert path.read_text() == text.format(head=",".join(rows.FIELDS))
 
 
 def test_a_directory_that_cannot_be_written_is_named(scripts, tmp_path):
@@ -241,7 +242,7 @@ def test_every_kind_of_method_has_rows(main, scripts, tmp_path):
     some = ["--noisy-samplers", "sa_solver", "--tolerance-step", "3", "--solvers", "Bosh3"]
     kinds = scripts("comparison.methods").KINDS
     main([*TWO, "--kinds", *kinds, *small, *some, f"--out={tmp_path}"])
-    lines = [line.split(",") for line in (tmp_path / "compare.csv").read_text().splitlines()]
+    lines = list(csv.reader((tmp_path / "compare.csv").read_text().splitlines()))
     fields, rows = lines[0], [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
     assert {row["kind"] for row in rows} == set(scripts("comparison.methods").KINDS)
     for row in rows:
