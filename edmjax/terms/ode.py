@@ -38,7 +38,8 @@ def ode_term(
         process: whose own time form "t" runs in; see `make_form`.
         form: "theta", "log_sigma", "sigma" or "t", or a `Form`. What "theta" integrates is the
             network's own output F: `d(x / sqrt(sigma^2 + sigma_data^2)) = -F dtheta`, with
-            `theta = arctan(sigma / sigma_data)`: 2 to 4 times fewer evaluations than "sigma" takes.
+            `theta = arctan(sigma / sigma_data)`: as a rule 2 to 4 times fewer evaluations than
+            "sigma" takes.
         sigma_data: the width of the data in "theta"; by default the denoiser's own, else 0.5. With
             the own one of `ej.denoisers.edm(net)`, F is what the network returns.
 
