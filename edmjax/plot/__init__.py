@@ -1,0 +1,15 @@
+"""Pictures of grids, plans, paths and samples, by matplotlib: `pip install 'edmjax[plot]'`.
+
+    ax = ej.plot.sigmas({"karras": ej.schedules.karras(18), "theta": ej.schedules.theta(18)})
+    ax.figure.savefig("grids.png")
+
+Every function draws into `ax`, or into a figure of its own where that is None, and returns the
+Axes. Nothing is shown, and neither pyplot nor the backend is touched: a figure of its own is not
+known to pyplot and is freed when nothing refers to it. In a notebook end a cell with `ax.figure`.
+Noise levels go from high to low, as they are visited.
+"""
+
+from edmjax.plot.curves import sigmas as sigmas, work_precision as work_precision
+from edmjax.plot.images import preview as preview, samples as samples
+from edmjax.plot.paths import trajectories as trajectories
+from edmjax.plot.weights import plan as plan

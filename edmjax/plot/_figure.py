@@ -1,0 +1,36 @@
+"""What all pictures share: their Axes, their colours, and numbers out of arrays."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Colours of Okabe and Ito, which are told apart by every kind of eye.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def axes_of(ax: Axes | None, width: float = 6.4, height: float = 4.0) -> Axes:
+    if ax is None:
+        return Figure(figsize=(width, height), layout="constrained").subplots()
+    if not isinstance(ax, Axes):
+        raise TypeError(
+            f"`ax` must be an Axes of matplotlib, such as `Figure().subplots()`, got {ax!r:.80}."
+        )
+    return ax
+
+
+def finish(ax: Axes, legend: bool = False) -> Axes:
+    ax.grid(True, color="#e4e4e4", linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    if legend:
+        ax.legend(frameon=False)
+    return ax
+
+
+def array(values: Any, name: str) -> np.ndarray:
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)):
+        raise TypeError(f"{name} is traced, and has no numbers to draw: draw outside of `jit`.")
+    return np.asarray(values, np.float64)

@@ -1,0 +1,107 @@
+"""Images side by side, and what the denoiser sees on the way to them."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from edmjax._checks import plan_of
+from edmjax._sample import trajectory
+from edmjax.plan import PlanLike
+from edmjax.plot._figure import array, axes_of
+
+
+def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) -> Axes:
+    """Draws images side by side, row by row.
+
+    Args:
+        images: (samples, height, width, 1) or (samples, height, width, 3), values from -1 to 1;
+            what lies outside is drawn as -1 or 1.
+        columns: how many in a row; without, as many as make a square.
+        ax: where to draw; a new figure without.
+
+    Raises:
+        ValueError: if `images` has another shape, or `columns` is below 1.
+    """
+    pictures = array(images, "images")
+    n = _shape(pictures.shape, "images")[0]
+    if columns is not None and columns < 1:
+        raise ValueError(f"`columns` is at least 1, got {columns}.")
+    ax = axes_of(ax, 6.0, 6.0)
+    _show(_tiles(pictures, columns or int(np.ceil(np.sqrt(n)))), ax)
+    ax.set_axis_off()
+    return ax
+
+
+def preview(
+    denoise: Any,
+    plan: PlanLike,
+    x: Any,
+    key: Any = None,
+    *,
+    cond: Any = None,
+    columns: int = 8,
+    ax: Axes | None = None,
+) -> Axes:
+    """Runs a plan on images and draws the denoised image along the way: a row a sample.
+
+    The columns are evaluations, evenly spaced from the first to the last, and above each is its
+    noise level. All evaluations are kept in memory: pass a few samples.
+
+    Args:
+        denoise, plan, x, key, cond: as for `ej.sample`; `x` has shape (samples, height, width, 1)
+            or (samples, height, width, 3), with values from -1 to 1 where there is no noise.
+        columns: how many evaluations to show, at least 1; all, where there are fewer.
+        ax: where to draw; a new figure without.
+
+    Raises:
+        TypeError: if `plan` is no plan.
+        ValueError: if `x` has another shape or `columns` is below 1; and as `ej.sample`.
+    """
+    plan_of(plan)
+    n, *image_shape = _shape(np.shape(x), "x")
+    if columns < 1:
+        raise ValueError(f"`columns` is at least 1, got {columns}.")
+    _, denoised = trajectory(denoise, plan, x, key, cond=cond, save=_denoised)
+    shown = np.unique(np.linspace(0, plan.nfe - 1, columns).round().astype(int))
+    images = np.moveaxis(array(denoised, "x")[shown], 0, 1).reshape(-1, *image_shape)
+    picture = _tiles(images, len(shown))
+    ax = axes_of(ax, 1.0 + len(shown), 1.0 + n)
+    _show(picture, ax)
+    middle = (np.arange(len(shown)) + 0.5) * picture.shape[1] / len(shown) - 0.5
+    ax.set_xticks(middle, [f"{float(plan.sigmas[k]):.3g}" for k in shown])
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    ax.set_xlabel("sigma")
+    ax.tick_params(length=0)
+    return ax
+
+
+def _denoised(x: Any, denoised: Any, sigma: Any) -> Any:
+    return denoised
+
+
+def _shape(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    if len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape:
+        raise ValueError(
+            f"`{name}` holds images, shape (samples, height, width, 1) or (..., 3); got {shape}."
+        )
+    return shape
+
+
+def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
+    """One picture of images side by side, `columns` in a row, values in [-1, 1]; the rest is 0."""
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    filled = np.zeros((rows * columns, height, width, channels))
+    filled[:n] = np.clip(images, -1, 1)
+    filled = filled.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    return filled.reshape(rows * height, columns * width, channels)
+
+
+def _show(picture: np.ndarray, ax: Axes) -> None:
+    grey = picture.shape[-1] == 1
+    shown = picture[..., 0] if grey else (picture + 1) / 2
+    limits = {"cmap": "gray", "vmin": -1, "vmax": 1} if grey else {}
+    ax.imshow(shown, interpolation="nearest", **limits)
+    ax.set_yticks([])

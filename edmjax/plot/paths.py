@@ -1,0 +1,59 @@
+"""The ways of points of the plane from noise to data."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from edmjax._checks import plan_of
+from edmjax._sample import trajectory
+from edmjax.plan import PlanLike
+from edmjax.plot._figure import COLORS, array, axes_of, finish
+
+
+def trajectories(
+    denoise: Any,
+    plan: PlanLike,
+    x: Any,
+    key: Any = None,
+    *,
+    cond: Any = None,
+    sigma_data: Any = 1.0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Runs a plan on points of the plane and draws the way of each, and a dot where it ends.
+
+    A point at level `sigma` is drawn at `x / sqrt(1 + (sigma / sigma_data)^2)`, so that noise and
+    data are about as wide and the sample stays where it is. `sigma_data=math.inf` draws `x`.
+
+    Args:
+        denoise, plan, x, key, cond: as for `ej.sample`; `x` has shape (samples, 2).
+        sigma_data: the width of the data, above 0.
+        ax: where to draw; a new figure without.
+
+    Raises:
+        TypeError: if `plan` is no plan.
+        ValueError: if `x` has another shape, `sigma_data` is not above 0, or the plan holds its
+            points in the scale of a process; and as `ej.sample`.
+    """
+    plan_of(plan)
+    if np.shape(x)[1:] != (2,) or np.ndim(x) != 2:
+        raise ValueError(f"Paths are drawn in the plane: `x` is (samples, 2), got {np.shape(x)}.")
+    if not sigma_data > 0:
+        raise ValueError(f"`sigma_data` is the width of the data, above 0; got {sigma_data}.")
+    if plan.scale is not None:
+        raise ValueError(
+            "This plan holds its points in the scale of a process: make one on the levels alone, "
+            "`grid.sigmas`."
+        )
+    end, points = trajectory(denoise, plan, x, key, cond=cond)
+    ways = np.concatenate([array(points, "x"), array(end, "x")[None]])
+    levels = np.append(array(plan.sigmas, "plan"), array(plan.grid, "plan")[-1])
+    ways = ways / np.sqrt(1 + (levels / sigma_data) ** 2)[:, None, None]
+    ax = axes_of(ax, 6.0, 6.0)
+    ax.add_collection(LineCollection(list(ways.transpose(1, 0, 2)), colors="#888888", lw=0.6))
+    ax.plot(*ways[-1].T, ".", color=COLORS[1], markersize=4)
+    ax.autoscale_view()
+    ax.set_aspect("equal", "datalim")
+    return finish(ax)

@@ -1,0 +1,76 @@
+"""A plan as a matrix of weights."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from edmjax._checks import plan_of
+from edmjax.plan import PlanLike
+from edmjax.plot._figure import array, axes_of
+
+
+def plan(plan: PlanLike, *, ax: Axes | None = None) -> Axes:
+    """Draws a plan as a matrix: a row a point, a column a thing that the point is made of.
+
+    Row `k` is the point of evaluation `k`, the last row the sample. Columns: `x` the start, `x0,
+    x1, ...` the points of earlier evaluations, `D0, D1, ...` their denoised outputs, `R0, R1, ...`
+    their raw outputs where the plan uses them, `z0, z1, ...` the draws of noise. What nothing is
+    made of has no column. The colour is the weight; `print(plan)` shows the numbers.
+
+    Args:
+        plan: from `ej.make_plan`.
+        ax: where to draw; a new figure without. A bar of colours takes some of its room.
+
+    Raises:
+        TypeError: if `plan` is no plan, or traced.
+        ValueError: if it is a stack of plans.
+    """
+    plan_of(plan)
+    matrix, names = _matrix(plan)
+    ax = axes_of(ax)
+    most = float(np.abs(matrix).max(initial=0)) or 1.0
+    # One scale for both signs, so that white is a weight of zero.
+    image = ax.imshow(matrix, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    levels = [f"{k}: {float(sigma):.3g}" for k, sigma in enumerate(plan.sigmas)]
+    rows = _some(plan.nfe + 1)
+    ax.set_yticks(rows, [[*levels, "sample"][k] for k in rows])
+    columns = _some(len(names))
+    ax.set_xticks(columns, [names[j] for j in columns], rotation=90, fontsize="small")
+    ax.set(xlabel="made of", ylabel="evaluation: sigma")
+    ax.figure.colorbar(image, ax=ax, label="weight")
+    return ax
+
+
+def _matrix(plan: Any) -> tuple[np.ndarray, list[str]]:
+    """The weights of a plan with a column for each thing, and the columns' names."""
+    if np.ndim(plan.sigmas) != 1:
+        raise ValueError(
+            f"This is a stack of {len(plan.sigmas)} plans: take one, "
+            "`jax.tree.map(lambda leaf: leaf[0], plans)`."
+        )
+    nfe = plan.nfe
+    blocks, names = [], []
+    for letter, window in {"x": plan.y, "D": plan.d, "R": plan.r}.items():
+        if window is None:
+            continue
+        block = np.zeros((nfe + 1, nfe + 1))
+        for (k, age), weight in np.ndenumerate(array(window, "plan")):
+            # Point and output number k - 1 - age stand in column k - age; column 0 is the start.
+            if age <= k:
+                block[k, k - age] += weight
+        blocks.append(block)
+        names += ["x" if letter == "x" else "", *(f"{letter}{k}" for k in range(nfe))]
+    noise = np.zeros((nfe + 1, plan.num_draws))
+    for (k, slot), ordinal in np.ndenumerate(array(plan.draws, "plan").astype(int)):
+        if ordinal >= 0:
+            noise[k, ordinal] += array(plan.z, "plan")[k, slot]
+    matrix = np.concatenate([*blocks, noise], axis=1)
+    names += [f"z{draw}" for draw in range(plan.num_draws)]
+    used = np.flatnonzero(matrix.any(0))
+    return matrix[:, used], [names[j] for j in used]
+
+
+def _some(count: int, most: int = 40) -> list[int]:
+    """At most `most` of the numbers below `count`, evenly spaced from 0: as many as are legible."""
+    return list(range(0, count, -(-count // most)))
