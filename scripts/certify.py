@@ -44,7 +44,9 @@ COLUMNS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="edmjax certify",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", help="entries, or functions of edmjax.samplers")
     parser.add_argument("--markdown", metavar="FILE", help="writes the documentation's table")

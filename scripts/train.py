@@ -1,66 +1,6 @@
-"""Trains a network on a dataset and draws samples with it.
+"""`edmjax train`, from a checkout: python scripts/train.py --help"""
 
-    python scripts/train.py --config configs/digits.yaml --out runs/digits
-
-Every entry of the configuration is an option, so a file can be overridden on the command line:
-
-    python scripts/train.py --config configs/digits.yaml --optim.learning_rate 5e-4 --out runs/slow
-
-The directory given with --out receives config.yaml (all values as used), loss.csv, loss.png,
-weights.safetensors (for scripts/sample.py and for others), checkpoint/ (to go on from),
-samples.npz (array x, values from -1 to 1, axes sample, height, width, channel) and samples.png.
-
-Interrupted in any way, the same command goes on from the last checkpoint and ends with the same
-weights. Ctrl-C and SIGTERM save first; the exit code is 130 or 143 then, and 1 after an error.
-
-Several devices, and several machines that run this same command (docs/distributed.md):
-
-    python scripts/train.py --config configs/mnist.yaml --out runs/mnist --mesh data=4,model=2
-"""
-
-from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
-
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
-
-from edmjax import training
-
-USAGE = "train.py [--config FILE] [--out DIRECTORY] [--mesh AXES] [--ENTRY VALUE ...]"
-
-
-class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the line breaks of the text above."""
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = ArgumentParser(
-        prog="train.py", description=__doc__, formatter_class=HelpFormatter, usage=USAGE
-    )
-    parser.add_argument("--config", action="config", help="YAML file with values, see configs/")
-    parser.add_class_arguments(training.Config, None)
-    training.add_device_options(parser)
-    arguments = parser.parse_args(argv)
-    arguments.pop("config")
-    devices = {name: arguments.pop(name) for name in training.DEVICE_OPTIONS}
-    config = training.Config(**parser.instantiate(arguments).as_dict())
-
-    with training.plain_errors():
-        mesh = training.open_mesh(devices, config.optim.batch_size)
-        # Wrong names come to light now and not when training is done.
-        training.parse_sampler(config.sample.sampler)
-        training.parse_schedule(config.sample.schedule, config.sample.num_steps)
-        dataset = training.load_dataset(config.data, config.data_dir)
-        net, params = training.train(config, dataset, mesh=mesh)
-        denoise = training.build_denoiser(config.loss, net.bind(params))
-        num_classes = dataset.num_classes if config.net.classes else 0
-        labels = training.sample_labels(config.sample.num_samples, num_classes)
-        samples = training.generate(
-            denoise, config.sample, dataset.image_shape, labels=labels, mesh=mesh
-        )
-        if training.is_first():
-            training.write_samples(samples, config.out, labels)
-            print(f"{len(samples)} samples: {config.out}/samples.npz, {config.out}/samples.png")
-
+from edmjax.cli.train import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""scripts/compare.py: a small run, interrupted and gone on with; its numbers; its mistakes."""
+"""`edmjax compare`: a small run, interrupted and gone on with; its numbers; its mistakes."""
 
 import csv
 import dataclasses
@@ -14,14 +14,11 @@ import pytest
 
 import edmjax as ej
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
-
 
 @pytest.fixture
-def scripts(monkeypatch):
-    """Imports a module of the script's by its name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module
+def scripts():
+    """Imports a module of the command's by its name."""
+    return lambda name: importlib.import_module(f"edmjax.cli.{name}")
 
 
 @pytest.fixture
@@ -53,8 +50,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(main, scripts, monkeypatch,
         return made(self, key, series)
 
     monkeypatch.setattr(runs.Comparison, "_row", interrupted)
-    with pytest.raises(SystemExit, match="stopped after 2 of 4 runs"):
+    with pytest.raises(SystemExit) as stop:
         main([*TWO, *out])
+    assert stop.value.code == 130 and "stopped after 2 of 4 runs" in capsys.readouterr().err
     file = tmp_path / "compare.csv"
     before = file.read_text()
     assert len(before.splitlines()) == 3 and not (tmp_path / "compare.md").exists()
@@ -82,13 +80,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(main, scripts, monkeypatch,
         main([*TWO, *out])
 
 
-def test_an_interrupt_before_the_first_run_is_no_traceback(main, scripts, monkeypatch, tmp_path):
+def test_an_interrupt_before_the_first_run_is_no_traceback(
+    main, scripts, monkeypatch, tmp_path, capsys
+):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(scripts("compare"), "problem", interrupted)
-    with pytest.raises(SystemExit, match="stopped; the same command goes on"):
+    with pytest.raises(SystemExit) as stop:
         main([*TWO, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 130
+    assert "stopped; the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -123,7 +125,7 @@ def test_errors_of_samples_that_are_lost(scripts):
 
 def test_evaluations_at_an_error_are_read_off_the_lower_envelope(scripts):
     tables, row = scripts("comparison.tables"), scripts("comparison.rows").Row
-    points = [(10, 1e-1), (15, 3.0), (40, 1e-3), (60, 1e-2), (100, np.inf)]
+    points = [(10.0, 1e-1), (15.0, 3.0), (40.0, 1e-3), (60.0, 1e-2), (100.0, np.inf)]
     rows = [row("P1", "plan", "heun", "karras", n, 0.0, n, n, rms=e) for n, e in points]
     # Between (10, 1e-1) and (40, 1e-3) the error falls as evaluations^(-2 / log10(4)).
     assert tables.cost_at(rows, 1e-2, "rms") == pytest.approx(20)

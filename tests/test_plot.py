@@ -118,12 +118,12 @@ def test_a_preview_has_a_row_a_sample_and_a_column_an_evaluation():
     cond = jnp.asarray([1.0, -1.0])
     ax = ej.plot.preview(denoise, plan, jnp.ones((2, 2, 3, 1)), cond=cond, columns=2)
     picture = np.asarray(ax.images[0].get_array())
-    assert picture.shape == (4, 6)
-    # Evaluations 0 and 3: the levels 6 and 1.
-    blocks = [[6 / 8, 1 / 8], [-6 / 8, -1 / 8]]
-    np.testing.assert_allclose(picture, np.kron(blocks, np.ones((2, 3))), rtol=1e-6)
+    # Evaluations 0 and 3: the levels 6 and 1. Lines of zeros lie between the images.
+    blocks = np.array([[6, 1], [-6, -1]]) / 8
+    expected = np.kron(blocks, np.pad(np.ones((2, 3)), ((0, 1), (0, 1))))[:-1, :-1]
+    np.testing.assert_allclose(picture, expected, rtol=1e-6)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["6", "1"]
-    np.testing.assert_allclose(ax.get_xticks(), [1, 4])  # the middle pixel of each
+    np.testing.assert_allclose(ax.get_xticks(), [1, 5])  # the middle pixel of each
     every = ej.plot.preview(denoise, plan, jnp.ones((1, 2, 3, 1)), cond=cond[:1], columns=9)
     assert [label.get_text() for label in every.get_xticklabels()] == ["6", "4", "2", "1"]
 
@@ -142,13 +142,13 @@ def test_samples_stand_in_reading_order(channels):
     x = images(5, channels)
     ax = ej.plot.samples(x, columns=3)
     picture = np.asarray(ax.images[0].get_array())
-    assert picture.shape == (4, 9) if channels == 1 else (4, 9, 3)
+    assert picture.shape[:2] == (5, 11)  # with a line between
     expected = x[..., 0] if channels == 1 else (x + 1) / 2
     for i in range(5):
         row, column = divmod(i, 3)
-        tile = picture[2 * row : 2 * row + 2, 3 * column : 3 * column + 3]
+        tile = picture[3 * row : 3 * row + 2, 4 * column : 4 * column + 3]
         np.testing.assert_allclose(tile, expected[i])
-    assert ej.plot.samples(images(9)).images[0].get_array().shape == (6, 9)  # a square
+    assert ej.plot.samples(images(9)).images[0].get_array().shape == (8, 11)  # a square
     if channels == 1:
         assert ax.images[0].get_clim() == (-1, 1)
 

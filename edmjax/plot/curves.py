@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from edmjax.plot._figure import COLORS, array, axes_of, finish
 
@@ -39,6 +40,7 @@ def sigmas(grids: Any, *, ax: Axes | None = None) -> Axes:
         there = (levels > 0) & np.isfinite(levels)
         steps = np.arange(levels.size)[there]
         ax.plot(steps, levels[there], ".-", color=COLORS[i % len(COLORS)], label=name or None)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="number of the level", ylabel="sigma", yscale="log")
     return finish(ax, legend=any(rows))
 

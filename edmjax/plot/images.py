@@ -68,7 +68,8 @@ def preview(
     picture = _tiles(images, len(shown))
     ax = axes_of(ax, 1.0 + len(shown), 1.0 + n)
     _show(picture, ax)
-    middle = (np.arange(len(shown)) + 0.5) * picture.shape[1] / len(shown) - 0.5
+    width = image_shape[1] + 1
+    middle = np.arange(len(shown)) * width + (width - 2) / 2
     ax.set_xticks(middle, [f"{float(plan.sigmas[k]):.3g}" for k in shown])
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
@@ -90,13 +91,16 @@ def _shape(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
 
 
 def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
-    """One picture of images side by side, `columns` in a row, values in [-1, 1]; the rest is 0."""
+    """One picture of images side by side, `columns` in a row, values in [-1, 1].
+
+    Below and to the right of each is a line of 0, which tells it from its neighbours.
+    """
     n, height, width, channels = images.shape
-    rows = -(-n // columns)
+    rows, height, width = -(-n // columns), height + 1, width + 1
     filled = np.zeros((rows * columns, height, width, channels))
-    filled[:n] = np.clip(images, -1, 1)
+    filled[:n, :-1, :-1] = np.clip(images, -1, 1)
     filled = filled.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    return filled.reshape(rows * height, columns * width, channels)
+    return filled.reshape(rows * height, columns * width, channels)[:-1, :-1]
 
 
 def _show(picture: np.ndarray, ax: Axes) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
 
 from edmjax._checks import plan_of
 from edmjax.plan import PlanLike
@@ -16,7 +17,8 @@ def plan(plan: PlanLike, *, ax: Axes | None = None) -> Axes:
     Row `k` is the point of evaluation `k`, the last row the sample. Columns: `x` the start, `x0,
     x1, ...` the points of earlier evaluations, `D0, D1, ...` their denoised outputs, `R0, R1, ...`
     their raw outputs where the plan uses them, `z0, z1, ...` the draws of noise. What nothing is
-    made of has no column. The colour is the weight; `print(plan)` shows the numbers.
+    made of has no column. The colour is the weight, logarithmic above 1; `print(plan)` shows the
+    numbers.
 
     Args:
         plan: from `ej.make_plan`.
@@ -29,9 +31,11 @@ def plan(plan: PlanLike, *, ax: Axes | None = None) -> Axes:
     plan_of(plan)
     matrix, names = _matrix(plan)
     ax = axes_of(ax)
-    most = float(np.abs(matrix).max(initial=0)) or 1.0
-    # One scale for both signs, so that white is a weight of zero.
-    image = ax.imshow(matrix, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    # White is a weight of zero. Above 1 the colours are logarithmic: noise at high levels has
+    # weights of tens, beside which all others would be white.
+    most = float(np.abs(matrix).max(initial=1))
+    norm = SymLogNorm(linthresh=1.0, vmin=-most, vmax=most)
+    image = ax.imshow(matrix, cmap="RdBu", norm=norm, aspect="auto")
     levels = [f"{k}: {float(sigma):.3g}" for k, sigma in enumerate(plan.sigmas)]
     rows = _some(plan.nfe + 1)
     ax.set_yticks(rows, [[*levels, "sample"][k] for k in rows])

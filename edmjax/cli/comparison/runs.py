@@ -11,10 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 import edmjax as ej
-from comparison import methods
-from comparison.methods import Run, Series
-from comparison.rows import Key, Row, Table, errors
-from comparison.targets import HIGH, LOW, Target, reference
+from edmjax.cli.comparison import methods
+from edmjax.cli.comparison.methods import Run, Series
+from edmjax.cli.comparison.rows import Key, Row, Table, errors
+from edmjax.cli.comparison.targets import HIGH, LOW, Target, reference
 
 LIMIT = 400  # evaluations beyond which tighter tolerances are not tried
 GROUPS = 8  # of samples, for the error bars of distances

@@ -1,4 +1,4 @@
-"""What `scripts/compare.py` is made of: targets, methods, rows, tables and plots."""
+"""What `edmjax compare` is made of: targets, methods, rows, tables and plots."""
 
 
 class Mistake(ValueError):

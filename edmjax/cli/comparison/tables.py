@@ -4,9 +4,9 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-from comparison.methods import STOCHASTIC
-from comparison.plots import envelope
-from comparison.rows import Row
+from edmjax.cli.comparison.methods import STOCHASTIC
+from edmjax.cli.comparison.plots import envelope
+from edmjax.cli.comparison.rows import Row
 
 ERRORS = (1e-2, 1e-3)
 SHOWN = (5, 10, 20, 40, 100)  # of the budgets, where any of these were run

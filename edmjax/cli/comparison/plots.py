@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from comparison.rows import Row
+from edmjax.cli.comparison.rows import Row
 
 
 class Line(NamedTuple):
@@ -57,7 +55,8 @@ def envelope(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]
 def draw(rows: Sequence[Row], problems: dict[str, str], path: Path) -> None:
     """Writes `path` (.png) and its twin (.svg). `problems` says which error each is judged by."""
     width, height = 6.2 * len(problems), 10
-    figure, axes = plt.subplots(2, len(problems), figsize=(width, height), squeeze=False)
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(2, len(problems), squeeze=False)
     figure.subplots_adjust(
         left=0.7 / width, right=1 - 0.1 / width, bottom=0.06, top=0.96, wspace=0.1, hspace=0.17
     )
@@ -73,9 +72,8 @@ def draw(rows: Sequence[Row], problems: dict[str, str], path: Path) -> None:
     figure.savefig(path, dpi=80)
     with Image.open(path) as image:  # a few colours are enough, in a third of the bytes
         image.quantize(128).save(path, optimize=True)
-    with plt.rc_context({"svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    plt.close(figure)
 
 
 _NAMES = {"rms": "root mean square error", "median": "median error"}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comparison import Mistake
+from edmjax.cli.comparison import Mistake
 
 
 class Key(NamedTuple):

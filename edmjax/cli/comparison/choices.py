@@ -4,9 +4,9 @@ import argparse
 
 import numpy as np
 
-from comparison import methods
-from comparison.methods import Series
-from comparison.targets import Target
+from edmjax.cli.comparison import methods
+from edmjax.cli.comparison.methods import Series
+from edmjax.cli.comparison.targets import Target
 
 SAMPLERS = (
     "euler",

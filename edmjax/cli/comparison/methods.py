@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 import edmjax as ej
-from comparison import Mistake
-from comparison.targets import HIGH, LOW, Target, perturbed
+from edmjax.cli.comparison import Mistake
+from edmjax.cli.comparison.targets import HIGH, LOW, Target, perturbed
 
 FORMS = ("theta", "log_sigma", "sigma", "t")
 PROCESS = ej.processes.vp()  # whose own time form "t" is

@@ -1,0 +1,79 @@
+"""The command `edmjax`: train a network, compare solvers, check certificates.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where training was told
+to stop by SIGTERM). What went wrong is a sentence on standard error.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+import edmjax
+
+# What each command runs, the extras that it needs, and what it does.
+COMMANDS = {
+    "train": ("train:main", "train", "train a network on a dataset and draw samples with it"),
+    "compare": (
+        "compare:command",
+        "train,diffrax",
+        "draw error against evaluations of samplers, and of diffrax's solvers",
+    ),
+    "certify": ("certify:main", "test", "measure what every sampler claims (needs a checkout)"),
+}
+
+EPILOG = """\
+commands:
+{commands}
+
+for example:
+  edmjax train --data digits --out runs/digits
+  edmjax compare --quick --out runs/quick
+  edmjax certify heun
+
+`edmjax COMMAND --help` has the options of a command.
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command and ends the program with its exit code."""
+    lines = (f"  {name:8} {text}" for name, (_, _, text) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="edmjax",
+        usage="edmjax [--help] [--version] COMMAND [OPTION ...]",
+        description="Turns a denoising network into samples: diffusion solvers in JAX.",
+        epilog=EPILOG.format(commands="\n".join(lines)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edmjax {edmjax.__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="its options")
+    args = parser.parse_args(argv)
+    try:
+        code = _load(args.command)(args.options)
+    except KeyboardInterrupt:
+        code = _say("stopped", 130)
+    sys.exit(code)
+
+
+def _load(command: str) -> Callable[[Sequence[str]], int | None]:
+    where, extra, _ = COMMANDS[command]
+    module, function = where.split(":")
+    try:
+        return getattr(importlib.import_module(f"edmjax.cli.{module}"), function)
+    except ImportError as err:
+        if (err.name or "edmjax").startswith("edmjax"):
+            raise
+        sys.exit(
+            _say(
+                f"error: edmjax {command} needs {err.name!r}, which is not installed: "
+                f"pip install 'edmjax[{extra}]'",
+                1,
+            )
+        )
+
+
+def _say(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
