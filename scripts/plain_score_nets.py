@@ -32,7 +32,7 @@ class _Transposed(nnx.Module):
 
 
 def plain(net: Any) -> Any:
-    """The network, whose layers are replaced in place by `nnx.Conv` and `nnx.ConvTranspose`."""
+    """The network, its layers replaced in place by nnx's Conv, ConvTranspose and GroupNorm."""
     for level in net.down:
         kernel, stride = level.layer.kernel[...], level.layer.stride
         size, _, width, features = kernel.shape
@@ -49,6 +49,9 @@ def plain(net: Any) -> Any:
         level.layer = layer
     for level, extra in zip(net.up, EXTRA, strict=True):
         level.layer = _Transposed(level.layer, 2, extra)
+    for level in (*net.down, *net.up):
+        channels, groups = level.norm.scale[...].size, level.norm.num_groups
+        level.norm = nnx.GroupNorm(channels, groups, epsilon=1e-5, rngs=nnx.Rngs(0))
     net.last = _Transposed(net.last, 1, 0)
     return net
 

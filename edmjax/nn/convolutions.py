@@ -2,9 +2,8 @@
 
 Both forms are the same function with the same gradients. `impl="auto"` takes `lax` but on a CPU,
 where the gradients of XLA's convolutions (inside a loop most of all) run up to a hundred times
-slower than they need to. There it takes matrix products for strides above 1, and for stride 1 XLA's
-convolution with gradients of its own (`conv_stride_one`), which is twice as fast as products with
-patches. The platform is that of `jax.default_backend()` when the network is traced.
+slower than they need to. There it takes a mixture of both, the faster for each product
+(`_cpu_convolutions`). The platform is that of `jax.default_backend()` when the network is traced.
 
 Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` reads inputs
 `stride * i ... stride * i + k - 1`.
@@ -18,7 +17,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from edmjax.nn._stride_one import applies_to, conv_stride_one
+from edmjax.nn._cpu_convolutions import applies_to, convolve, spread
 
 Impl: TypeAlias = str  # one of IMPLS
 IMPLS = ("auto", "lax", "matmul")
@@ -30,15 +29,15 @@ _lecun_normal = nnx.initializers.lecun_normal()
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def _choose(impl: str, x: Array, stride: int) -> str:
-    """The form to take: lax, matmul or stride_one."""
+def _choose(impl: str, x: Array) -> str:
+    """The form to take: lax, matmul or cpu."""
     if impl not in IMPLS:
         raise ValueError(f"impl must be one of {', '.join(IMPLS)}; got {impl!r}.")
     if impl != "auto":
         return impl
     if jax.default_backend() != "cpu":
         return "lax"
-    return "stride_one" if stride == 1 and applies_to(x) else "matmul"
+    return "cpu" if applies_to(x) else "matmul"
 
 
 def conv(
@@ -46,9 +45,9 @@ def conv(
 ) -> Output:
     """The images `y[i, j] = sum_ab kernel[a, b] x[stride i + a, stride j + b]`, `x` zero-padded."""
     x, kernel = _same_dtype(x, kernel)
-    form = _choose(impl, x, stride)
-    if form == "stride_one":
-        return conv_stride_one(x, kernel, ((padding, padding), (padding, padding)))
+    form = _choose(impl, x)
+    if form == "cpu":
+        return convolve(x, kernel, stride=stride, padding=((padding, padding), (padding, padding)))
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     if form == "lax":
         return lax.conv_general_dilated(
@@ -84,10 +83,12 @@ def conv_transpose(
         stride * (n - 1) + size + extra
         for n, extra in zip(x.shape[1:3], output_padding, strict=True)
     )
-    form = _choose(impl, x, stride)
+    form = _choose(impl, x)
     edges = tuple((size - 1, size - 1 + extra) for extra in output_padding)
-    if form == "stride_one":
-        return conv_stride_one(x, kernel[::-1, ::-1], edges)
+    if form == "cpu" and stride == 1:
+        return convolve(x, kernel[::-1, ::-1], padding=edges)
+    if form == "cpu":
+        return spread(x, kernel.swapaxes(2, 3), stride=stride, image=(height, width))
     if form == "lax":
         return lax.conv_general_dilated(
             x,

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from edmjax.nn.convolutions import Conv, Impl
 from edmjax.nn.embeddings import Conditioning
-from edmjax.nn.unet import ResidualBlock, double, group_norm, halve
+from edmjax.nn.group_norm import GroupNorm
+from edmjax.nn.unet import ResidualBlock, double, halve
 
 _zeros = nnx.initializers.zeros
 
@@ -69,7 +70,7 @@ class PatchUNet(nnx.Module):
         self.middle = blocks(last, num_blocks[last])
         self.wider = nnx.List([dense(i + 1, i) for i in range(last)])
         self.up = nnx.List([blocks(i, -(-num_blocks[i] // 2)) for i in range(last)])
-        self.norm = group_norm(channels[0], rngs)
+        self.norm = GroupNorm(channels[0])
         self.last = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, impl=impl, rngs=rngs)
 
     def __call__(

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
 from edmjax.nn.embeddings import Conditioning
+from edmjax.nn.group_norm import GroupNorm
 
 
 class ScoreNet(nnx.Module):
@@ -94,10 +95,7 @@ class _Level(nnx.Module):
     def __init__(self, layer, embed_dim: int, features: int, groups: int, *, rngs: nnx.Rngs):
         self.layer = layer
         self.dense = nnx.Linear(embed_dim, features, rngs=rngs)
-        # One-pass variance loses all digits where the mean is large; and gcd for uncommon widths.
-        self.norm = nnx.GroupNorm(
-            features, math.gcd(groups, features), use_fast_variance=False, epsilon=1e-5, rngs=rngs
-        )
+        self.norm = GroupNorm(features, math.gcd(groups, features))  # gcd: uncommon widths
 
     def __call__(self, x, embedding, *args):
         x = self.layer(x, *args) + self.dense(embedding)[:, None, None, :]

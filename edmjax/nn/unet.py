@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from edmjax.nn.convolutions import Conv, Impl
 from edmjax.nn.embeddings import Conditioning
+from edmjax.nn.group_norm import GroupNorm
 
 _zeros = nnx.initializers.zeros
 
@@ -70,7 +71,7 @@ class UNet(nnx.Module):
                 up[-1].append(ResidualBlock(before + width, width, **options))
                 before = width
         self.down, self.up = nnx.List(down), nnx.List(up)
-        self.norm = group_norm(before, rngs)
+        self.norm = GroupNorm(before)
         self.last = Conv(
             before, image_channels, padding=1, kernel_init=_zeros, impl=impl, rngs=rngs
         )
@@ -114,10 +115,10 @@ class ResidualBlock(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, embed_dim: int, impl: Impl, rngs):
         options: dict[str, Any] = dict(padding=1, impl=impl, rngs=rngs)
-        self.norm1 = group_norm(in_channels, rngs)
+        self.norm1 = GroupNorm(in_channels)
         self.conv1 = Conv(in_channels, out_channels, **options)
         self.modulate = nnx.Linear(embed_dim, 2 * out_channels, kernel_init=_zeros, rngs=rngs)
-        self.norm2 = group_norm(out_channels, rngs)
+        self.norm2 = GroupNorm(out_channels)
         self.conv2 = Conv(out_channels, out_channels, kernel_init=_zeros, **options)
         self.skip = (
             nnx.Linear(in_channels, out_channels, rngs=rngs)
@@ -139,7 +140,7 @@ class SelfAttention(nnx.Module):
         if channels % num_heads:
             raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
         self.num_heads = num_heads
-        self.norm = group_norm(channels, rngs)
+        self.norm = GroupNorm(channels)
         self.qkv = nnx.Linear(channels, 3 * channels, rngs=rngs)
         self.out = nnx.Linear(channels, channels, kernel_init=_zeros, rngs=rngs)
 
@@ -149,13 +150,6 @@ class SelfAttention(nnx.Module):
         qkv = self.qkv(self.norm(x)).reshape(batch, height * width, 3, self.num_heads, -1)
         h = jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
         return x + self.out(h.reshape(batch, height, width, channels))
-
-
-def group_norm(channels: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    """Groups of four channels or more, at most 32 groups, and any number of channels."""
-    groups = max(g for g in range(1, 33) if channels % g == 0 and (g == 1 or channels // g >= 4))
-    # One-pass variance loses all digits where the mean is large.
-    return nnx.GroupNorm(channels, groups, use_fast_variance=False, epsilon=1e-5, rngs=rngs)
 
 
 def halve(x: Array) -> Array:
