@@ -358,3 +358,35 @@ def test_patch_unet_has_the_blocks_it_is_asked_for():
         apply(params, x[:, :12], 0.3)
     with pytest.raises(ValueError, match=r"as long as channels: got \[1\] for \[4, 8\]"):
         nn.PatchUNet((8, 8, 1), channels=[4, 8], num_blocks=[1], rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    "name", ["PatchUNet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("UNet", "ScoreNet"))]
+)
+def test_bfloat16_is_for_the_activations_alone(name):
+    """All layers compute in it; output, parameters and gradients are float32 and near float32's."""
+    shape = (20, 20, 1)
+    options = dict(
+        channels=(8, 8), embed_dim=8, **({"num_blocks": (2, 1)} if "Patch" in name else {})
+    )
+    x, results = normal(0, 2, *shape), []
+    for dtype in (None, "bfloat16"):
+        apply, params = build(
+            lambda d=dtype: getattr(nn, name)(shape, **options, dtype=d, rngs=nnx.Rngs(0))
+        )
+        params = {k: 0.3 * normal(i, *v.shape) for i, (k, v) in enumerate(params.items())}
+
+        def loss(params, apply=apply):
+            y = apply(params, x, 0.3)
+            assert y.dtype == jnp.float32
+            return jnp.mean(jnp.square(y))
+
+        results.append(jax.jit(jax.grad(loss))(params))
+        lines = str(jax.make_jaxpr(loss)(params)).splitlines()
+        layers = [line for line in lines if re.search(r"= edmjax_\w+\[|= conv_general", line)]
+        wanted = ":f32[" if dtype is None else ":bf16["
+        assert len(layers) > 3 and all(wanted in line.split("=")[0] for line in layers)
+    assert {v.dtype for v in results[1].values()} == {jnp.dtype("float32")}
+    exact, rounded = (jnp.concatenate([v.ravel() for v in r.values()]) for r in results)
+    error = jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)
+    assert 1e-4 < error < 0.05

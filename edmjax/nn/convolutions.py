@@ -9,7 +9,7 @@ Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` 
 `stride * i ... stride * i + k - 1`.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -131,13 +131,16 @@ def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Arra
     return lax.slice_in_dim(y, 0, length, axis=axis)
 
 
-def _same_dtype(x: Array, kernel: Array) -> tuple[Array, Array]:
-    dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    return x.astype(dtype), kernel.astype(dtype)
+def _same_dtype(*arrays: Array, dtype: Any = None) -> list[Array]:
+    dtype = jnp.result_type(*arrays) if dtype is None else dtype
+    return [array.astype(dtype) for array in arrays]
 
 
 class Conv(nnx.Module):
-    """A convolution with a square kernel: `conv` with its kernel and, where asked for, a bias."""
+    """A convolution with a square kernel: `conv` with its kernel and, where asked for, a bias.
+
+    `dtype` is what it computes in and returns; by default what its input and kernel promote to.
+    """
 
     def __init__(
         self,
@@ -150,21 +153,27 @@ class Conv(nnx.Module):
         use_bias: bool = True,
         kernel_init=_lecun_normal,
         impl: Impl = "auto",
+        dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         self.stride, self.padding = stride, padding
         self.impl: Impl = impl
+        self.dtype = dtype
         shape = (size, size, in_channels, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
 
     def __call__(self, x: Images) -> Output:
-        y = conv(x, self.kernel[...], stride=self.stride, padding=self.padding, impl=self.impl)
-        return y if self.bias is None else y + self.bias[...]
+        x, kernel = _same_dtype(x, self.kernel[...], dtype=self.dtype)
+        y = conv(x, kernel, stride=self.stride, padding=self.padding, impl=self.impl)
+        return y if self.bias is None else y + self.bias[...].astype(y.dtype)
 
 
 class ConvTranspose(nnx.Module):
-    """A transposed convolution with a square kernel: `conv_transpose` with its kernel and bias."""
+    """A transposed convolution with a square kernel: `conv_transpose` with its kernel and bias.
+
+    `dtype` as for `Conv`.
+    """
 
     def __init__(
         self,
@@ -176,20 +185,23 @@ class ConvTranspose(nnx.Module):
         use_bias: bool = True,
         kernel_init=_lecun_normal,
         impl: Impl = "auto",
+        dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         self.stride = stride
         self.impl: Impl = impl
+        self.dtype = dtype
         shape = (size, size, in_channels, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
 
     def __call__(self, x: Images, output_padding: tuple[int, int] = (0, 0)) -> Output:
+        x, kernel = _same_dtype(x, self.kernel[...], dtype=self.dtype)
         y = conv_transpose(
             x,
-            self.kernel[...],
+            kernel,
             stride=self.stride,
             output_padding=output_padding,
             impl=self.impl,
         )
-        return y if self.bias is None else y + self.bias[...]
+        return y if self.bias is None else y + self.bias[...].astype(y.dtype)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -27,8 +28,8 @@ class PatchUNet(nnx.Module):
     Each side of the image must be divisible by `patch * 2 ** (len(channels) - 1)`: `ValueError`
     where it is not, when the network is built or called. The parameters do not depend on the size.
 
-    Blocks and conditioning are those of `UNet`; patches as in Luhman and Luhman 2022, "Improving
-    diffusion model efficiency through patching".
+    Blocks, conditioning and `dtype` are those of `UNet`; patches as in Luhman and Luhman 2022,
+    "Improving diffusion model efficiency through patching".
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class PatchUNet(nnx.Module):
         fourier_scale: float = 16.0,
         num_classes: int = 0,
         impl: Impl = "auto",
+        dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         if len(num_blocks) != len(channels):
@@ -54,16 +56,19 @@ class PatchUNet(nnx.Module):
         self._check(tuple(image_shape))
         self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
         pixels = patch**2 * image_channels
-        options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, rngs=rngs)
+        layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
+        options: dict[str, Any] = dict(impl=impl, **layer)
 
         def blocks(level: int, number: int) -> nnx.List:
             width = channels[level]
-            return nnx.List([ResidualBlock(width, width, **options) for _ in range(number)])
+            return nnx.List(
+                [ResidualBlock(width, width, embed_dim=embed_dim, **options) for _ in range(number)]
+            )
 
         def dense(a: int, b: int) -> nnx.Linear:
-            return nnx.Linear(channels[a], channels[b], rngs=rngs)
+            return nnx.Linear(channels[a], channels[b], **layer)
 
-        self.first = Conv(pixels, channels[0], padding=1, impl=impl, rngs=rngs)
+        self.first = Conv(pixels, channels[0], padding=1, **options)
         last = len(channels) - 1
         self.down = nnx.List([blocks(i, num_blocks[i] // 2) for i in range(last)])
         self.narrower = nnx.List([dense(i, i + 1) for i in range(last)])
@@ -71,13 +76,14 @@ class PatchUNet(nnx.Module):
         self.wider = nnx.List([dense(i + 1, i) for i in range(last)])
         self.up = nnx.List([blocks(i, -(-num_blocks[i] // 2)) for i in range(last)])
         self.norm = GroupNorm(channels[0])
-        self.last = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, impl=impl, rngs=rngs)
+        self.last = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, **options)
 
     def __call__(
         self, x: Float[Array, "batch height width channels"], c_noise, cond=None
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
         h = self.first(_to_patches(x, self.patch))
         skips = []
         for blocks, layer in zip(self.down, self.narrower, strict=True):
@@ -91,7 +97,7 @@ class PatchUNet(nnx.Module):
             h = skips.pop() + double(layer(h))
             for block in blocks:
                 h = block(h, embedding)
-        return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch)
+        return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch).astype(dtype)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         factor = self.patch * 2 ** (self.num_levels - 1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -25,6 +26,9 @@ class ScoreNet(nnx.Module):
     levels it must have 17 pixels or more: `ValueError` where it has fewer, when the network is
     built or called. The parameters do not depend on the size.
 
+    `dtype` is that of the activations, float32 by default; bfloat16 is for accelerators.
+    Parameters, statistics, the noise level's embedding and the output stay float32 or wider.
+
     Source: Song, "Generative Modeling by Estimating Gradients of the Data Distribution" (2021), its
     MNIST tutorial; Song et al. 2021 (arXiv 2011.13456) for the continuous-time training.
     """
@@ -38,31 +42,35 @@ class ScoreNet(nnx.Module):
         fourier_scale: float = 30.0,
         num_classes: int = 0,
         impl: Impl = "auto",
+        dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         *_, image_channels = image_shape
         self.image_channels, self.num_levels = image_channels, len(channels)
+        self.dtype = dtype
         self._check(tuple(image_shape))
+        options: dict[str, Any] = dict(impl=impl, dtype=dtype, rngs=rngs)
         self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
 
         down, up, width = [], [], image_channels
         for level, features in enumerate(channels):
             stride, groups = (1, 4) if level == 0 else (2, 32)
-            layer = Conv(width, features, stride=stride, use_bias=False, impl=impl, rngs=rngs)
-            down.append(_Level(layer, embed_dim, features, groups, rngs=rngs))
+            layer = Conv(width, features, stride=stride, use_bias=False, **options)
+            down.append(_Level(layer, embed_dim, features, groups, dtype=dtype, rngs=rngs))
             width = features
         for features in channels[-2::-1]:
-            layer = ConvTranspose(width, features, stride=2, use_bias=False, impl=impl, rngs=rngs)
-            up.append(_Level(layer, embed_dim, features, 32, rngs=rngs))
+            layer = ConvTranspose(width, features, stride=2, use_bias=False, **options)
+            up.append(_Level(layer, embed_dim, features, 32, dtype=dtype, rngs=rngs))
             width = 2 * features  # the next layer reads the way down's output too
         self.down, self.up = nnx.List(down), nnx.List(up)
-        self.last = ConvTranspose(width, image_channels, impl=impl, rngs=rngs)
+        self.last = ConvTranspose(width, image_channels, **options)
 
     def __call__(
         self, x: Float[Array, "batch height width channels"], c_noise, cond=None
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
         skips = []
         for level in self.down:
             x = level(x, embedding)
@@ -76,7 +84,7 @@ class ScoreNet(nnx.Module):
                 for n, wide in zip(x.shape[1:3], skip.shape[1:3], strict=True)
             )
             x = jnp.concatenate([level(x, embedding, rounded), skip], axis=-1)
-        return self.last(x)
+        return self.last(x).astype(dtype)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         # One pixel at the coarsest level; 2 m + 1 is the least that makes m, m + 2 at the first.
@@ -92,9 +100,9 @@ class ScoreNet(nnx.Module):
 class _Level(nnx.Module):
     """A convolution, the noise level's share, a group norm and a swish."""
 
-    def __init__(self, layer, embed_dim: int, features: int, groups: int, *, rngs: nnx.Rngs):
+    def __init__(self, layer, embed_dim: int, features: int, groups: int, *, dtype, rngs):
         self.layer = layer
-        self.dense = nnx.Linear(embed_dim, features, rngs=rngs)
+        self.dense = nnx.Linear(embed_dim, features, dtype=dtype, rngs=rngs)
         self.norm = GroupNorm(features, math.gcd(groups, features))  # gcd: uncommon widths
 
     def __call__(self, x, embedding, *args):

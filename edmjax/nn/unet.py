@@ -28,6 +28,9 @@ class UNet(nnx.Module):
     by `2 ** (len(channels) - 1)`: `ValueError` where it is not, when the network is built or
     called. The parameters do not depend on the size.
 
+    `dtype` is that of the activations, float32 by default; bfloat16 is for accelerators.
+    Parameters, statistics, the noise level's embedding and the output stay float32 or wider.
+
     Source: Ho et al. 2020, appendix B, with the scale-shift norm of Dhariwal and Nichol 2021,
     section 3.
     """
@@ -43,15 +46,17 @@ class UNet(nnx.Module):
         num_heads: int = 1,
         num_classes: int = 0,
         impl: Impl = "auto",
+        dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         *_, image_channels = image_shape
         self.image_channels, self.num_levels = image_channels, len(channels)
         self._check(tuple(image_shape))
         self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
-        options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, rngs=rngs)
+        layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
+        options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, **layer)
 
-        self.first = Conv(image_channels, channels[0], padding=1, impl=impl, rngs=rngs)
+        self.first = Conv(image_channels, channels[0], padding=1, impl=impl, **layer)
         down, up, before = [], [], channels[0]
         for width in channels:
             down.append(nnx.List())
@@ -61,7 +66,7 @@ class UNet(nnx.Module):
         self.middle = nnx.List(
             [
                 ResidualBlock(before, before, **options),
-                SelfAttention(before, num_heads, rngs=rngs),
+                SelfAttention(before, num_heads, **layer),
                 ResidualBlock(before, before, **options),
             ]
         )
@@ -72,15 +77,14 @@ class UNet(nnx.Module):
                 before = width
         self.down, self.up = nnx.List(down), nnx.List(up)
         self.norm = GroupNorm(before)
-        self.last = Conv(
-            before, image_channels, padding=1, kernel_init=_zeros, impl=impl, rngs=rngs
-        )
+        self.last = Conv(before, image_channels, padding=1, kernel_init=_zeros, impl=impl, **layer)
 
     def __call__(
         self, x: Float[Array, "batch height width channels"], c_noise, cond=None
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
         x = self.first(x)
         skips = []
         for level, blocks in enumerate(self.down):
@@ -94,7 +98,7 @@ class UNet(nnx.Module):
             x = double(x) if level else x
             for block in blocks:
                 x = block(jnp.concatenate([x, skips.pop()], axis=-1), embedding)
-        return self.last(nnx.swish(self.norm(x)))
+        return self.last(nnx.swish(self.norm(x))).astype(dtype)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         factor = 2 ** (self.num_levels - 1)
@@ -113,17 +117,25 @@ class UNet(nnx.Module):
 class ResidualBlock(nnx.Module):
     """`skip(x) + conv(swish(scale * norm(conv(swish(norm(x)))) + shift))`, from `in` to `out`."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, embed_dim: int, impl: Impl, rngs):
-        options: dict[str, Any] = dict(padding=1, impl=impl, rngs=rngs)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        embed_dim: int,
+        impl: Impl,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
+        options: dict[str, Any] = dict(padding=1, impl=impl, **layer)
         self.norm1 = GroupNorm(in_channels)
         self.conv1 = Conv(in_channels, out_channels, **options)
-        self.modulate = nnx.Linear(embed_dim, 2 * out_channels, kernel_init=_zeros, rngs=rngs)
+        self.modulate = nnx.Linear(embed_dim, 2 * out_channels, kernel_init=_zeros, **layer)
         self.norm2 = GroupNorm(out_channels)
         self.conv2 = Conv(out_channels, out_channels, kernel_init=_zeros, **options)
         self.skip = (
-            nnx.Linear(in_channels, out_channels, rngs=rngs)
-            if in_channels != out_channels
-            else None
+            nnx.Linear(in_channels, out_channels, **layer) if in_channels != out_channels else None
         )
 
     def __call__(self, x, embedding):
@@ -136,13 +148,13 @@ class ResidualBlock(nnx.Module):
 class SelfAttention(nnx.Module):
     """`x + W attention(norm(x))` over all pixels of an image."""
 
-    def __init__(self, channels: int, num_heads: int, *, rngs: nnx.Rngs):
+    def __init__(self, channels: int, num_heads: int, *, dtype: Any = None, rngs: nnx.Rngs):
         if channels % num_heads:
             raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
         self.num_heads = num_heads
         self.norm = GroupNorm(channels)
-        self.qkv = nnx.Linear(channels, 3 * channels, rngs=rngs)
-        self.out = nnx.Linear(channels, channels, kernel_init=_zeros, rngs=rngs)
+        self.qkv = nnx.Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
+        self.out = nnx.Linear(channels, channels, kernel_init=_zeros, dtype=dtype, rngs=rngs)
 
     def __call__(self, x, embedding):
         del embedding  # same call as a block's

@@ -31,6 +31,8 @@ class NetConfig:
         embed_dim: width of the noise level's embedding.
         fourier_scale: standard deviation of the embedding's frequencies.
         classes: whether the network is told the class of an image, as many as the dataset has.
+        dtype: of the activations, float32 or, for accelerators, bfloat16. Parameters, statistics,
+            losses and the optimiser stay float32.
     """
 
     name: Literal["unet", "patch_unet", "score_net"] = "unet"
@@ -40,6 +42,7 @@ class NetConfig:
     embed_dim: int | None = None
     fourier_scale: float | None = None
     classes: bool | None = None
+    dtype: Literal["float32", "bfloat16"] | None = None
 
 
 @dataclass(frozen=True)
