@@ -45,6 +45,21 @@ def test_muon_takes_matrices_and_kernels_and_adam_the_rest():
         np.testing.assert_allclose(updates[name], expected[name], rtol=1e-5)
 
 
+def test_muon_iterates_as_often_as_it_is_asked_to():
+    """Each iteration maps singular values by `a s + b s^3 + c s^5`, from those of unit norm."""
+    gradient = jax.random.normal(jax.random.key(0), (20, 30))
+    for steps in (1, 3):
+        update = first_update({"dense": gradient}, name="muon", newton_schulz_steps=steps)["dense"]
+        values = np.linalg.svd(gradient, compute_uv=False)
+        values = values / np.linalg.norm(values)
+        for _ in range(steps):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        ours = np.linalg.svd(update, compute_uv=False)
+        np.testing.assert_allclose(ours / ours.max(), np.sort(values / values.max())[::-1], 1e-3)
+    with pytest.raises(ValueError, match=r"newton_schulz_steps must be at least 1; got 0"):
+        first_update({}, name="muon", newton_schulz_steps=0)
+
+
 def test_muon_can_have_nothing_to_do():
     gradients = {"bias": jnp.array([1.0, -2.0])}
     updates = first_update(gradients, name="muon")

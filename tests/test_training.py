@@ -165,8 +165,11 @@ def test_a_step_is_adam_and_the_average_by_hand():
     np.testing.assert_array_equal(state.buffers["fixed"], jnp.ones(3))
 
 
-def test_the_rate_warms_up_and_decays_to_zero():
-    optim = training.OptimConfig(steps=20, warmup=0.5, learning_rate=1.0, clip_norm=1e9)
+@pytest.mark.parametrize("decay", ["cosine", "linear", "none"])
+def test_the_rate_warms_up_and_decays(decay):
+    optim = training.OptimConfig(
+        steps=20, warmup=0.5, learning_rate=1.0, clip_norm=1e9, decay=decay
+    )
     optimizer = training.build_optimizer(optim)
     params = jnp.zeros(())
     opt_state, rates = optimizer.init(params), []
@@ -174,8 +177,9 @@ def test_the_rate_warms_up_and_decays_to_zero():
         update, opt_state = optimizer.update(jnp.ones(()), opt_state, params)
         rates.append(-float(update))
     np.testing.assert_allclose(rates[:11], np.linspace(0, 1, 11), atol=1e-6)
-    cosine = (1 + np.cos(np.pi * np.arange(11) / 10)) / 2
-    np.testing.assert_allclose(rates[10:], cosine, atol=1e-6)
+    part = np.arange(11) / 10
+    expected = {"cosine": (1 + np.cos(np.pi * part)) / 2, "linear": 1 - part, "none": np.ones(11)}
+    np.testing.assert_allclose(rates[10:], expected[decay], atol=1e-6)
     with pytest.raises(ValueError, match=r"optim\.steps must be at least 1"):
         training.build_optimizer(training.OptimConfig(steps=0))
 

@@ -75,7 +75,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimiser, with a linear warm-up, and then a cosine decay to zero or a constant rate.
+    """The optimiser, with a linear warm-up of the rate, and then a decay to zero or none.
 
     Args:
         name: adamw, or muon (orthogonalised momentum for matrices and kernels, AdamW for the rest),
@@ -85,7 +85,9 @@ class OptimConfig:
         learning_rate: at the end of the warm-up.
         adam_learning_rate: of what muon leaves to AdamW; null for learning_rate (muon).
         warmup: share of the steps in which the learning rate grows from zero.
-        decay: cosine (to zero at the last step) or none (constant after the warm-up).
+        decay: cosine or linear (to zero at the last step), or none (constant after the warm-up).
+        newton_schulz_steps: iterations of muon's orthogonalisation (muon). With 3 singular values
+            are less equal than with 5; on small networks that trains as well for less arithmetic.
         b2: Adam's decay of the squared gradients.
         weight_decay: AdamW's.
         clip_norm: gradients longer than this are shortened to it; null for none.
@@ -102,7 +104,8 @@ class OptimConfig:
     learning_rate: float = 1e-3
     adam_learning_rate: float | None = None
     warmup: float = 0.05
-    decay: Literal["cosine", "none"] = "cosine"
+    decay: Literal["cosine", "linear", "none"] = "cosine"
+    newton_schulz_steps: int = 5
     b2: float = 0.99
     weight_decay: float = 0.0
     clip_norm: float | None = 10.0

@@ -20,6 +20,10 @@ def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
             "optim.steps must be at least 1 and optim.warmup at least 0 and less than 1; got "
             f"{config.steps} and {config.warmup}."
         )
+    if config.newton_schulz_steps < 1:
+        raise ValueError(
+            f"optim.newton_schulz_steps must be at least 1; got {config.newton_schulz_steps}."
+        )
     rate = _schedule(config, config.learning_rate)
     if config.name == "adamw":
         if config.adam_learning_rate is not None:
@@ -31,6 +35,7 @@ def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
         other = config.adam_learning_rate
         optimizer = contrib.muon(
             rate,
+            ns_steps=config.newton_schulz_steps,
             weight_decay=config.weight_decay,
             adam_b2=config.b2,
             adam_weight_decay=config.weight_decay,
@@ -49,7 +54,9 @@ def _schedule(config: OptimConfig, peak: float) -> optax.Schedule:
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, config.steps)
     # Joined: optax's own warmup_constant_schedule stays at 0 where there is no warm-up.
     warmup = optax.linear_schedule(0.0, peak, warmup_steps)
-    return optax.join_schedules([warmup, optax.constant_schedule(peak)], [warmup_steps])
+    last = 0.0 if config.decay == "linear" else peak
+    rest = optax.linear_schedule(peak, last, config.steps - warmup_steps)
+    return optax.join_schedules([warmup, rest], [warmup_steps])
 
 
 def _matrices(params: Any) -> Any:
