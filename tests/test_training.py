@@ -281,3 +281,14 @@ def test_every_sampler_and_schedule_is_listed_with_its_options():
     for name in ("euler", "heun", "dpm_2", "dpmpp_2m", "ddpm", "ddim(eta=0.0", "churn(inner,"):
         assert name in text
     assert "karras(sigma_min=0.002" in choices.describe(choices.schedule_names(), skip=("n",))
+
+
+def test_samples_are_written_whole_or_refused_in_a_sentence(tmp_path):
+    samples = np.zeros((3, 8, 8, 1), np.float32)
+    training.write_samples(samples, tmp_path / "a" / "b", np.arange(3, dtype=np.int32))
+    arrays = np.load(tmp_path / "a" / "b" / "samples.npz")
+    assert arrays["x"].shape == samples.shape and list(arrays["y"]) == [0, 1, 2]
+    assert (tmp_path / "a" / "b" / "samples.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file cannot be written to"):
+        training.write_samples(samples, tmp_path / "file")

@@ -1,5 +1,6 @@
 """Samples from a trained network, and the files that show them."""
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ import edmjax as ej
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.distributed import to_host
+from edmjax.training.files import make_directory, write_file
 from edmjax.training.mesh import shard_batch, shard_parameters
 
 
@@ -132,13 +134,17 @@ def write_samples(
 ) -> None:
     """Writes `samples.npz` and `samples.png` (the first 100 in a square grid).
 
-    The arrays are `x`, and `y` where there are labels.
+    The arrays are `x`, and `y` where there are labels. `OSError` with a sentence where there is no
+    room for them.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     arrays: dict[str, Any] = {"x": samples} if labels is None else {"x": samples, "y": labels}
-    np.savez(directory / "samples.npz", **arrays)
-    image.imsave(directory / "samples.png", grid(samples[:100]), cmap="gray", vmin=0, vmax=1)
+    numbers, picture = io.BytesIO(), io.BytesIO()
+    np.savez(numbers, **arrays)
+    image.imsave(picture, grid(samples[:100]), cmap="gray", vmin=0, vmax=1, format="png")
+    write_file(directory / "samples.npz", numbers.getvalue())
+    write_file(directory / "samples.png", picture.getvalue())
 
 
 def grid(
