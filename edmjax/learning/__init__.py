@@ -1,0 +1,17 @@
+"""Grids and plans fitted to a denoiser: minutes of computing, and no training.
+
+    x = 80.0 * jax.random.normal(key, (256, 28, 28, 1))
+    plan = ej.learning.fit_plan(denoise, 8, x, key)         # grid and weights; plan.nfe == 8
+    sigmas, report = ej.learning.fit_schedule(denoise, ej.samplers.unipc(3), 8, x, key)
+
+A solver here is a table of numbers, so it can be fitted to the denoiser that it is to run: to end
+where the probability flow ends, solved with many more evaluations. `fit_schedule` moves the levels
+of a sampler that is given; `fit_plan` chooses the weights too.
+
+Of the noises `x` three quarters are fitted to and a quarter decides which iterate is kept. Time
+runs from `sigma_max` down; `x = x0 + sigma n`.
+"""
+
+from edmjax.learning._report import Report as Report
+from edmjax.learning.plans import fit_plan as fit_plan
+from edmjax.learning.schedules import fit_schedule as fit_schedule
