@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from scipy import stats
 
 from edmjax import losses, nn, training
 from edmjax.training import ema
@@ -232,3 +233,18 @@ def test_terms_of_each_sample_come_with_their_levels():
     expected = np.sqrt((3.0 ** (2 * np.asarray(each.c_noise, float)) - 1) / (2 * np.log(3)))
     np.testing.assert_allclose(each.sigma, expected, rtol=1e-4)
     np.testing.assert_allclose(each.loss.mean(), losses.dsm(net, 0.7, x0, key, sigma=3.0))
+
+
+@pytest.mark.parametrize("loss", [losses.edm_per_sample, losses.dsm_per_sample])
+def test_stratified_levels_are_one_in_each_equally_likely_interval(loss):
+    n, cdf = 256, stats.norm(-1.2, 1.2).cdf
+    x0, keys = jnp.zeros((n, 1)), jax.random.split(jax.random.key(0), 40)
+    each = jax.jit(jax.vmap(lambda key: loss(net, 0.7, x0, key, stratified=True)))(keys)
+    c_noise = np.asarray(each.c_noise, float)
+    uniform = cdf(4 * c_noise) if loss is losses.edm_per_sample else (c_noise - 1e-5) / (1 - 1e-5)
+    intervals = np.floor(n * uniform + 1e-4 * (0.5 - uniform)).astype(int)
+    np.testing.assert_array_equal(np.sort(intervals, axis=1), np.tile(np.arange(n), (40, 1)))
+    # Each sample's own level has the whole distribution, and is anywhere in its interval.
+    assert stats.kstest(uniform[:, 0], "uniform").pvalue > 1e-3
+    assert stats.kstest((n * uniform % 1).ravel(), "uniform").pvalue > 1e-3
+    assert np.isfinite(each.loss).all()

@@ -57,6 +57,8 @@ class LossConfig:
         p_std: standard deviation of the logarithm of the noise level (edm).
         sigma: base of the process (dsm).
         eps: smallest time (dsm).
+        stratified: whether the noise levels of a batch are drawn together, one in each of as many
+            equally likely intervals, so that batches differ less.
         label_dropout: probability that an image's class is hidden, so that the network learns to do
             without, which classifier-free guidance needs (net.classes).
         uncertainty: whether each noise level is weighted by a learned estimate of its loss (Karras
@@ -69,6 +71,7 @@ class LossConfig:
     p_std: float = 1.2
     sigma: float = 25.0
     eps: float = 1e-5
+    stratified: bool = False
     label_dropout: float = 0.1
     uncertainty: bool = False
 
@@ -206,12 +209,15 @@ def build_loss(config: LossConfig) -> Callable[..., Any]:
             f"{config.label_dropout}."
         )
     if config.name == "dsm":
-        return partial(losses.dsm_per_sample, sigma=config.sigma, eps=config.eps)
+        return partial(
+            losses.dsm_per_sample, sigma=config.sigma, eps=config.eps, stratified=config.stratified
+        )
     return partial(
         losses.edm_per_sample,
         sigma_data=config.sigma_data,
         p_mean=config.p_mean,
         p_std=config.p_std,
+        stratified=config.stratified,
     )
 
 
