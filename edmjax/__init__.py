@@ -9,6 +9,9 @@ as an attribute and is loaded when it is first used.
 import importlib
 from typing import TYPE_CHECKING
 
+from edmjax._brownian import brownian as brownian
+from edmjax._checked import sample_checked as sample_checked
+from edmjax._chunks import sample_in_chunks as sample_in_chunks
 from edmjax._random import normal_like as normal_like, sample_keys as sample_keys
 from edmjax._reading import make_plan as make_plan
 from edmjax._recommend import recommend as recommend
@@ -19,6 +22,7 @@ from edmjax._sample import (
     trajectory as trajectory,
 )
 from edmjax._sweep import sweep as sweep
+from edmjax._until import sample_until as sample_until
 from edmjax.combination import Combination as Combination
 from edmjax.plan import Plan as Plan
 from edmjax.step import Sampler as Sampler, Step as Step

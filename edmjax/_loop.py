@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax import _checks, _corrector, _progress, _random
+from edmjax import _brownian, _checks, _corrector, _progress, _random
 from edmjax._random import wide
 from edmjax.plan import Plan
 
@@ -47,13 +47,25 @@ def run(
     remat: bool,
     batched: bool,
     progress: bool,
+    watch: Callable[[Any, Any, bool], Any] | None = None,
+    part: tuple[Any, Any, Any] | None = None,
 ) -> tuple[Any, Any]:
-    """Returns (x0, saved). What it is given has been checked."""
+    """Returns (x0, saved). What it is given has been checked.
+
+    With `watch`, what it makes of each point and its outputs is beside what is saved. With `part`,
+    (what was carried, start, stop), evaluations `start ... stop - 1` are made alone, and returned
+    are the point that comes next and what is carried then; with None carried, nothing is made yet.
+    """
+    path = key if isinstance(key, _brownian.Increments) else None
+    key = key if path is None else path.key
     key = None if key is None else _random.keys_of(key, x, batched)
     held = _Held(x, batched)
     table = _Table(plan, held.dtype)
     draws, calls = declared.ordinals(plan)
-    noises = functools.partial(_noises, held, key=key, noise=noise)
+    if path is not None:  # the draws of a row are named by their times, not by their ordinals
+        draws = path.times
+    make = _noises if path is None else _brownian.unit_noises
+    noises = functools.partial(make, held, key=key, noise=noise)
     late = declared.on_result
 
     def evaluate(x_in, sigma):
@@ -97,7 +109,10 @@ def run(
             moved = functools.partial(correct, row=after, call=slices["call"])
             new = lax.cond(after.sigma > 0, moved, lambda point: point, new)
             fresh = jax.tree.map(jnp.zeros_like, fresh)
-        return (_stack([new, *later]), fresh), save(x_in, held.show(vectors[1]), row.sigma)
+        saved = save(x_in, held.show(vectors[1]), row.sigma)
+        if watch is not None:
+            saved = saved, watch(x_in, (denoised, raw, log_var), batched)
+        return (_stack([new, *later]), fresh), saved
 
     if remat:
         step = jax.checkpoint(step, prevent_cse=False)  # in a scan there is nothing for CSE to undo
@@ -121,8 +136,22 @@ def run(
     start = [_combine({0: weight}, [held.hold(x)]) for weight in table.first]
     first = noises(draws[0])
     first = first if plan.v is None else held.cut(first)
-    (carry, last), saved = lax.scan(body, (_stack(start), first), slices)
-    end = _Row(table, iter(table.end[0]))
+    if part is None:
+        (carry, last), saved = lax.scan(body, (_stack(start), first), slices)
+        cells = table.end[0]
+    else:
+        saved, begin, stop = part
+        take = functools.partial(lax.dynamic_index_in_dim, keepdims=False)
+
+        def at(k, carry):
+            return body(carry, jax.tree.map(lambda rows: take(rows, k), slices))[0]
+
+        # Of any length by one program, so that no bit depends on where a run was interrupted.
+        begins = saved is None
+        saved = (_stack(start), first) if begins else lax.fori_loop(begin, stop, at, saved)
+        carry, last = saved
+        cells = take(jnp.concatenate([table.rows, table.end]), stop)
+    end = _Row(table, iter(cells))
     point = _combine(end.draws, held.cut(last), _unstack(carry, len(table.ages))[:1])
     return held.show(point), saved
 

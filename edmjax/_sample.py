@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from edmjax import _checks, _loop, _progress, _random
+from edmjax import _brownian, _checks, _loop, _progress, _random
 from edmjax._arrays import is_data
+from edmjax._brownian import Brownian
 from edmjax._corrector import Declared
 from edmjax._typing import X
 from edmjax.plan import PlanLike
@@ -46,8 +47,9 @@ def sample(
         x: the point at the first level, any pytree of floating arrays: `sigmas[0]` times standard
             normal noise, and times `plan.scale[0]` where the grid came from a process, whose scale
             the result then has too. Axis 0 of every leaf counts samples.
-        key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample. Needed
-            where the plan draws noise; ignored where it draws none.
+        key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample; or
+            `ej.brownian(key)`, for noise of one path. Needed where the plan draws noise; ignored
+            where it draws none.
         noise: the draws themselves, used instead of `key`: leaf shape (num_draws, *leaf.shape), as
             `ej.draw_noise` makes them.
         cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
@@ -124,11 +126,15 @@ def draw_noise(plan: PlanLike, key: Any, x: X, *, corrector: Any = None, batched
     _checks.batch_axis(x, "x", batched)
     declared = Declared.read(corrector)
     num_draws = plan.num_draws + declared.calls(plan) * declared.draws
+    if isinstance(key, Brownian):
+        path, keys = key.over(plan, x, batched), _random.keys_of(key.key, x, batched)
+        return _brownian.draw_all(path, keys, plan.draws, num_draws, x)
     _random.check_keys(key, x, batched)
     return _random.draw_all(_random.keys_of(key, x, batched), num_draws, x)
 
 
-_run = jax.jit(_loop.run, static_argnames=("declared", "save", "remat", "batched", "progress"))
+_STATIC = ("declared", "save", "remat", "batched", "progress", "watch")
+_run = jax.jit(_loop.run, static_argnames=_STATIC)
 
 
 def _dispatch(
@@ -141,6 +147,7 @@ def _dispatch(
     corrector: Any,
     *,
     batched: bool,
+    part: Any = None,
     **options: Any,
 ) -> tuple[Any, Any]:
     """Checks the arguments, and runs the loop in the caller's program or in one of its own."""
@@ -163,12 +170,12 @@ def _dispatch(
     arrays = (plan, x, key, noise, cond)
     functions = (denoise,) if corrector is None else (denoise, corrector)
     if all(map(is_data, functions)) and options["save"] in (_nothing, _point):
-        return _run(denoise, *arrays, corrector, **options)
+        return _run(denoise, *arrays, corrector, part=part, **options)
     # A function hides what it closes over, which may have changed since the last call.
     fresh = functools.partial(_loop.run, denoise, corrector=corrector, **options)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
-        return fresh(*arrays)
-    return jax.jit(lambda *arrays: fresh(*arrays))(*arrays)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays, part))):
+        return fresh(*arrays, part=part)
+    return jax.jit(lambda *arrays, part: fresh(*arrays, part=part))(*arrays, part=part)
 
 
 def _source(
@@ -189,6 +196,13 @@ def _source(
         return None, noise if drawing or declared.draws else None
     if not drawing and not declared.there:
         return None, None
+    if isinstance(key, Brownian):
+        if declared.there:
+            raise ValueError(
+                "A corrector's draws are no increments of a path: pass a key in the place of "
+                "`ej.brownian(key)`."
+            )
+        return key.over(plan, x, batched), None
     if key is not None:
         _random.check_keys(key, x, batched)
         return key, None

@@ -1,0 +1,104 @@
+"""Runs that stop half-way and go on, in this process or in another, to the same bits."""
+
+import dataclasses
+import operator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from edmjax import _checks
+from edmjax._sample import _dispatch, _nothing
+from edmjax._typing import X
+from edmjax.plan import PlanLike
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class PartialSample:
+    """A run that has made some of its evaluations: a pytree of arrays, to be saved as such.
+
+    Attributes:
+        x: the point that comes next, like the `x` of `sample`; the sample once `evaluation` is the
+            plan's `nfe`.
+        evaluation: int32, how many evaluations were made.
+        held: what the loop carries: sums of points and outputs, and the noise of the next point.
+        widths: int32, the numbers of evaluations, windows and draws of the plan that began it.
+    """
+
+    x: Any
+    evaluation: Any
+    held: Any
+    widths: Any
+
+
+def sample_until(
+    denoise: Any,
+    plan: PlanLike,
+    x: X | PartialSample,
+    key: Any = None,
+    *,
+    stop: int,
+    noise: Any = None,
+    cond: Any = None,
+    corrector: Any = None,
+    batched: bool = True,
+) -> PartialSample:
+    """Returns the run after `stop` evaluations, counted from its beginning, to be gone on with.
+
+        half = ej.sample_until(denoise, plan, x, key, stop=10)
+        leaves, tree = jax.tree.flatten(half)  # np.savez("half.npz", *leaves), or orbax
+        x0 = ej.sample_until(denoise, plan, half, key, stop=plan.nfe).x
+
+    Wherever it is cut, the sample has the same bits, for every sampler: one compiled program makes
+    any part of a run. It is the sample of `ej.sample` up to roundings, whose program is another.
+    There is no gradient, as the number of evaluations is data.
+
+    Args:
+        denoise, plan, key, noise, cond, corrector, batched: as for `sample`, the same in each part.
+        x: the point to start from, or the run to go on with.
+        stop: when to stop, from what was made already to `plan.nfe`.
+
+    Raises:
+        TypeError: if `stop` is not an integer; and as `sample` raises.
+        ValueError: if `stop` is out of range, or the run was begun by a plan of another shape; and
+            as `sample` raises.
+    """
+    _checks.plan_of(plan)
+    try:
+        stop = operator.index(stop)
+    except TypeError:
+        raise TypeError(f"`stop` must be an integer, got {stop!r:.80}.") from None
+    widths = np.array([plan.nfe, *_widths(plan)], np.int32)
+    begun = x if isinstance(x, PartialSample) else None
+    done = np.int32(0) if begun is None else begun.evaluation
+    if isinstance(done, Tracer):
+        raise TypeError("A run is stopped, and gone on with, outside of `jit`.")
+    if begun is not None and not np.array_equal(begun.widths, widths):
+        raise ValueError(
+            "This run was begun by a plan of other evaluations, windows and draws "
+            f"({', '.join(map(str, np.asarray(begun.widths)))}; this one has "
+            f"{', '.join(map(str, widths))}): go on with the plan that began it."
+        )
+    if not int(done) <= stop <= plan.nfe:
+        raise ValueError(
+            f"`stop` counts evaluations from the beginning of the run: from {int(done)}, which "
+            f"were made, to {plan.nfe}, got {stop}."
+        )
+    options = {"remat": False, "batched": batched, "progress": False, "save": _nothing}
+
+    def made(point: Any, held: Any, stop: Any) -> Any:
+        part = (held, done, stop)
+        return _dispatch(denoise, plan, point, key, noise, cond, corrector, part=part, **options)
+
+    # What begins a run makes no evaluation: those are all made by the program of the rest.
+    point, held = made(x, None, done) if begun is None else (begun.x, begun.held)
+    if stop > done:
+        point, held = made(point, held, np.int32(stop))
+    return PartialSample(point, np.int32(stop), held, widths)
+
+
+def _widths(plan: PlanLike) -> tuple[int, int]:
+    tables = [plan.y, plan.d] + ([] if plan.r is None else [plan.r])
+    return max(table.shape[-1] for table in tables), plan.z.shape[-1]
