@@ -28,6 +28,7 @@ from edmjax._random import normal_like, wide
 from edmjax._typing import X
 from edmjax.scalar import Scalar, not_negative
 
+# What `norm` of `langevin` may be.
 NORMS = ("sample", "batch", "sqrt_d", "batch_sqrt_d")
 
 

@@ -177,6 +177,7 @@ def test_every_function_draws_where_it_is_told_and_into_a_file(name, tmp_path, u
     own = CALLS[name](None)
     assert own.figure is not given.figure
     own.figure.savefig(tmp_path / "a.png")
+    assert own.figure._repr_png_().startswith(b"\x89PNG")  # what a notebook asks for
     with pytest.raises(TypeError, match="`ax` must be an Axes of matplotlib"):
         CALLS[name](Figure())
 

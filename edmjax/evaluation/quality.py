@@ -13,6 +13,7 @@ from edmjax.evaluation.precision_recall import precision_recall
 
 CONFIDENT = 0.9
 QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9)
+# What is measured of samples, by the name of the figure in the tables.
 FIGURES = {
     "frechet": "squared Fréchet distance of the features to those of training images",
     "confident": f"share with a probability of a class above {CONFIDENT}",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from edmjax.evaluation.losses import LevelLoss, Mean, mean_of
 from edmjax.evaluation.quality import FIGURES
 
+# The name of the test images in the place of a sampler.
 TEST_IMAGES = "test images"
 SHOWN = ("frechet", "confident", "off_class", "precision", "recall", "copied", "distance_50")
 

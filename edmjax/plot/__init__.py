@@ -1,12 +1,16 @@
 """Pictures of grids, plans, paths and samples, by matplotlib: `pip install 'edmjax[plot]'`.
 
-    ax = ej.plot.sigmas({"karras": ej.schedules.karras(18), "theta": ej.schedules.theta(18)})
-    ax.figure.savefig("grids.png")
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    grids = {"karras": ej.schedules.karras(18), "theta": ej.schedules.theta(18)}
+    ej.plot.sigmas(grids, ax=figure.subplots())
+    figure.savefig("grids.png")
 
 Every function draws into `ax`, or into a figure of its own where that is None, and returns the
 Axes. Nothing is shown, and neither pyplot nor the backend is touched: a figure of its own is not
-known to pyplot and is freed when nothing refers to it. In a notebook end a cell with `ax.figure`.
-Noise levels go from high to low, as they are visited.
+known to pyplot and is freed when nothing refers to it. In a notebook `ax.figure` at the end of a
+cell shows it. Noise levels go from high to low, as they are visited.
 """
 
 from edmjax.plot.curves import sigmas as sigmas, work_precision as work_precision

@@ -1,5 +1,6 @@
 """What all pictures share: their Axes, their colours, and numbers out of arrays."""
 
+import io
 from typing import Any
 
 import jax
@@ -12,9 +13,18 @@ from matplotlib.figure import Figure
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
+class _Own(Figure):
+    """A figure that a notebook shows, although pyplot does not know it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
 def axes_of(ax: Axes | None, width: float = 6.4, height: float = 4.0) -> Axes:
     if ax is None:
-        return Figure(figsize=(width, height), layout="constrained").subplots()
+        return _Own(figsize=(width, height), layout="constrained").subplots()
     if not isinstance(ax, Axes):
         raise TypeError(
             f"`ax` must be an Axes of matplotlib, such as `Figure().subplots()`, got {ax!r:.80}."

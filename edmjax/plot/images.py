@@ -27,8 +27,9 @@ def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) 
     n = _shape(pictures.shape, "images")[0]
     if columns is not None and columns < 1:
         raise ValueError(f"`columns` is at least 1, got {columns}.")
-    ax = axes_of(ax, 6.0, 6.0)
-    _show(_tiles(pictures, columns or int(np.ceil(np.sqrt(n)))), ax)
+    picture = _tiles(pictures, columns or int(np.ceil(np.sqrt(n))))
+    ax = axes_of(ax, 6.0, 6.0 * picture.shape[0] / picture.shape[1])
+    _show(picture, ax)
     ax.set_axis_off()
     return ax
 

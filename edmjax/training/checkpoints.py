@@ -22,6 +22,7 @@ from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import CHECKSUMS, damage, write_checksums, write_file
 from edmjax.training.state import TrainState
 
+# The file of a run that others read: the averaged parameters and the configuration.
 WEIGHTS = "weights.safetensors"
 
 

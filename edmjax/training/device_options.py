@@ -8,6 +8,7 @@ from edmjax.training.cores import split_over_cores
 from edmjax.training.distributed import initialize
 from edmjax.training.mesh import make_mesh
 
+# The options that `add_device_options` adds, as attributes of the parsed arguments.
 DEVICE_OPTIONS = ("mesh", "distributed", "coordinator", "num_processes", "process_id")
 
 
