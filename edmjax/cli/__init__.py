@@ -1,4 +1,4 @@
-"""The command `edmjax`: train a network, compare solvers, check certificates.
+"""The command `edmjax`: train a network, draw samples, compare solvers, check claims.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where training was told
 to stop by SIGTERM). What went wrong is a sentence on standard error.
@@ -14,6 +14,7 @@ import edmjax
 # What each command runs, the extras that it needs, and what it does.
 COMMANDS = {
     "train": ("train:main", "train", "train a network on a dataset and draw samples with it"),
+    "sample": ("sample:main", "train", "draw samples with a trained network, by any sampler"),
     "compare": (
         "compare:command",
         "train,diffrax",
@@ -28,6 +29,7 @@ commands:
 
 for example:
   edmjax train --data digits --out runs/digits
+  edmjax sample --checkpoint runs/digits --sampler dpmpp_2m --num-steps 10 --out samples
   edmjax compare --quick --out runs/quick
   edmjax certify heun
 
