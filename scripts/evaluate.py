@@ -13,6 +13,9 @@ never saw.
 Ways to draw samples are written SAMPLER@SCHEDULE:BUDGETS, the budgets being evaluations:
 
     --samplers heun@karras:10,20,35 "unipc(order=3)@cosine:6,10"
+    --samplers recommended:5,8,10 "learned@plans/{nfe}.json:5,8,10"
+
+"recommended" is what ej.recommend chooses, "learned" a plan that scripts/fit_plan.py has written.
 
 The classifier is trained when it is not in the cache (scripts/train_classifier.py). The directory
 given with --out receives summary.csv, levels.csv, samples.csv (a line a set of samples),

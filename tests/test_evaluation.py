@@ -243,6 +243,8 @@ def test_ways_are_read():
     assert ev.parse_way("heun@karras:10,20") == [("heun", "karras", 10), ("heun", "karras", 20)]
     (way,) = ev.parse_way("churn(heun, s_churn=40)@karras(sigma_max=20):6")
     assert way == ("churn(heun, s_churn=40)", "karras(sigma_max=20)", 6)
+    assert ev.parse_way("recommended:8, 5") == [("recommended", "", 8), ("recommended", "", 5)]
+    assert ev.parse_way("learned@a:b/{nfe}.json:6") == [("learned", "a:b/{nfe}.json", 6)]
     for text in ("heun", "heun:10", "heun@karras", "heun@karras:", "heun@karras:1.5", "@karras:6"):
         with pytest.raises(ValueError, match="names no way to draw samples"):
             ev.parse_way(text)
@@ -261,6 +263,18 @@ def test_a_budget_buys_the_most_steps_it_can():
     ):
         with pytest.raises(ValueError, match=phrase):
             ev.plan_of(ev.Way(*way))
+
+
+def test_plans_are_recommended_or_read(tmp_path):
+    plan = ev.plan_of(ev.Way("recommended", "", 7), sigma_data=0.9)
+    assert plan.nfe == 7
+    expected = ej.make_plan(*ej.recommend(7, sigma_data=0.9))
+    jax.tree.map(np.testing.assert_array_equal, plan, expected)
+    plan.save(tmp_path / "7.json")
+    way = ev.Way("learned", f"{tmp_path}/{{nfe}}.json", 7)
+    np.testing.assert_array_equal(ev.plan_of(way, sigma_data=0.9).grid, plan.grid)
+    with pytest.raises(ValueError, match=r"7.json for 8 evaluations holds a plan of 7"):
+        ev.plan_of(ev.Way("learned", f"{tmp_path}/7.json", 8))
 
 
 def test_draws_are_those_of_generate():
