@@ -7,7 +7,6 @@ import edmjax as ej
 from edmjax.plan import Plan
 from edmjax.training.choices import parse_sampler, parse_schedule, schedule_names
 
-
 RECOMMENDED, LEARNED = "recommended", "learned"
 
 
@@ -26,7 +25,8 @@ class Way(NamedTuple):
 def parse_way(text: str) -> list[Way]:
     """The ways that `SAMPLER@SCHEDULE:N,N,...` names, one a budget.
 
-    So do `recommended:N,N,...` and `learned@plan{nfe}.json:N,N,...`. `ValueError` where the text is not of that form; names are checked by `plan_of`.
+    So do `recommended:N,N,...` and `learned@plan{nfe}.json:N,N,...`. `ValueError` where the text is
+    not of that form; names are checked by `plan_of`.
     """
     methods, _, budgets = text.rpartition(":")
     sampler, _, schedule = methods.rpartition("@")
