@@ -46,7 +46,7 @@ def make_plan(
             plan has another number of steps or evaluations than `like`, or does not fit in it; if
             the first level is infinite and the weights of the sampler have no limit there.
     """
-    _check_sampler(sampler)
+    check_sampler(sampler, "sampler")
     if isinstance(sigmas, Plan):
         raise TypeError("`sigmas` must be noise levels, got a Plan: pass `plan.grid`.")
     times, process = getattr(sigmas, "times", None), getattr(sigmas, "process", None)
@@ -63,16 +63,17 @@ def make_plan(
     return plan if like is None else padded(plan, like)
 
 
-def _check_sampler(sampler: Any) -> None:
+def check_sampler(sampler: Any, name: str) -> None:
+    """Raises TypeError where `sampler`, the argument `name`, is no function of one step."""
     if not callable(sampler):
-        raise TypeError(f"`sampler` must be a function of one step (x, at), got {sampler!r}.")
+        raise TypeError(f"`{name}` must be a function of one step (x, at), got {sampler!r:.80}.")
     try:
         inspect.signature(sampler).bind(None, None)
     except TypeError:
-        name = getattr(sampler, "__name__", repr(sampler))
+        given = getattr(sampler, "__name__", repr(sampler))
         raise TypeError(
-            f"`sampler` must be a function of one step (x, at), and `{name}` does not take two "
-            f"arguments: pass what `{name}(...)` returns."
+            f"`{name}` must be a function of one step (x, at), and `{given}` does not take two "
+            f"arguments: pass what `{given}(...)` returns."
         ) from None
     except ValueError:  # a callable without a signature
         pass

@@ -123,7 +123,7 @@ def _mean(values: Any) -> Estimate:
 
 def _groups(x: Any, y: Any, num_groups: Any) -> tuple[Any, Any]:
     """Both sets as (groups, samples a group, numbers a sample)."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = _numbers("x", x), _numbers("y", y)
     if x.shape != y.shape or x.ndim == 0:
         raise ValueError(
             "`x` and `y` must be sets of samples of one shape and size (n, ...), got "
@@ -140,6 +140,16 @@ def _groups(x: Any, y: Any, num_groups: Any) -> tuple[Any, Any]:
     cut = (groups, size, math.prod(x.shape[1:]))
     x, y = (v[: groups * size].reshape(cut).astype(dtype) for v in (x, y))
     return x, y
+
+
+def _numbers(name: str, value: Any) -> Any:
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must hold real numbers, got {value!r:.80}.") from None
+    if jnp.iscomplexobj(array):
+        raise TypeError(f"`{name}` must hold real numbers, got {array.dtype}.")
+    return array
 
 
 def _whole(name: str, value: Any) -> int:

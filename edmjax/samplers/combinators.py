@@ -6,6 +6,7 @@ across the noise diverges.
 
 import math
 
+from edmjax._reading import check_sampler
 from edmjax.combination import Combination
 from edmjax.scalar import (
     Scalar,
@@ -47,9 +48,11 @@ def churn(
         s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
-        TypeError: if `s_min` or `s_max` is traced, since they choose the steps.
+        TypeError: if `inner` is not a sampler, or `s_min` or `s_max` is traced, since they choose
+            the steps.
         ValueError: if an option is negative or NaN, or `s_min > s_max`.
     """
+    check_sampler(inner, "inner")
     s_churn = not_negative(s_churn, "s_churn")
     s_noise = not_negative(s_noise, "s_noise")
     s_min = not_negative(static(s_min, "s_min"), "s_min")
@@ -88,8 +91,10 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
     `inner`, whose history it empties. Song et al. (2021, DDIM), eq. 16, in the frame of sigma.
 
     Raises:
+        TypeError: if `inner` is not a sampler.
         ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
     """
+    check_sampler(inner, "inner")
     eta = host(eta, "eta")
     if not is_traced(eta) and not 0 <= eta <= 1:
         raise ValueError(f"`eta` must be in [0, 1], got {eta}.")

@@ -1,9 +1,10 @@
 """Restart: jumps back to a higher level with fresh noise, and comes down again, several times."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from edmjax._reading import check_sampler
 from edmjax.combination import Combination
 from edmjax.scalar import Scalar, is_zero, not_negative, sqrt, static
 from edmjax.step import Evaluation, Sampler, Step
@@ -28,10 +29,17 @@ def restart(inner: Sampler, intervals: Sequence[Any], s_noise: Scalar = 1.0) -> 
         s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
-        TypeError: if an interval, or a level of the grid, is traced, since they choose the steps.
+        TypeError: if `inner` is not a sampler, or `intervals` not a sequence; if an interval, or a
+            level of the grid, is traced, since they choose the steps.
         ValueError: if an interval is not four numbers with `0 < t_min < t_max`, `steps >= 1` and
             `repeats >= 0`; or if the level nearest to `t_min` is not below `t_max`.
     """
+    check_sampler(inner, "inner")
+    if not isinstance(intervals, Iterable):
+        raise TypeError(
+            "`intervals` must be a sequence of (t_min, t_max, steps, repeats), got "
+            f"{intervals!r:.80}."
+        )
     checked = [_interval(interval) for interval in intervals]
     s_noise = not_negative(s_noise, "s_noise")
 

@@ -39,7 +39,7 @@ def generate(
     along `model`, and all processes are given all samples. Sample `i` is made from
     `(config.seed, i)` and its label alone, so neither the mesh, the size of the chunks nor how many
     samples follow it make a difference. `ValueError` for a sampler or schedule that does not exist,
-    or labels that are not as many as the samples.
+    labels that are not as many as the samples, or fewer than one sample or chunk.
     """
     plan = ej.make_plan(
         parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
@@ -75,6 +75,9 @@ def draw(
 
     `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
     """
+    for name, count in (("num_samples", num_samples), ("chunk_size", chunk_size)):
+        if count < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {count}.")
     if labels is not None and len(labels) != num_samples:
         raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
     if mesh is not None:
