@@ -1,6 +1,6 @@
 """Prints what few evaluations reach on P1, P2 and P3: Heun, DPM++(2M), `ej.recommend`, diffrax.
 
-    python scripts/bench_few.py [--samples 4096] [--problems P1 P2 P3] [--no-diffrax]
+    python scripts/bench_few.py [--samples 4096] [--problems P1 P2 P3] [--learned] [--no-diffrax]
 
 Float64 around the exact denoiser; every solver starts at `x0 + 80 n`, stops at sigma 0.002, and is
 compared there with Dopri8 at 1e-9. An error is that of a sample, the root mean square over its
@@ -9,9 +9,11 @@ the share that ends further than a quarter of sigma_data away. P3 has a quarter 
 
 `recommended` is one default, which knows of the problem its sigma_data alone. With --choose also
 the best of all pairs of `edmjax._recommend`, in the coordinates of `gaussian_split` too, on starts
-of another seed. Diffrax takes steps for the whole batch (its own norm): the best run of Bosh3,
-Tsit5, Dopri5 and Dopri8, with tolerances from 1 to 1e-4, that needs at most as many evaluations,
-those of rejected steps included; in sigma or log sigma, and in theta.
+of another seed. With --learned also the plan of `ej.learning.fit_plan`, with its defaults, fitted
+to 512 starts of that seed and judged on the others. Diffrax takes steps for the whole batch (its
+own norm): the best run of Bosh3, Tsit5, Dopri5 and Dopri8, with tolerances from 1 to 1e-4, that
+needs at most as many evaluations, those of rejected steps included; in sigma or log sigma, and in
+theta.
 """
 
 import argparse
@@ -70,6 +72,16 @@ def gaussians(problem: Any, width: float) -> dict[str, Any]:
         "centred": ej.samplers.gaussian_split(mean, width**2),
         "split": ej.samplers.gaussian_split(mean, cov, width),
     }
+
+
+def learned(problem: Any, nfe: int) -> Method:
+    """The plan that is fitted to starts of the seed for choosing; where they lead it finds out."""
+    x = problem.sample(jax.random.key(1), CHOOSING, sigma=HIGH)
+    plan = ej.learning.fit_plan(
+        problem, nfe, x, jax.random.key(0), sigma_min=LOW, sigma_max=HIGH, final_zero=False
+    )
+    print(f"  {plan.about.fitted_on}", flush=True)
+    return Method("learned plan", plan)
 
 
 def candidates(problem: Any, nfe: int, width: float) -> list[Method]:
@@ -177,6 +189,7 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", default=list(SIGMA_DATA), choices=SIGMA_DATA)
     parser.add_argument("--nfe", type=int, nargs="+", default=[6, 10, 20, 40])
     parser.add_argument("--choose", type=int, nargs="*", default=[10], help="where one is chosen")
+    parser.add_argument("--learned", action="store_true", help="fit a plan too")
     parser.add_argument("--no-diffrax", action="store_true")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -190,14 +203,18 @@ def main() -> None:
             if nfe in arguments.choose:
                 choosing = starts(name, CHOOSING, seed=1)
                 methods.append(choose(problem, candidates(problem, nfe, width), choosing))
-            figures = []
+            if arguments.learned:
+                methods.append(learned(problem, nfe))
+            figures, medians = [], []
             for method in methods:
                 values = errors(method.run(problem, denoise, x), reference)
                 figures.append(report(method.name, method.plan.nfe, values, width))
-            for figure, method in zip(figures[2:], methods[2:], strict=True):
-                heun, dpmpp = figures[0] / figure, figures[1] / figure
+                medians.append(np.median(values))
+            for i, method in enumerate(methods[2:], start=2):
+                ratios = (known[j] / known[i] for known in (figures, medians) for j in (0, 1))
                 print(
-                    f"      Heun / this {heun:6.1f}, DPM++(2M) / this {dpmpp:5.1f}: {method.name}"
+                    "      RMS: Heun / this {:.1f}, DPM++(2M) / this {:.1f}; "
+                    "medians: {:.1f}, {:.1f}: {}".format(*ratios, method.name)
                 )
             if nfe >= 20 and not arguments.no_diffrax:
                 best_adaptive(problem, width, nfe, data)

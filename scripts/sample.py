@@ -10,6 +10,12 @@ Samplers and schedules are named with their options in Python's syntax, in quote
 A sampler may also have the name that k-diffusion, diffusers, ComfyUI or A1111 gives it, such as
 "DPM++ 2M Karras" (docs/names.md has them all). The schedule is still that of --schedule.
 
+In their place, --nfe 10 takes the sampler and the grid that are recommended for 10 evaluations of
+the network, and --plan plan.json a plan that scripts/fit_plan.py fitted to it:
+
+    --nfe 10
+    --plan plan.json
+
 A network that knows classes draws them in turn, and --labels or --label choose among them. It can
 be guided, towards the class or away from a worse network:
 
@@ -25,22 +31,20 @@ import argparse
 from collections.abc import Sequence
 from textwrap import indent
 
+import jax
+
+import edmjax as ej
 from edmjax import training
+from edmjax.learning._checkpoint import levels_of
 from edmjax.training.choices import describe
 
 _DEFAULTS = training.SampleConfig()
+_CHOICES = ("sampler", "schedule", "num_steps")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
-    config = training.SampleConfig(
-        num_samples=args.num_samples,
-        sampler=args.sampler,
-        schedule=args.schedule,
-        num_steps=args.num_steps,
-        chunk_size=args.chunk_size,
-        seed=args.seed,
-    )
+    _check_choice(args)
     with training.plain_errors():
         devices = {name: getattr(args, name) for name in training.DEVICE_OPTIONS}
         mesh = training.open_mesh(devices, min(args.chunk_size, args.num_samples))
@@ -51,12 +55,52 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise SystemExit("error: --guide needs a scale: add --guidance 2.0, or leave it out.")
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
-        samples = training.generate(
-            trained.denoise, config, trained.image_shape, labels=labels, mesh=mesh
+        samples = training.draw(
+            trained.denoise,
+            _plan_of(args),
+            trained.image_shape,
+            num_samples=args.num_samples,
+            seed=args.seed,
+            labels=labels,
+            chunk_size=args.chunk_size,
+            mesh=mesh,
+            # Callbacks of a program that several processes run would draw a bar in each.
+            progress=jax.process_count() == 1,
         )
         if training.is_first():
             training.write_samples(samples, args.out, labels)
             print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
+
+
+def _check_choice(args: argparse.Namespace) -> None:
+    """Ends with a sentence where two options choose the plan."""
+    if args.plan is not None and args.nfe is not None:
+        raise SystemExit(
+            "error: --plan and --nfe each choose how the samples are drawn: leave one of them out."
+        )
+    chosen = "--plan" if args.plan is not None else "--nfe"
+    if args.plan is None and args.nfe is None:
+        return
+    others = [name for name in _CHOICES if getattr(args, name) is not None]
+    if others:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise SystemExit(
+            f"error: {chosen} chooses the sampler and its levels, so it cannot be combined with "
+            f"{named}: leave {chosen} or {named} out."
+        )
+
+
+def _plan_of(args: argparse.Namespace) -> ej.Plan:
+    if args.plan is not None:
+        return ej.Plan.load(args.plan)
+    if args.nfe is not None:
+        return ej.make_plan(*ej.recommend(args.nfe, **levels_of(args.checkpoint)._asdict()))
+    sampler, schedule, num_steps = (
+        getattr(_DEFAULTS if getattr(args, name) is None else args, name) for name in _CHOICES
+    )
+    return ej.make_plan(
+        training.parse_sampler(sampler), training.parse_schedule(schedule, num_steps)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,8 +127,14 @@ def _parser() -> argparse.ArgumentParser:
         default = getattr(_DEFAULTS, name)
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(
-            option, type=type(default), default=default, help=f"{text} (default: {default})"
+            option,
+            type=type(default),
+            # None tells what was not given.
+            default=None if name in _CHOICES else default,
+            help=f"{text} (default: {default})",
         )
+    parser.add_argument("--nfe", type=int, help="evaluations, by the recommended sampler and grid")
+    parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
         "--labels", type=int, nargs="+", help="classes, drawn in turn (default: all there are)"

@@ -16,6 +16,8 @@ from edmjax._random import check_keys, wide
 from edmjax._reading import make_plan
 from edmjax._sample import trajectory
 from edmjax.denoisers._network import as_pytree
+from edmjax.plan import Plan
+from edmjax.samplers import unipc
 from edmjax.scalar import flag
 from edmjax.schedules import exponential
 from edmjax.schedules._ends import count, ordered, positive
@@ -104,9 +106,6 @@ class Task(NamedTuple):
         keys = random.split(self.key, updates)
         return jax.vmap(lambda key: random.permutation(key, total)[:size])(keys)
 
-    def run(self, denoise: Any, rows: Any, sigma: Any, cond: Any) -> Any:
-        return self.flat.denoise(denoise, rows, sigma, cond)
-
 
 def task_of(
     denoise: Any,
@@ -143,15 +142,20 @@ def task_of(
     if key.shape:
         raise ValueError(f"`key` must be one key, got an array of keys of shape {key.shape}.")
     _check_scale(np.asarray(flat.rows(x)), high)
-    steps = min(max(128, 16 * nfe), 320) if reference_nfe is None else reference_nfe
-    steps = count(steps, "`reference_nfe`", least=2 * nfe)
+    steps = max(128, min(16 * nfe, 320), 2 * nfe) if reference_nfe is None else reference_nfe
+    steps = count(steps, "`reference_nfe`", least=max(2 * nfe, 8))
+
+    grid = exponential(steps + 1, low, high, final_zero=False)
+    # Here and not by `trajectory`: what wraps a function hides what it declares.
+    fine = make_plan(unipc(3), grid)
+    fine.check_range(denoise)
 
     split, batches = random.split(key)
     order = np.asarray(random.permutation(split, total))
     x, cond = jax.tree.map(lambda leaf: jnp.asarray(leaf)[order], (x, cond))
     held = max(total // 4, 1)
     denoise = as_pytree(denoise, "denoise")
-    whole = _flow(denoise, flat, x, cond, exponential(steps + 1, low, high, final_zero=False), zero)
+    whole = _flow(denoise, flat, fine, x, cond, zero)
     rows = np.arange(total)
     end = np.asarray(whole.end, np.float64)
     width = float(np.sqrt(np.mean((end - end.mean(axis=0)) ** 2)))
@@ -183,11 +187,9 @@ def _check_scale(rows: np.ndarray, high: float) -> None:
         )
 
 
-def _flow(denoise: Any, flat: Flat, x: Any, cond: Any, sigmas: np.ndarray, zero: bool) -> Part:
+def _flow(denoise: Any, flat: Flat, plan: Plan, x: Any, cond: Any, zero: bool) -> Part:
     """The way of every noise by many small steps, with an evaluation at the end of it."""
-    from edmjax.samplers import unipc
-
-    plan = make_plan(unipc(3), sigmas)
+    sigmas = plan.grid
     low = float(sigmas[-1])
 
     @jax.jit

@@ -35,7 +35,7 @@ def fit_plan(
     sigma_max: Any = 80.0,
     final_zero: Any = True,
     window: Any = 8,
-    updates: Any = 100,
+    updates: Any = 200,
     batch_size: Any = None,
     reference_nfe: Any = None,
     progress: Any = False,
@@ -44,14 +44,15 @@ def fit_plan(
 
     A non-stationary solver: every row has weights of its own, on the last `window` outputs. They
     sum to 1 with that of the point, and the noise that a row leaves is that of its level, whatever
-    was fitted. The weights are the least squares of each row on the points that the plan reaches,
-    and the levels descend along the gradient of what those weights leave. It starts from the best
-    of several hand-made grids, and returns the best iterate on the noises that are held out; or a
-    hand-made plan, where none is better there. Its `about` says what it was fitted on, with the
-    errors on both parts of `x`.
+    was fitted. On several hand-made grids the weights are least squares, row by row. From the best
+    of these, weights and levels descend together along the gradient of the errors: those of the
+    samples, and those of the denoiser's outputs on the way to them. The best iterate on the noises
+    that are held out is returned; or a hand-made plan, where none is better there. Its `about` says
+    what it was fitted on, with the errors on both parts of `x`.
 
-    Takes about `(reference_nfe + 40 nfe) len(x) + 4 updates nfe batch_size` evaluations of single
-    samples, and holds `2 reference_nfe` arrays like `x`.
+    Takes about `(reference_nfe + 20 nfe) len(x) + 4 updates nfe batch_size` evaluations of single
+    samples, and holds `2 reference_nfe` arrays like `x`; what a gradient keeps is bounded by
+    computing every evaluation twice.
 
     Args:
         denoise: as for `sample`. Gradients pass through it. The data should be of one scale in all
@@ -66,8 +67,9 @@ def fit_plan(
         sigma_max: where it starts.
         final_zero: whether 0 stands in the place of `sigma_min`, so that samples are without noise.
         window: how many outputs a row may use; as many arrays like `x` are carried as it runs.
-        updates: how often the levels are moved.
-        batch_size: noises of one update; by default 64, and more where a sample is small.
+        updates: how often weights and levels are moved; 0 leaves them as they start.
+        batch_size: noises of one update; by default 64, and more where a sample has less than 128
+            components.
         reference_nfe: evaluations that the flow is followed with: by default 16 times `nfe`, 128 at
             least and 320 at most.
         progress: whether to draw a tqdm bar.
@@ -82,6 +84,9 @@ def fit_plan(
     The family is that of Shaul et al. (2024), "Bespoke non-stationary solvers"; they fit it by
     gradients alone.
     """
+    shown, moves = flag(progress, "progress"), count(updates, "`updates`", least=0)
+    width = count(window, "`window`")
+    size = None if batch_size is None else count(batch_size, "`batch_size`", least=4)
     task = task_of(
         denoise,
         nfe,
@@ -93,12 +98,8 @@ def fit_plan(
         final_zero=final_zero,
         reference_nfe=reference_nfe,
     )
-    shown = flag(progress, "progress")
-    width = min(count(window, "`window`"), max(task.nfe, 2))
-    width = max(width, 2)
-    moves = count(updates, "`updates`", least=0)
-    size = _batch(task, width) if batch_size is None else count(batch_size, "`batch_size`", least=4)
-    size = min(size, task.train.end.shape[0])
+    width = max(min(width, task.nfe), 2)
+    size = min(size or _batch(task), task.train.end.shape[0])
 
     def fit(logits, data):
         denoise, train, validation = data
@@ -160,10 +161,9 @@ def _size(task: Task, sigmas: Any, part: Part, way: Way) -> Any:
     return 0.5 * (ends + 0.5 * jnp.log(between + tiny))
 
 
-def _batch(task: Task, window: int) -> int:
-    """Enough components for the least squares of a batch to be those of all."""
-    size = task.train.end.shape[1]
-    return max(64, -(-64 * window // size))
+def _batch(task: Task) -> int:
+    """Small samples are cheap, and say little each."""
+    return max(64, 8192 // task.train.end.shape[1])
 
 
 def _plan(task: Task, logits: Any, c: Any) -> Plan:

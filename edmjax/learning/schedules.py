@@ -65,6 +65,8 @@ def fit_schedule(
     """
     nfe = count(nfe, "`nfe`")
     steps = _steps(sampler, nfe, flag(final_zero, "final_zero"))
+    shown, moves = flag(progress, "progress"), count(updates, "`updates`", least=0)
+    size = count(batch_size, "`batch_size`", least=4)
     task = task_of(
         denoise,
         nfe,
@@ -76,9 +78,7 @@ def fit_schedule(
         final_zero=final_zero,
         reference_nfe=reference_nfe,
     )
-    shown = flag(progress, "progress")
-    moves = count(updates, "`updates`", least=0)
-    size = min(count(batch_size, "`batch_size`", least=4), task.train.end.shape[0])
+    size = min(size, task.train.end.shape[0])
 
     def errors(logits, denoise, part):
         sigmas = _grids.levels(logits, task.low, task.high)
