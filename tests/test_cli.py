@@ -117,7 +117,7 @@ def test_certificates_need_a_checkout(monkeypatch, tmp_path, capsys):
     assert "no certificate is called" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["train", "compare"])
+@pytest.mark.parametrize("name", ["train", "sample", "compare"])
 def test_the_scripts_are_the_commands(name):
     spec = importlib.util.spec_from_file_location("script", ROOT / "scripts" / f"{name}.py")
     script = importlib.util.module_from_spec(spec)

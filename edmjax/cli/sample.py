@@ -1,9 +1,148 @@
-"""`edmjax sample`: runs scripts/sample.py of a checkout."""
+"""Draws samples with a trained network.
 
+    edmjax sample --checkpoint runs/digits --sampler heun --num-steps 18 --out samples
+
+Samplers and schedules are named with their options in Python's syntax, in quotes on a command line:
+
+    --sampler dpmpp_2m --schedule "karras(sigma_max=20)"
+    --sampler "churn(heun, s_churn=40, s_min=0.05, s_max=50, s_noise=1.003)"
+
+A sampler may also have the name that k-diffusion, diffusers, ComfyUI or A1111 gives it, such as
+"DPM++ 2M Karras" (docs/names.md has them all). The schedule is still that of --schedule.
+
+In their place, --nfe 10 takes the sampler and the grid that are recommended for 10 evaluations of
+the network, and --plan plan.json a plan that scripts/fit_plan.py fitted to it:
+
+    --nfe 10
+    --plan plan.json
+
+A network that knows classes draws them in turn, and --labels or --label choose among them. It can
+be guided, towards the class or away from a worse network:
+
+    --label 7 --guidance 2.0
+    --guide runs/short --guidance 2.0
+
+The directory given with --out receives samples.npz (array x, values from -1 to 1, axes sample,
+height, width, channel; array y, the labels, where there are any) and samples.png. Sample i depends
+on the seed, on i and on its label alone.
+"""
+
+import argparse
 from collections.abc import Sequence
+from textwrap import indent
 
-from edmjax.cli._checkout import script
+import jax
+
+import edmjax as ej
+from edmjax import training
+from edmjax.learning._checkpoint import levels_of
+from edmjax.training.choices import describe
+
+_DEFAULTS = training.SampleConfig()
+_CHOICES = ("sampler", "schedule", "num_steps")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    script("sample", "that is where its script is").main(argv)
+    args = _parser().parse_args(argv)
+    _check_choice(args)
+    with training.plain_errors():
+        devices = {name: getattr(args, name) for name in training.DEVICE_OPTIONS}
+        mesh = training.open_mesh(devices, min(args.chunk_size, args.num_samples))
+        trained = training.load_trained(args.checkpoint)
+        labels = training.sample_labels(args.num_samples, trained.num_classes, args.labels)
+        guide = training.load_trained(args.guide) if args.guide else None
+        if guide and args.guidance is None:
+            raise SystemExit("error: --guide needs a scale: add --guidance 2.0, or leave it out.")
+        if args.guidance is not None:
+            trained = training.guided(trained, args.guidance, guide)
+        samples = training.draw(
+            trained.denoise,
+            _plan_of(args),
+            trained.image_shape,
+            num_samples=args.num_samples,
+            seed=args.seed,
+            labels=labels,
+            chunk_size=args.chunk_size,
+            mesh=mesh,
+            # Callbacks of a program that several processes run would draw a bar in each.
+            progress=jax.process_count() == 1,
+        )
+        if training.is_first():
+            training.write_samples(samples, args.out, labels)
+            print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
+
+
+def _check_choice(args: argparse.Namespace) -> None:
+    """Ends with a sentence where two options choose the plan."""
+    if args.plan is not None and args.nfe is not None:
+        raise SystemExit(
+            "error: --plan and --nfe each choose how the samples are drawn: leave one of them out."
+        )
+    chosen = "--plan" if args.plan is not None else "--nfe"
+    if args.plan is None and args.nfe is None:
+        return
+    others = [name for name in _CHOICES if getattr(args, name) is not None]
+    if others:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise SystemExit(
+            f"error: {chosen} chooses the sampler and its levels, so it cannot be combined with "
+            f"{named}: leave {chosen} or {named} out."
+        )
+
+
+def _plan_of(args: argparse.Namespace) -> ej.Plan:
+    if args.plan is not None:
+        return ej.Plan.load(args.plan)
+    if args.nfe is not None:
+        return ej.make_plan(*ej.recommend(args.nfe, **levels_of(args.checkpoint)._asdict()))
+    sampler, schedule, num_steps = (
+        getattr(_DEFAULTS if getattr(args, name) is None else args, name) for name in _CHOICES
+    )
+    return ej.make_plan(
+        training.parse_sampler(sampler), training.parse_schedule(schedule, num_steps)
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    samplers, schedules = training.sampler_names(), training.schedule_names()
+    parser = argparse.ArgumentParser(
+        prog="edmjax sample",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="samplers (inner stands for another sampler):\n"
+        f"{indent(describe(samplers), '  ')}\n\nschedules:\n"
+        f"{indent(describe(schedules, skip=('n',)), '  ')}\n\n"
+        'What each is: python -c "import edmjax as ej; help(ej.samplers.heun)"',
+    )
+    parser.add_argument("--checkpoint", required=True, help="directory of a training run")
+    parser.add_argument("--out", required=True, help="directory for what is written")
+    for name, text in {
+        "sampler": "how the noise levels are stepped through",
+        "schedule": "which noise levels are visited",
+        "num_steps": "how many levels, the last zero not counted",
+        "num_samples": "how many samples",
+        "chunk_size": "samples computed at once; changes no sample",
+        "seed": "of the noise",
+    }.items():
+        default = getattr(_DEFAULTS, name)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(
+            option,
+            type=type(default),
+            # None tells what was not given.
+            default=None if name in _CHOICES else default,
+            help=f"{text} (default: {default})",
+        )
+    parser.add_argument("--nfe", type=int, help="evaluations, by the recommended sampler and grid")
+    parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument(
+        "--labels", type=int, nargs="+", help="classes, drawn in turn (default: all there are)"
+    )
+    classes.add_argument(
+        "--label", type=int, nargs=1, dest="labels", metavar="LABEL", help="one class for all"
+    )
+    parser.add_argument("--guidance", type=float, help="scale of guidance; 1 is none")
+    parser.add_argument("--guide", help="directory of a worse network's run, to guide away from")
+    training.add_device_options(parser)
+    return parser
