@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from edmjax._sample import _dispatch, _nothing
 from edmjax._typing import X
@@ -39,7 +40,7 @@ class Report(NamedTuple):
         return self.evaluation < 0
 
     def __str__(self) -> str:
-        if isinstance(self.evaluation, jax.core.Tracer) or np.ndim(self.evaluation):
+        if isinstance(self.evaluation, Tracer) or np.ndim(self.evaluation):
             return repr(self)
         if self.evaluation < 0:
             return "Every number was finite."

@@ -1,0 +1,12 @@
+"""The code of docs/reproducibility.md runs."""
+
+import pathlib
+import re
+
+DOC = (pathlib.Path(__file__).parent.parent / "docs" / "reproducibility.md").read_text()
+
+
+def test_the_page_runs():
+    blocks = re.findall(r"```python\n(.*?)```", DOC, re.S)
+    assert len(blocks) > 5
+    exec(compile("\n".join(blocks), "reproducibility.md", "exec"), {})
