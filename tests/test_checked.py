@@ -64,6 +64,9 @@ def test_where_it_comes_from():
     half = lambda x, sigma: 0.5 * x  # noqa: E731
     _, report = ej.sample_checked(half, plan, x.at[2, 0].set(jnp.inf), KEY)
     assert int(report.evaluation) == 0 and bool(report.in_point) and "The point of" in str(report)
+    hides = lambda x, sigma: jnp.nan_to_num(0.5 * x)  # noqa: E731
+    _, report = ej.sample_checked(hides, plan, x.at[2, 0].set(jnp.nan), KEY)
+    assert int(report.evaluation) == 0 and bool(report.in_point)
     noise = ej.draw_noise(plan, KEY, x).at[2, 4, 0].set(jnp.nan)
     _, report = ej.sample_checked(half, plan, x, noise=noise)
     assert int(report.evaluation) == 3 and bool(report.in_point)
