@@ -95,7 +95,7 @@ def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int]
     from edmjax import schedules
 
     ends: dict[str, Any] = {"sigma_min": low, "sigma_max": high, "final_zero": False}
-    grids = {
+    grids: dict[str, Callable[[int], Any]] = {
         f"theta({share})": functools.partial(schedules.theta, sigma_data=share * width, **ends)
         for share in (1, 1.7, 2)
     }

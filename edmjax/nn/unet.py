@@ -164,15 +164,15 @@ class SelfAttention(nnx.Module):
         return x + self.out(h.reshape(batch, height, width, channels))
 
 
-def _halves(layer: nnx.Linear, x: Array) -> tuple[Array, Array]:
-    """The two halves of a dense layer's output, for each pixel.
+def _halves(layer: Any, x: Array) -> tuple[Array, Array]:
+    """The two halves of an nnx.Linear's output, for each pixel.
 
     As two products: XLA would slice one inside the loop over all pixels, four times as slow there.
     """
+    dtype = layer.dtype or x.dtype
     arrays = jnp.split(layer.kernel[...], 2, axis=1), jnp.split(layer.bias[...], 2)
     first, second = (
-        x.astype(layer.dtype or x.dtype) @ kernel.astype(layer.dtype or x.dtype)
-        + bias.astype(layer.dtype or x.dtype)
+        x.astype(dtype) @ kernel.astype(dtype) + bias.astype(dtype)
         for kernel, bias in zip(*arrays, strict=True)
     )
     return first[:, None, None], second[:, None, None]
