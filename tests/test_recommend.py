@@ -5,9 +5,12 @@ import pathlib
 
 import numpy as np
 import pytest
+from cases import MIXTURE, Mixture
+from orders import check_order, run
 
 import edmjax as ej
 from edmjax import _recommend
+from edmjax._trigonometric import trigonometric
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -34,6 +37,52 @@ def test_it_scales_with_the_data():
         np.testing.assert_allclose(large.sigmas, 10 * plan.sigmas, rtol=1e-9)
         np.testing.assert_allclose(large.y, plan.y, atol=1e-9)
         np.testing.assert_allclose(large.d, plan.d, atol=1e-9)
+
+
+def test_the_tabulated_levels_are_those_of_ten_steps():
+    """And between them where there are more; those outside the ends are left out."""
+    inner = 0.5 * np.array(_recommend.LEVELS)
+    levels = _recommend.grids_for(0.002, 80.0, 0.5)["tabulated"]
+    np.testing.assert_allclose(levels(11), [80.0, *inner, 0.002], rtol=1e-12)
+    np.testing.assert_allclose(levels(21)[::2], levels(11), rtol=1e-12)
+    np.testing.assert_allclose(levels(21)[1], np.sqrt(80.0 * inner[0]), rtol=1e-12)
+    short = _recommend.grids_for(0.5, 2.0, 0.5)["tabulated"]
+    np.testing.assert_allclose(short(6)[1:-1], inner[(inner > 0.5) & (inner < 2.0)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("nfe", [1, 2, 5, 8, 9, 10, 11, 12, 20, 40])
+def test_samples_move_with_the_data(nfe):
+    """Data moved by m give the same samples, moved by m: no sampler has to know the mean."""
+    move = np.array([7.0, -4.0])
+    plan = ej.make_plan(*ej.recommend(nfe, sigma_data=0.7))
+    x = 80.0 * np.random.default_rng(0).normal(size=(16, 2))
+    near, far = (
+        run(Mixture(**{**MIXTURE, "means": np.array(MIXTURE["means"]) + m}).denoise, plan, x + m)
+        for m in (0.0, move)
+    )
+    np.testing.assert_allclose(far - move, near, atol=1e-9)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_trigonometric_steps_are_exact_on_a_moved_gaussian_and_on_a_point(corrected):
+    mean, width, x = np.array([5.0, -3.0]), 0.5, np.array([[70.0, -9.0], [-1.0, 100.0]])
+    plan = ej.make_plan(trigonometric(width, corrected), [80.0, 6.0, 1.3, 0.9, 0.1])
+
+    def of_variance(variance):
+        return lambda x, sigma: mean + variance / (variance + sigma**2) * (x - mean)
+
+    shrunk = np.sqrt((0.1**2 + width**2) / (80.0**2 + width**2))
+    got = run(of_variance(width**2), plan, x)
+    np.testing.assert_allclose(got, mean + shrunk * (x - mean), atol=1e-12)
+    # Of one point F is of sines and cosines, which the first step, of sines alone, cannot know.
+    after = ej.make_plan(trigonometric(width, corrected), [80.0, 79.9, 6.0, 1.3, 0.9, 0.1])
+    off = np.abs(run(of_variance(0.0), after, x) - (mean + 0.1 / 80.0 * (x - mean)))
+    assert off.max() < 1e-4
+
+
+@pytest.mark.parametrize("corrected, order", [(False, 2), (True, 3)])
+def test_trigonometric_steps_have_the_order_claimed(corrected, order):
+    check_order(trigonometric(0.5, corrected), order)
 
 
 def test_the_table_holds_pairs_that_are_compared():
