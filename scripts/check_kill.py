@@ -6,10 +6,12 @@ Two runs of one command, of a tiny network on the digits: the first undisturbed,
 at random moments and started anew each time. Three kinds of moments take turns: while steps are
 taken, while a checkpoint is being written, and at any time from the start of Python on. At the end
 weights.safetensors and loss.csv of the two must have the same bytes, and loss.csv each step once.
+The starts share what they compile, in OUT/cache.
 """
 
 import argparse
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -76,7 +78,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def start(out: Path) -> subprocess.Popen:
     command = [sys.executable, str(TRAIN), *OPTIONS, f"--out={out}"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | cache
+    )
 
 
 def finish(process: subprocess.Popen) -> None:
