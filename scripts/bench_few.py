@@ -8,9 +8,10 @@ components: of all samples the root mean square with its 95 % bootstrap interval
 the share that ends further than a quarter of sigma_data away. P3 has a quarter of the samples.
 
 `recommended` is one default, which knows of the problem its sigma_data alone. With --choose also
-the best of all pairs of `edmjax._recommend`, in the coordinates of `gaussian_split` too, on starts
-of another seed. With --learned also the plan of `ej.learning.fit_plan`, with its defaults, fitted
-to 512 starts of that seed and judged on the others. Diffrax takes steps for the whole batch (its
+the best of several samplers on the grids of `edmjax._recommend`, made for five times sigma_data, in
+the coordinates of `gaussian_split` too: of all on 512 starts of another seed, and of the 16 best
+there on 2,048 more. With --learned also the plan of `ej.learning.fit_plan`, with its defaults,
+fitted to --noises starts of the other seed. Diffrax takes steps for the whole batch (its
 own norm): the best run of Bosh3, Tsit5, Dopri5 and Dopri8, with tolerances from 1 to 1e-4, that
 needs at most as many evaluations, those of rejected steps included; in sigma or log sigma, and in
 theta.
@@ -26,11 +27,11 @@ import numpy as np
 from recommend import HIGH, LOW, SIGMA_DATA, errors, rms, run, starts
 
 import edmjax as ej
-from edmjax._recommend import TABLE, grids_for, pair, samplers_for
+from edmjax._recommend import TABLE, grids_for, samplers_for
 
 SOLVERS = {name: getattr(diffrax, name) for name in ("Bosh3", "Tsit5", "Dopri5", "Dopri8")}
 TOLERANCES = 10.0 ** np.arange(0, -4.1, -0.5)
-CHOOSING = 512
+TRIED = ("trigonometric, corrected", "unipc(2)", "unipc(3)", "f_ab(2)", "f_pc(2, 'sigma^(1/7)')")
 
 
 class Method(NamedTuple):
@@ -64,19 +65,15 @@ def recommended(nfe: int, width: float) -> Method:
     return Method(f"recommended: {sampler} on {grid}", ej.make_plan(*made))
 
 
-def gaussians(problem: Any, width: float) -> dict[str, Any]:
-    """The coordinates to choose from: without the mean, and without mean and covariance."""
+def split_of(problem: Any, width: float) -> Any:
+    """Coordinates in which the data have the mean 0 and a round covariance."""
     x = np.asarray(problem.sample(jax.random.key(3), 20_000))
-    mean, cov = x.mean(axis=0), np.cov(x.T)
-    return {
-        "centred": ej.samplers.gaussian_split(mean, width**2),
-        "split": ej.samplers.gaussian_split(mean, cov, width),
-    }
+    return ej.samplers.gaussian_split(x.mean(axis=0), np.cov(x.T), width)
 
 
-def learned(problem: Any, nfe: int) -> Method:
+def learned(problem: Any, nfe: int, noises: int) -> Method:
     """The plan that is fitted to starts of the seed for choosing; where they lead it finds out."""
-    x = problem.sample(jax.random.key(1), CHOOSING, sigma=HIGH)
+    x = problem.sample(jax.random.key(1), noises, sigma=HIGH)
     plan = ej.learning.fit_plan(
         problem, nfe, x, jax.random.key(0), sigma_min=LOW, sigma_max=HIGH, final_zero=False
     )
@@ -85,33 +82,36 @@ def learned(problem: Any, nfe: int) -> Method:
 
 
 def candidates(problem: Any, nfe: int, width: float) -> list[Method]:
+    samplers = {name: samplers_for(width)[name] for name in TRIED} | {"ipndm": ej.samplers.ipndm(3)}
     found = []
-    splits = {"": None, **gaussians(problem, width)}
-    for place, split in splits.items():
-        for sampler in samplers_for(width):
-            if split is not None and sampler.startswith("unipc"):
-                continue
-            for grid in grids_for(LOW, HIGH, width):
-                plan = ej.make_plan(*pair(sampler, grid, nfe, LOW, HIGH, width, False))
-                found.append(Method(f"{sampler} on {grid} {place}".strip(), plan, split))
+    for split in (None, split_of(problem, width)):
+        for share in (0.6, 0.8, 1, 1.25, 1.6):
+            for grid, make in grids_for(LOW, HIGH, share * width).items():
+                for name, sampler in samplers.items():
+                    if split is None or not name.startswith("unipc"):
+                        plan = ej.make_plan(sampler, make(nfe + 1))
+                        label = f"{name} on {grid} of {share} sigma_data{' split' if split else ''}"
+                        found.append(Method(label, plan, split))
     return found
 
 
-def choose(problem: Any, methods: list[Method], data: tuple[Any, Any, Any]) -> Method:
-    """The one of the smallest RMS error on starts for choosing."""
-    denoise, x, reference = data
-    inner: dict[int, Any] = {}
-    scores = []
-    for method in methods:
-        if method.split is None:
-            got = run(denoise, method.plan, x)
-        else:  # one compilation for all methods of these coordinates
-            key = id(method.split)
-            inner[key] = inner.get(key) or jax.jit(method.split(problem))
-            z = run(inner[key], method.plan, np.asarray(method.split.enter(x, HIGH)))
-            got = np.asarray(method.split.leave(z, LOW))
-        scores.append(rms(errors(got, reference)))
-    return methods[int(np.argmin(scores))]
+def choose(problem: Any, methods: list[Method], width: float) -> Method:
+    """The one of the smallest RMS error on other starts, whose ends are those of 192 steps."""
+    fine = ej.schedules.logistic(193, LOW, HIGH, scale=1.6, sigma_data=width, final_zero=False)
+    denoise = jax.jit(problem.denoise)
+    inner = {id(m.split): jax.jit(m.split(problem)) for m in methods if m.split}  # compiled once
+    for samples, kept in ((512, 16), (2048, 1)):
+        x = np.asarray(problem.sample(jax.random.key(samples), samples, sigma=HIGH))
+        reference = run(denoise, ej.make_plan(ej.samplers.unipc(3), fine), x)
+
+        def error(method, x=x, reference=reference):
+            if method.split is None:
+                return rms(errors(run(denoise, method.plan, x), reference))
+            z = run(inner[id(method.split)], method.plan, np.asarray(method.split.enter(x, HIGH)))
+            return rms(errors(np.asarray(method.split.leave(z, LOW)), reference))
+
+        methods = sorted(methods, key=error)[:kept]
+    return methods[0]
 
 
 def report(name: str, nfe: Any, values: np.ndarray, width: float) -> float:
@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--nfe", type=int, nargs="+", default=[6, 10, 20, 40])
     parser.add_argument("--choose", type=int, nargs="*", default=[10], help="where one is chosen")
     parser.add_argument("--learned", action="store_true", help="fit a plan too")
+    parser.add_argument("--noises", type=int, default=512, help="that a plan is fitted to")
     parser.add_argument("--no-diffrax", action="store_true")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -201,10 +202,9 @@ def main() -> None:
         for nfe in arguments.nfe:
             methods = [*karras(nfe), recommended(nfe, width)]
             if nfe in arguments.choose:
-                choosing = starts(name, CHOOSING, seed=1)
-                methods.append(choose(problem, candidates(problem, nfe, width), choosing))
+                methods.append(choose(problem, candidates(problem, nfe, width), width))
             if arguments.learned:
-                methods.append(learned(problem, nfe))
+                methods.append(learned(problem, nfe, arguments.noises))
             figures, medians = [], []
             for method in methods:
                 values = errors(method.run(problem, denoise, x), reference)
