@@ -103,6 +103,23 @@ def weighted(*terms):
     return jax.tree.map(combine, *trees)
 
 
+def check_sigma(sigma) -> None:
+    """Raises where `sigma` is no noise level, or levels: text, None, negative or NaN."""
+    if has_no_value(sigma):
+        return
+    numbers = np.asarray(sigma)
+    if numbers.dtype.kind not in "fiu" and not jnp.issubdtype(numbers.dtype, jnp.floating):
+        raise TypeError(f"sigma must be a noise level, got {sigma!r:.80}.")
+    if not (numbers >= 0).all():  # NaN too
+        raise ValueError(f"A noise level must not be negative or NaN, got sigma = {sigma!s:.80}.")
+
+
+def as_sigma(sigma, x):
+    """`as_level(sigma, x)` of what is a noise level."""
+    check_sigma(sigma)
+    return as_level(sigma, x)
+
+
 def as_level(sigma, x, name="sigma"):
     """`sigma` as an array, at least as precise as the leaves of `x`: a scalar or one a sample."""
     leaves = jax.tree.leaves(x)

@@ -25,7 +25,7 @@ from edmjax import _checks, _random
 from edmjax._process import Process
 from edmjax._typing import X
 from edmjax.plan import PlanLike
-from edmjax.scalar import is_traced
+from edmjax.scalar import host, is_traced
 
 _LEVELS = 23  # the bits of a float32 number behind its leading one
 
@@ -51,6 +51,7 @@ class Brownian:
         _checks.floating_tree(x, "x", shapes=True)
         _checks.batch_axis(x, "x", batched)
         _random.check_keys(self.key, x, batched)
+        t_from, t_to = host(t_from, "t_from"), host(t_to, "t_to")
         times = _clock(np.stack([t_from, t_to]) if not is_traced(t_from, t_to) else (t_from, t_to))
         keys = _random.keys_of(self.key, x, batched)
         return _increment(keys, times, like=_random.Like(x))

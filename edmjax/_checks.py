@@ -1,5 +1,6 @@
 """What `sample` asks of its arguments and of the denoiser, in sentences, before it compiles."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from edmjax._arrays import is_data
 from edmjax.plan import Plan
 
 
@@ -16,6 +18,26 @@ def plan_of(plan: Any, name: str = "plan") -> None:
             f"`{name}` must be a Plan, as `ej.make_plan(sampler, sigmas)` returns it, got "
             f"{_describe(plan)}."
         )
+    if np.ndim(plan.sigmas) != 1:
+        raise ValueError(
+            f"`{name}` is a stack of plans, its `sigmas` of shape {np.shape(plan.sigmas)}: take "
+            "one, `jax.tree.map(lambda leaf: leaf[0], plans)`, or map over them with `jax.vmap`."
+        )
+
+
+def function_of(function: Any, name: str, *arguments: str) -> None:
+    """Raises where `function` is none, or does not take `arguments`."""
+    says = f"`{name}` must be a function of ({', '.join(arguments)})"
+    if not callable(function):
+        raise TypeError(f"{says}, got {_describe(function)}.")
+    if is_data(function):  # one of ours, or made of arrays: nothing to be gained by a look
+        return
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as err:
+        raise TypeError(f"{says}, and {_describe(function)} does not take them: {err}.") from None
+    except ValueError:  # a callable without a signature
+        pass
 
 
 def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
@@ -25,7 +47,8 @@ def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
         raise ValueError(f"`{name}` holds no arrays.")
     arrays = jax.Array | np.ndarray | (jax.ShapeDtypeStruct if shapes else np.generic | float | int)
     for leaf in leaves:
-        if not isinstance(leaf, arrays):
+        text = isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV"  # V: bfloat16's
+        if text or not isinstance(leaf, arrays):
             raise TypeError(f"`{name}` must be a pytree of floating arrays, got {_describe(leaf)}.")
     if not shapes:
         # Strongly typed: a weakly typed array of the same shape would be compiled for again.
@@ -37,6 +60,17 @@ def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
                 f"it with `{name}.astype(jnp.float32)`."
             )
     return treedef.unflatten(leaves)
+
+
+def inputs(denoise: Any, x: Any, cond: Any, *, batched: bool = True, name: str = "x") -> Any:
+    """`x` as JAX arrays, once `denoise`, `x` and `cond` go together."""
+    told = () if cond is None else ("cond",)
+    function_of(denoise, "denoise", "x", "sigma", *told)
+    x = floating_tree(x, name)
+    batch_axis(x, name, batched)
+    if cond is not None and batched:
+        cond_like(cond, x, name)
+    return x
 
 
 def batch_axis(x: Any, name: str, batched: bool) -> None:
@@ -69,23 +103,21 @@ def noise_like(noise: Any, x: Any, num_draws: int | None) -> None:
             )
 
 
-def cond_like(cond: Any, x: Any) -> None:
+def cond_like(cond: Any, x: Any, name: str = "x") -> None:
     batch = jax.tree.leaves(x)[0].shape[0]
     for leaf in jax.tree.leaves(cond):
         if np.ndim(leaf) == 0 or np.shape(leaf)[0] != batch:
             raise ValueError(
-                f"Axis 0 of every leaf of `cond` counts the {batch} samples of `x`, got shape "
+                f"Axis 0 of every leaf of `cond` counts the {batch} samples of `{name}`, got shape "
                 f"{np.shape(leaf)}."
             )
 
 
-def corrector_fits(corrector: Any, plan: Plan) -> None:
-    """Refuses a corrector where it would be paid at every row, or make a history stale."""
-    if not callable(corrector):
-        raise TypeError(
-            "`corrector` must be a function (denoise, x, sigma, key) -> x, got "
-            f"{_describe(corrector)}."
-        )
+def corrector_fits(plan: Plan) -> None:
+    """Refuses a corrector where it would be paid at every row, or make a history stale.
+
+    What it is itself, `_corrector.Declared.read` looks at.
+    """
     traced = isinstance(plan.step, Tracer)
     if plan.nfe != plan.grid.shape[-1] - 1 or not (
         traced or np.array_equal(plan.step, np.arange(plan.nfe))
@@ -107,20 +139,28 @@ def corrector_fits(corrector: Any, plan: Plan) -> None:
         )
 
 
-def like(values: Any, x: Any, who: str) -> Any:
-    """`values`, which must have the structure and shapes of `x`."""
+def like(values: Any, x: Any, who: str, name: str = "x") -> Any:
+    """`values`, which `who` returned, and which must have the structure and shapes of `x`."""
+    return _alike(values, x, f"{who} must return", name)
+
+
+def argument_like(values: Any, x: Any, argument: str, name: str) -> Any:
+    """The argument `values`, floating, which must have the structure and shapes of `x`."""
+    values = floating_tree(values, argument)
+    return _alike(values, x, f"`{argument}` must have", name)
+
+
+def _alike(values: Any, x: Any, says: str, name: str) -> Any:
     if jax.tree.structure(values) != jax.tree.structure(x):
         raise ValueError(
-            f"{who} must return the structure of `x`, {jax.tree.structure(x)}, got "
+            f"{says} the structure of `{name}`, {jax.tree.structure(x)}, got "
             f"{jax.tree.structure(values)}."
         )
     for value, leaf in zip(jax.tree.leaves(values), jax.tree.leaves(x), strict=True):
         if np.shape(value) != leaf.shape:
-            raise ValueError(
-                f"{who} must return the shape of `x`, {leaf.shape}, got {np.shape(value)}."
-            )
+            raise ValueError(f"{says} the shape of `{name}`, {leaf.shape}, got {np.shape(value)}.")
         if jnp.iscomplexobj(value):
-            raise TypeError(f"{who} must return real numbers, got {value.dtype}.")
+            raise TypeError(f"{says} real numbers, got {value.dtype}.")
     return values
 
 

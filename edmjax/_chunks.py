@@ -5,7 +5,6 @@ Sample `i` depends on the key and on `i` alone, so how they are cut makes no dif
 
 import dataclasses
 import functools
-import operator
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ from jax.core import Tracer
 from edmjax import _checks, _memory, _progress, _random
 from edmjax._arrays import is_data
 from edmjax._brownian import Brownian
+from edmjax._numbers import whole
 from edmjax._sample import sample
 from edmjax.plan import PlanLike
 
@@ -64,15 +64,14 @@ def sample_in_chunks(
         MemoryError: if a chunk does not fit on the device; it names a size that would.
     """
     _checks.plan_of(plan)
-    if not callable(denoise):
-        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
+    _checks.function_of(denoise, "denoise", "x", "sigma", *(() if cond is None else ("cond",)))
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, plan, key, cond))):
         raise TypeError(
             "`sample_in_chunks` returns NumPy arrays, so it cannot run under `jit`: use "
             "`ej.sample` there."
         )
-    num_samples = _count(num_samples, "num_samples")
-    rows = min(_count(chunk_size, "chunk_size"), num_samples)
+    num_samples = whole(num_samples, "num_samples")
+    rows = min(whole(chunk_size, "chunk_size"), num_samples)
     like = _random.Like(_one_sample(shape))
     for leaf in jax.tree.leaves(cond):
         if np.ndim(leaf) == 0 or np.shape(leaf)[0] != num_samples:
@@ -82,7 +81,7 @@ def sample_in_chunks(
             )
     path = key if isinstance(key, Brownian) else None
     key_start, key_steps = _split(key if path is None else path.key)
-    std = _start_std(plan)
+    std = start_std(plan)
 
     run = functools.partial(_sampled, denoise, plan, corrector, path)
     if not all(map(is_data, [denoise] + ([] if corrector is None else [corrector]))):
@@ -105,8 +104,8 @@ def sample_in_chunks(
         try:
             x, keys = _begin(key_start, key_steps, np.int32(start), std, rows=rows, like=like)
             made = jax.tree.leaves(run(x, keys, some))
-            for whole, part in zip(samples, made, strict=True):
-                whole[start : start + n] = np.asarray(part)[:n]
+            for into, part in zip(samples, made, strict=True):
+                into[start : start + n] = np.asarray(part)[:n]
         except (jax.errors.JaxRuntimeError, MemoryError) as err:
             if not _memory.is_exhausted(err):
                 raise
@@ -156,7 +155,7 @@ def _split(key: Any) -> tuple[Any, Any]:
     return key_start, key_steps
 
 
-def _start_std(plan: PlanLike) -> np.float64:
+def start_std(plan: PlanLike) -> np.float64:
     """The standard deviation of the noise that the plan starts from."""
     if plan.scale is None:
         return np.float64(plan.grid[0])
@@ -182,13 +181,3 @@ def _one_sample(shape: Any) -> Any:
     if not leaves:
         raise ValueError("`shape` holds no shapes: pass one sample's `jax.ShapeDtypeStruct`.")
     return shape
-
-
-def _count(value: Any, name: str) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, got {value!r:.80}.") from None
-    if isinstance(value, bool) or count < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
-    return count

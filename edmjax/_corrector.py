@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
+from edmjax import _checks
 from edmjax.plan import PlanLike
 
 
@@ -27,6 +28,7 @@ class Declared(NamedTuple):
     def read(corrector: Any) -> "Declared":
         if corrector is None:
             return Declared()
+        _checks.function_of(corrector, "corrector", "denoise", "x", "sigma", "key")
         return Declared(
             True,
             getattr(corrector, "num_draws", None),

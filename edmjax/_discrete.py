@@ -125,7 +125,7 @@ class DDPM(Process):
         `t` is a timestep or one a sample. Source: Salimans and Ho (2022), appendix D.
         """
         x0 = _checks.floating_tree(x0, "x0")
-        noise = _checks.like(_checks.floating_tree(noise, "noise"), x0, "`noise`")
+        noise = _checks.argument_like(noise, x0, "noise", "x0")
         alpha, std = self.marginal(self.within(t, x0))
         return weighted((-std, x0), (alpha, noise))
 

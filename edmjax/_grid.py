@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from edmjax.scalar import Scalar, host, is_traced
+from edmjax.scalar import Scalar, flag, host, is_traced
 
 
 def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
@@ -15,7 +15,8 @@ def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
 
     With `infinite`, the first may be infinity.
     """
-    sequence = isinstance(sigmas, Sequence | np.ndarray | jax.Array) and not isinstance(sigmas, str)
+    sequence = isinstance(sigmas, Sequence | np.ndarray | jax.Array)
+    sequence = sequence and not isinstance(sigmas, str | bytes)
     if getattr(sigmas, "ndim", 1) != 1 or not sequence:
         shape = getattr(sigmas, "shape", None)
         got = repr(sigmas) if shape is None else f"an array of shape {shape}"
@@ -61,9 +62,9 @@ def last_is_zero(levels: tuple[Scalar, ...], given: bool | None) -> bool:
                 "The last level is traced, so `make_plan` cannot see whether it is 0: pass "
                 "`ends_at_zero=True` or `ends_at_zero=False`."
             )
-        return bool(given)
+        return flag(given, "ends_at_zero")
     found = levels[-1] == 0
-    if given is not None and bool(given) != found:
+    if given is not None and flag(given, "ends_at_zero") != found:
         wanted = "be 0" if given else "not be 0"
         raise ValueError(
             f"With ends_at_zero={given} the last level must {wanted}, got {levels[-1]}."

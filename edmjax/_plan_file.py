@@ -97,7 +97,7 @@ def write(path: str | os.PathLike, arrays: dict[str, Any], about: About) -> None
     content["sha256"] = _checksum(content)
     lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in content.items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    path = Path(path)
+    path = _path(path)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -110,9 +110,15 @@ def write(path: str | os.PathLike, arrays: dict[str, Any], about: About) -> None
         ) from err
 
 
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike) or not Path(path).name:
+        raise TypeError(f"A plan is kept in a file, such as 'plan.json', got {path!r:.80}.")
+    return Path(path)
+
+
 def read(path: str | os.PathLike) -> tuple[dict[str, Any], About]:
     """The arrays of a plan and what it was fitted on, from a file that `write` wrote."""
-    path = Path(path)
+    path = _path(path)
     try:
         content = json.loads(path.read_bytes())
     except OSError as err:

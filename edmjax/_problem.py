@@ -9,7 +9,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from edmjax._arrays import has_no_value, working_dtype
+from edmjax._arrays import check_sigma, has_no_value, working_dtype
+from edmjax._numbers import whole
 from edmjax._random import sample_keys
 from edmjax._typing import Keys, Sigma
 
@@ -46,13 +47,19 @@ class Problem:
 
         `sigma` is a scalar or has shape `(n,)`; the same key gives the same `x0` at every level.
         """
-        event, dtype = self._event, jnp.zeros(()).dtype
+        event, dtype, n = self._event, jnp.zeros(()).dtype, whole(n, "n", least=0)
 
         def draw(key, sigma):
             data, noise = jax.random.split(key)
             x0 = self._draw(data, dtype).reshape(event)
             return x0 + sigma * jax.random.normal(noise, event, dtype)
 
+        check_sigma(sigma)
+        if np.shape(sigma) not in ((), (n,)):
+            raise ValueError(
+                f"sigma must be a scalar or one level for each of {n} samples, got shape "
+                f"{np.shape(sigma)}."
+            )
         levels = jnp.broadcast_to(jnp.asarray(sigma, dtype), (n,))
         return jax.vmap(draw)(sample_keys(key, n), levels)
 
@@ -83,6 +90,7 @@ class Problem:
                 f"x has shape {x.shape}, but a point of this problem has shape {self._event}: "
                 f"expected that, or {('batch', *self._event)}."
             )
+        check_sigma(sigma)
         sigma = jnp.asarray(sigma, working_dtype(x.dtype))
         if sigma.ndim and (lead == 0 or sigma.shape != x.shape[:1]):
             raise ValueError(

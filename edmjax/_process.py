@@ -79,7 +79,7 @@ class Process:
         is not like `x0`, or a time is outside of the process.
         """
         x0 = _checks.floating_tree(x0, "x0")
-        noise = _checks.like(_checks.floating_tree(noise, "noise"), x0, "`noise`")
+        noise = _checks.argument_like(noise, x0, "noise", "x0")
         alpha, std = self.marginal(self.within(t, x0))
         return weighted((alpha, x0), (std, noise))
 
@@ -109,8 +109,10 @@ class Process:
             times = jnp.asarray(times)
         else:
             times = np.asarray(times, np.float64)
-        if times.ndim != 1:
-            raise ValueError(f"times must be one-dimensional, got shape {times.shape}.")
+        if times.ndim != 1 or not len(times):
+            raise ValueError(
+                f"times must be one-dimensional, got shape {times.shape}: give one time at least."
+            )
         if not has_no_value(times) and not np.isfinite(times).all():
             raise ValueError(f"times must be finite, got {times}.")
         self._refuse(times)

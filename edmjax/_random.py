@@ -8,13 +8,13 @@ in. Draws are made in float32 (float64 for float64 leaves) and then cast to the 
 
 import functools
 import math
-import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import random
 
+from edmjax import _checks, _numbers
 from edmjax._typing import Keys
 
 
@@ -24,29 +24,35 @@ def sample_keys(key: Any, n: int, start: int = 0) -> Keys:
     Raises:
         TypeError: if `key` is not a single typed key (`jax.random.key(seed)`), or `n` or `start`
             is not an integer.
-        ValueError: if `n` or `start` is negative, or the key's generator depends on batching.
+        ValueError: if `n` or `start` is negative, samples are numbered above 2^31 - 1, or the key's
+            generator depends on batching.
     """
     check_key(key)
-    if key.shape != ():
-        raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
-    try:
-        n, start = operator.index(n), operator.index(start)
-    except TypeError:
-        raise TypeError(
-            f"`n` and `start` must be integers, got n={n!r}, start={start!r}."
-        ) from None
-    if n < 0 or start < 0:
-        raise ValueError(f"`n` and `start` must not be negative, got n={n}, start={start}.")
+    check_single(key)
+    start = _numbers.whole(start, "start", least=0, most=2**31 - 1)  # what int32 counts to
+    n = _numbers.whole(n, "n", least=0, most=2**31 - 1 - start)
     return jax.vmap(lambda i: random.fold_in(key, i))(jnp.arange(start, start + n))
 
 
-def check_key(key: Any) -> None:
-    """Raises where `key` is not a typed key whose draws are the same under vmap."""
+def check_typed(key: Any) -> None:
+    """Raises where `key` is not a typed key or an array of them."""
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         got = (
             f"an array of {key.dtype}{list(key.shape)}" if isinstance(key, jax.Array) else repr(key)
         )
         raise TypeError(f"`key` must be a typed key, such as `jax.random.key(0)`, got {got}.")
+
+
+def check_single(key: Any) -> None:
+    """Raises where `key` is not one typed key."""
+    check_typed(key)
+    if key.shape != ():
+        raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
+
+
+def check_key(key: Any) -> None:
+    """Raises where `key` is not a typed key whose draws are the same under vmap."""
+    check_typed(key)
     # The rbg generators draw for a whole batch at once: under vmap a sample's noise would depend on
     # the samples beside it.
     if "rbg" in str(random.key_impl(key)):
@@ -87,9 +93,21 @@ def normal_like(key: Any, x: Any) -> Any:
     then cast; keys of shape (batch,) make a batch. Arrays like `x` in place of the key are noise
     already, and come back as they are: so a corrector draws with `normal_like(key[m], x)` whether
     `sample` was given a key or the noise itself.
+
+    Raises:
+        TypeError: if `x` holds no floating arrays.
+        ValueError: if `key` is neither a key, nor one for each sample of `x`, nor like `x`.
     """
+    _checks.floating_tree(x, "x", shapes=True)
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        if [jnp.shape(v) for v in jax.tree.leaves(key)] != [v.shape for v in jax.tree.leaves(x)]:
+            raise ValueError(
+                "`key` must be a typed key, such as `jax.random.key(0)`, one for each sample of "
+                f"`x`, or noise like `x`, got {key!r:.80}."
+            )
         return key
+    if key.ndim:
+        check_keys(key, x, batched=True)
     # Behind the barrier, or XLA would cut first, and compute what is left over apart.
     whole = jax.lax.optimization_barrier(_whole_like(key, x))
     return jax.tree.map(lambda draw, leaf: cut(draw, leaf.shape), whole, x)

@@ -14,6 +14,7 @@ from edmjax._brownian import Brownian
 from edmjax._corrector import Declared
 from edmjax._typing import X
 from edmjax.plan import PlanLike
+from edmjax.scalar import flag
 
 Save = Callable[[Any, Any, Any], Any]
 
@@ -103,8 +104,7 @@ def trajectory(
     and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
     other argument and error is as in `sample`.
     """
-    if not callable(save):
-        raise TypeError(f"`save` must be a function of (x, denoised, sigma), got {save!r:.80}.")
+    _checks.function_of(save, "save", "x", "denoised", "sigma")
     options = {"remat": remat, "batched": batched, "progress": progress, "save": save}
     return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)
 
@@ -151,17 +151,14 @@ def _dispatch(
     **options: Any,
 ) -> tuple[Any, Any]:
     """Checks the arguments, and runs the loop in the caller's program or in one of its own."""
-    if not callable(denoise):
-        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
+    batched = flag(batched, "batched")
+    options |= {name: flag(options[name], name) for name in ("remat", "progress")}
     _checks.plan_of(plan)
     plan.check_range(denoise)
-    x = _checks.floating_tree(x, "x")
-    _checks.batch_axis(x, "x", batched)
-    if cond is not None and batched:
-        _checks.cond_like(cond, x)
-    if corrector is not None:
-        _checks.corrector_fits(corrector, plan)
+    x = _checks.inputs(denoise, x, cond, batched=batched)
     declared = Declared.read(corrector)
+    if declared.there:
+        _checks.corrector_fits(plan)
     key, noise = _source(plan, x, key, noise, declared, batched)
     if options["progress"]:
         _progress.require_tqdm()

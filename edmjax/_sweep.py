@@ -67,8 +67,6 @@ def sweep(
             neither `key` nor `noise` is given, if a plan refuses the denoiser for its
             `sigma_range`, or if the denoiser returns another structure or shape.
     """
-    if not callable(denoise):
-        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
     listed, treedef = jax.tree.flatten(
         plans, is_leaf=lambda node: not isinstance(node, list | tuple | dict)
     )
@@ -79,12 +77,9 @@ def sweep(
         return {name: made[name] for name in plans} if type(plans) is dict else made
 
     for i, plan in enumerate(listed):
-        _check_plan(plan, f"plans[{i}]")
+        _checks.plan_of(plan, f"plans[{i}]")
         plan.check_range(denoise)
-    x = _checks.floating_tree(x, "x")
-    _checks.batch_axis(x, "x", batched)
-    if cond is not None and batched:
-        _checks.cond_like(cond, x)
+    x = _checks.inputs(denoise, x, cond, batched=batched)
     if not listed:
         return like_plans([])
     shape = _Shape.of(listed)
@@ -110,15 +105,6 @@ def sweep(
         for plan, length in zip(padded, lengths, strict=True)
     ]
     return like_plans(results)
-
-
-def _check_plan(plan: Any, name: str) -> None:
-    _checks.plan_of(plan, name)
-    if np.ndim(plan.sigmas) != 1:
-        raise ValueError(
-            f"`{name}` is a stack of plans, its `sigmas` of shape {np.shape(plan.sigmas)}: pass "
-            "the plans themselves, in a list."
-        )
 
 
 class _Shape(NamedTuple):

@@ -14,7 +14,6 @@ give the same `q` in either frame, but for the factor alpha of Song et al., whic
 import dataclasses
 import functools
 import math
-import numbers
 from typing import Any
 
 import jax
@@ -23,10 +22,11 @@ import numpy as np
 from jax import lax
 
 from edmjax._arrays import has_no_value, weighted
+from edmjax._numbers import whole
 from edmjax._process import Process, root
 from edmjax._random import normal_like, wide
 from edmjax._typing import X
-from edmjax.scalar import Scalar, not_negative
+from edmjax.scalar import Scalar, flag, not_negative
 
 # What `norm` of `langevin` may be.
 NORMS = ("sample", "batch", "sqrt_d", "batch_sqrt_d")
@@ -168,19 +168,14 @@ def _corrector(
     snr: Scalar, num_steps: Any, norm: str | None, process: Any, on_result: bool
 ) -> Langevin:
     snr = not_negative(snr, "snr")
-    if not isinstance(num_steps, numbers.Integral) or isinstance(num_steps, bool):
-        raise TypeError(f"`num_steps` must be an integer, got {num_steps!r:.80}.")
-    if num_steps < 1:
-        raise ValueError(
-            f"`num_steps` must be at least 1, got {num_steps}; for none, no corrector."
-        )
+    num_steps = whole(num_steps, "num_steps")
     if process is not None and not isinstance(process, Process):
         raise TypeError(
             f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
         )
     # An array and not a number: a weakly typed leaf would be compiled for apart.
     snr = snr if has_no_value(snr) else np.asarray(snr)
-    return Langevin(snr, process, norm, int(num_steps), bool(on_result))
+    return Langevin(snr, process, norm, num_steps, flag(on_result, "on_result"))
 
 
 def _norms(tree: X, ahead: int) -> Any:

@@ -8,6 +8,10 @@ split(key)`, one level a sample. `stratified` draws the levels of a batch togeth
 as many equally likely intervals, in a random order: the same distribution for each sample, and a
 loss that varies less from batch to batch (after the low-discrepancy sampler of times of Kingma et
 al. 2021, arXiv 2107.00630).
+
+All of them raise TypeError where `net` is no function, `x0` no floating array, `key` no single
+typed key, or an option no number; ValueError where an option is out of its range, `x0` has no
+samples, or `net` returns another shape than `x0`'s.
 """
 
 from collections.abc import Callable
@@ -19,6 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Key, PyTree
+
+from edmjax import _checks
+from edmjax._numbers import real, whole
+from edmjax._random import check_single
 
 # `net(params, x, c_noise) -> F`, and `net(params, x, c_noise, cond)` where `cond` is given.
 ParametricNetwork = Callable[..., Array]
@@ -72,8 +80,10 @@ def edm_per_sample(
     cond: Any = None,
 ) -> PerSample:
     """The terms whose mean is `edm`, with their levels."""
+    n = _num_samples(net, x0, key, cond)
+    sigma_data, p_std = real(sigma_data, "sigma_data", above=0), real(p_std, "p_std", above=0)
+    p_mean = real(p_mean, "p_mean")
     key_level, key_noise = random.split(key)
-    (n,) = x0.shape[:1]
     if stratified:
         level = jax.scipy.special.ndtri(_stratified_uniform(key_level, n))
     else:
@@ -128,8 +138,9 @@ def dsm_per_sample(
     cond: Any = None,
 ) -> PerSample:
     """The terms whose mean is `dsm`, with their levels `std(t)`; `c_noise` is `t`."""
+    n = _num_samples(net, x0, key, cond)
+    sigma, eps = real(sigma, "sigma", above=1), real(eps, "eps", above=0, below=1)
     key_level, key_noise = random.split(key)
-    (n,) = x0.shape[:1]
     if stratified:
         t = eps + (1.0 - eps) * _stratified_uniform(key_level, n)
     else:
@@ -175,9 +186,32 @@ def init_uncertainty(num_entries: int, *, dim: int = 128) -> dict[str, Float[Arr
     """The parameters of `u` at the start: `log(num_entries)` at all levels.
 
     With `num_entries` those of a sample, it is the optimum for a network that outputs zero. `dim`
-    is the number of features.
+    is the number of features, sines and cosines: even.
     """
+    num_entries, dim = whole(num_entries, "num_entries"), whole(dim, "dim", least=2)
+    if dim % 2:
+        raise ValueError(f"`dim` counts sines and cosines, so it must be even, got {dim}.")
     return {"bias": jnp.log(jnp.float32(num_entries)), "weight": jnp.zeros(dim)}
+
+
+def _num_samples(net: Any, x0: Any, key: Any, cond: Any) -> int:
+    """How many samples a batch has, once it is one."""
+    told = () if cond is None else ("cond",)
+    _checks.function_of(net, "net", "params", "x", "c_noise", *told)
+    floating = hasattr(x0, "dtype") and jnp.issubdtype(x0.dtype, jnp.floating)
+    if not floating:
+        got = x0.dtype if hasattr(x0, "dtype") else f"{type(x0).__name__} {x0!r:.80}"
+        raise TypeError(
+            f"`x0` must be a floating array, got {got}: scale images to about [-1, 1] in float32."
+        )
+    if np.ndim(x0) == 0 or len(x0) == 0:
+        raise ValueError(
+            f"Axis 0 of `x0` counts samples, at least one of them, got shape {np.shape(x0)}."
+        )
+    check_single(key)
+    if cond is not None:
+        _checks.cond_like(cond, x0, "x0")
+    return len(x0)
 
 
 def _stratified_uniform(key: Key[Array, ""], n: int) -> Float[Array, " n"]:
@@ -194,7 +228,9 @@ def _along(levels: Float[Array, " batch"], x: Array) -> Array:
 
 
 def _call(net, params, x, c_noise, cond):
-    return net(params, x, c_noise, *(() if cond is None else (cond,)))
+    output = net(params, x, c_noise, *(() if cond is None else (cond,)))
+    # Or another shape would be broadcast, and the loss be of something else.
+    return _checks.like(output, x, "The network", "x0")
 
 
 def _sum_of_squares(error: Array) -> Float[Array, " batch"]:

@@ -10,16 +10,16 @@ sample size of the distance, which matters where that is biased.
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from edmjax._random import check_key
+from edmjax._arrays import has_no_value
+from edmjax._numbers import whole
+from edmjax._random import check_key, check_single
 
 
 class Estimate(NamedTuple):
@@ -48,15 +48,15 @@ def sliced_wasserstein(
 
     Raises:
         TypeError: if `key` is not one typed key, or a number is not whole.
-        ValueError: if the sets differ in shape, or there are fewer than 2 samples a group.
+        ValueError: if the sets differ in shape or hold a number that is not finite, or there are
+            fewer than 2 samples a group.
 
     Source: Bonneel et al. (2015), section 3.
     """
     x, y = _groups(x, y, num_groups)
     check_key(key)
-    if jnp.shape(key) != ():
-        raise TypeError(f"`key` must be one key, got {jnp.shape(key)} of them.")
-    count = _whole("num_projections", num_projections)
+    check_single(key)
+    count = whole(num_projections, "num_projections")
     keys = jax.random.split(key, len(x))
     return _mean(_sliced(x, y, keys, count))
 
@@ -129,7 +129,13 @@ def _groups(x: Any, y: Any, num_groups: Any) -> tuple[Any, Any]:
             "`x` and `y` must be sets of samples of one shape and size (n, ...), got "
             f"{x.shape} and {y.shape}."
         )
-    groups = _whole("num_groups", num_groups)
+    for name, values in (("x", x), ("y", y)):
+        if not has_no_value(values) and not bool(jnp.isfinite(values).all()):
+            raise ValueError(
+                f"`{name}` holds samples that are not finite, so that it has no distance: leave "
+                "them out and say how many they are."
+            )
+    groups = whole(num_groups, "num_groups")
     size = len(x) // groups
     if size < 2:
         raise ValueError(
@@ -150,15 +156,3 @@ def _numbers(name: str, value: Any) -> Any:
     if jnp.iscomplexobj(array):
         raise TypeError(f"`{name}` must hold real numbers, got {array.dtype}.")
     return array
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be a whole number, got {value!r:.80}.") from None
-    if number < 1:
-        raise ValueError(f"`{name}` must be 1 or above, got {number}.")
-    return number

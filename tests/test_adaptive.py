@@ -441,7 +441,7 @@ def test_bad_options_of_dpm_adaptive():
             r"\(num_draws, 2, 2\), got \(4, 3, 2\)",
         ),
         ({"method": ej.adaptive.dpm_adaptive(eta=1.0)}, ValueError, "pass `key` or `noise`"),
-        ({"max_steps": 0}, ValueError, "max_steps must be an integer, 1 or above"),
+        ({"max_steps": 0}, ValueError, "`max_steps` must be at least 1, got 0"),
         ({"denoise": lambda x, sigma: x[:1]}, ValueError, "must return the shape of `x`"),
     ],
 )

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from bad_input import core, models, solvers, training as of_training
+from bad_input import core, kinds, models, options, solvers, training as of_training
 from flax import nnx
 from jax import random
 
@@ -31,7 +31,7 @@ import edmjax as ej
 from edmjax import samplers as s, schedules as c
 
 ROOT = pathlib.Path(__file__).parent.parent
-TABLES = (core, solvers, models, of_training)
+TABLES = (core, solvers, models, of_training, options, kinds)
 CASES = [(table.AREA, *case) for table in TABLES for case in table.CASES]
 SUBMODULES = [
     "adaptive",
@@ -40,6 +40,7 @@ SUBMODULES = [
     "evaluation",
     "guidance",
     "likelihood",
+    "losses",
     "metrics",
     "problems",
     "processes",
@@ -52,6 +53,10 @@ def half(x, sigma):
     return 0.5 * x
 
 
+def told(x, sigma, cond):
+    return 0.5 * x
+
+
 def limited(x, sigma):
     return 0.5 * x
 
@@ -60,6 +65,10 @@ limited.sigma_range = (0.01, 50.0)
 
 
 def net(x, c_noise):
+    return x
+
+
+def raw(params, x, c_noise, cond=None):
     return x
 
 
@@ -110,7 +119,15 @@ def fixed():
     return {
         **{name: importlib.import_module(f"edmjax.{name}") for name in SUBMODULES},
         **{"ej": ej, "s": s, "c": c, "jax": jax, "jnp": jnp, "np": np, "random": random},
-        **{"diffrax": diffrax, "nnx": nnx, "half": half, "limited": limited, "net": net},
+        **{
+            "diffrax": diffrax,
+            "nnx": nnx,
+            "half": half,
+            "limited": limited,
+            "net": net,
+            "raw": raw,
+            "told": told,
+        },
         "KEY": random.key(0),
         "X": jnp.ones((4, 2)),
         "ONE": jax.ShapeDtypeStruct((2,), jnp.float32),
@@ -122,6 +139,7 @@ def fixed():
         "MULTI": ej.make_plan(s.dpmpp_2m(), grid),
         "CHURNED": ej.make_plan(s.churn(s.euler(), 8.0), grid),
         "SCALED": ej.make_plan(s.churn(s.euler(), 8.0), vp.levels([0.9, 0.5])),
+        "UNET": ej.nn.UNet((8, 8, 1), channels=(4,), embed_dim=8, num_classes=3, rngs=nnx.Rngs(0)),
         "CORRECTOR": ej.correctors.langevin(),
     }
 

@@ -430,7 +430,7 @@ BAD = [
     (
         lambda: denoisers.denoised_from_eps(X, X[:1], 0.5),
         ValueError,
-        r"`eps` must return the shape of `x`, \(4, 2\), got \(1, 2\)",
+        r"`eps` must have the shape of `x`, \(4, 2\), got \(1, 2\)",
     ),
     (lambda: denoisers.eps_from_denoised(X, X, 0.0), ValueError, "At sigma = 0"),
     (lambda: denoisers.to_score(_scale)(X, jnp.array([1.0, 0, 1, 1])), ValueError, "At sigma = 0"),

@@ -275,7 +275,7 @@ BAD = [
     (lambda: SD.get_velocity(N, N, -1.5), ValueError, "At t = -1.5 this process has no noise"),
     (lambda: SD.add_noise(N, N, math.nan), ValueError, "At t = nan this process has no noise"),
     (lambda: SD.add_noise(N, N, np.arange(3)), ValueError, "t has shape"),
-    (lambda: SD.add_noise(N, N[:1], 5), ValueError, "`noise` must return the shape of `x`"),
+    (lambda: SD.add_noise(N, N[:1], 5), ValueError, "`noise` must have the shape of `x0`"),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """scripts/fit_plan.py, and the options of scripts/sample.py that take a plan."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -25,13 +26,15 @@ def sample(run, out, *options):
         (["--nfe", "4", "--sampler", "heun"], f"--nfe {CHOICE}, so .* with --sampler: leave"),
         (["--plan", "x.json", "--num-steps", "18"], f"--plan {CHOICE}, so .* with --num-steps"),
         (["--nfe", "4", "--schedule", "karras", "--num-steps", "3"], "--schedule, --num-steps"),
-        (["--nfe", "0"], "`nfe` must be 1 at least, got 0"),
+        (["--nfe", "0"], "--nfe: must be an integer of at least 1, got '0'"),
         (["--plan", "nowhere.json"], "There is no plan to read at nowhere.json"),
     ],
 )
-def test_options_that_exclude_each_other_get_a_sentence(run, tmp_path, options, phrase):
-    with pytest.raises(SystemExit, match=phrase):
+def test_options_that_exclude_each_other_get_a_sentence(run, tmp_path, capsys, options, phrase):
+    with pytest.raises(SystemExit) as end:
         sample(run, tmp_path / "out", *options)
+    said = capsys.readouterr().err
+    assert re.search(phrase, f"{end.value} {said}"), said
     assert not (tmp_path / "out").exists()
 
 

@@ -238,7 +238,7 @@ def test_terms_of_each_sample_come_with_their_levels():
 @pytest.mark.parametrize("loss", [losses.edm_per_sample, losses.dsm_per_sample])
 def test_stratified_levels_are_one_in_each_equally_likely_interval(loss):
     n, cdf = 256, stats.norm(-1.2, 1.2).cdf
-    x0, keys = jnp.zeros((n, 1)), jax.random.split(jax.random.key(0), 40)
+    x0, keys = jnp.zeros((n, 1, 1, 1)), jax.random.split(jax.random.key(0), 40)
     each = jax.jit(jax.vmap(lambda key: loss(net, 0.7, x0, key, stratified=True)))(keys)
     c_noise = np.asarray(each.c_noise, float)
     uniform = cdf(4 * c_noise) if loss is losses.edm_per_sample else (c_noise - 1e-5) / (1 - 1e-5)

@@ -79,10 +79,14 @@ def test_mistakes_are_sentences(unchecked):
         (ValueError, "one shape and size", lambda: energy(x, x[:8])),
         (ValueError, "one shape and size", lambda: sliced(x, x[:, :1], key)),
         (ValueError, "make no 9 groups", lambda: energy(x, x, num_groups=9)),
-        (TypeError, "`num_groups` must be a whole", lambda: energy(x, x, num_groups=2.5)),
-        (ValueError, "`num_projections` must be 1", lambda: sliced(x, x, key, num_projections=0)),
+        (TypeError, "`num_groups` must be an integer", lambda: energy(x, x, num_groups=2.5)),
+        (
+            ValueError,
+            "`num_projections` must be at",
+            lambda: sliced(x, x, key, num_projections=0),
+        ),
         (TypeError, "`key` must be a typed key", lambda: sliced(x, x, 0)),
-        (TypeError, "`key` must be one key", lambda: sliced(x, x, jax.random.split(key, 2))),
+        (TypeError, "`key` must be a single key", lambda: sliced(x, x, jax.random.split(key, 2))),
     ):
         with pytest.raises(error, match=phrase):
             call()

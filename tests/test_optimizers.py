@@ -56,7 +56,7 @@ def test_muon_iterates_as_often_as_it_is_asked_to():
             values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
         ours = np.linalg.svd(update, compute_uv=False)
         np.testing.assert_allclose(ours / ours.max(), np.sort(values / values.max())[::-1], 1e-3)
-    with pytest.raises(ValueError, match=r"newton_schulz_steps must be at least 1; got 0"):
+    with pytest.raises(ValueError, match=r"newton_schulz_steps` must be at least 1, got 0"):
         first_update({}, name="muon", newton_schulz_steps=0)
 
 

@@ -212,7 +212,7 @@ ONES = jnp.ones((2, 2))
         (lambda: ej.plot.sigmas([1.0, -1.0]), ValueError, "none below zero"),
         (lambda: ej.plot.sigmas([]), ValueError, "one row of levels"),
         (lambda: jax.jit(ej.plot.sigmas)(jnp.ones(2)), TypeError, "draw outside of `jit`"),
-        (lambda: ej.plot.plan(STACK), ValueError, "a stack of 2 plans"),
+        (lambda: ej.plot.plan(STACK), ValueError, "is a stack of plans"),
         (lambda: ej.plot.plan([1.0]), TypeError, "must be a Plan"),
         (lambda: jax.jit(ej.plot.plan)(EULER), TypeError, "draw outside of `jit`"),
         (lambda: ej.plot.trajectories(MIXTURE, EULER, jnp.ones((2, 3))), ValueError, r"\(2, 3\)"),

@@ -192,7 +192,7 @@ def test_mistakes_are_sentences(unchecked):
         (TypeError, "`per_sample` must be True or False", {"per_sample": "no"}),
         (TypeError, "got HalfSolver", {"solver": diffrax.HalfSolver(diffrax.Tsit5())}),
         (ValueError, "must be above 0, or no step", {"rtol": 0.0, "atol": 0.0}),
-        (ValueError, "whole number above 0", {"max_steps": 0}),
+        (ValueError, "`max_steps` must be at least 1, got 0", {"max_steps": 0}),
         (ValueError, "3 samples of `x`", {"cond": jnp.ones(2)}),
     ):
         with pytest.raises(error, match=text):

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import matplotlib.image
 import numpy as np
 import optax
 import pytest
@@ -180,8 +181,8 @@ def test_the_rate_warms_up_and_decays(decay):
     part = np.arange(11) / 10
     expected = {"cosine": (1 + np.cos(np.pi * part)) / 2, "linear": 1 - part, "none": np.ones(11)}
     np.testing.assert_allclose(rates[10:], expected[decay], atol=1e-6)
-    with pytest.raises(ValueError, match=r"optim\.steps must be at least 1"):
-        training.build_optimizer(training.OptimConfig(steps=0))
+    with pytest.raises(ValueError, match=r"`optim\.steps` must be at least 1"):
+        training.OptimConfig(steps=0)
 
 
 def test_loss_log_keeps_each_step_once_and_drops_a_torn_line(tmp_path):
@@ -213,13 +214,20 @@ def test_samples_depend_on_seed_and_index_alone(digits):
     assert np.abs(samples(seed=2) - whole).max() > 0.1
 
 
-def test_grid_puts_images_in_reading_order():
-    images = np.linspace(-1, 1, 5, dtype=np.float32)[:, None, None, None] * np.ones((2, 2, 1))
-    picture = training.grid(images, size=2, gap=1)
-    assert picture.shape == (8, 12)
-    np.testing.assert_allclose(picture[1, [1, 5, 9]], [0, 0.25, 0.5])
-    np.testing.assert_allclose(picture[5, [1, 5, 9]], [0.75, 1, 0.5])
-    assert training.grid(np.zeros((2, 3, 3, 3), np.float32)).ndim == 3
+@pytest.mark.parametrize("channels", [1, 3])
+def test_written_samples_are_the_arrays_and_a_picture_in_reading_order(channels, tmp_path):
+    levels = np.linspace(-1, 1, 5, dtype=np.float32)[:, None, None, None]
+    images = levels * np.ones((28, 28, channels), np.float32)
+    training.write_samples(images, tmp_path, np.arange(5))
+    with np.load(tmp_path / "samples.npz") as stored:
+        np.testing.assert_array_equal(stored["x"], images)
+        np.testing.assert_array_equal(stored["y"], np.arange(5))
+    picture = matplotlib.image.imread(tmp_path / "samples.png")[..., 0]
+    assert picture.shape == (2 * 56 + 4, 3 * 56 + 2 * 4)  # twice as large, and 4 between
+    middles = picture[np.ix_([28, 88], [28, 88, 148])]
+    expected = [[0, 0.25, 0.5], [0.75, 1, 0.5]]
+    np.testing.assert_allclose(middles, expected, atol=1 / 255)
+    np.testing.assert_allclose(picture[56:60], 0.5, atol=1 / 255)
 
 
 @pytest.mark.parametrize("text", ["heun", "heun()", " dpmpp_2m ", "ddim(eta=0.5)"])

@@ -1,18 +1,17 @@
 """The loop of the adaptive samplers: bounded, with one copy of the network."""
 
 import functools
-import operator
 import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.core import Tracer
 
 from edmjax import _checks, _random
 from edmjax._arrays import has_no_value, is_data, positive_number, working_dtype
+from edmjax._numbers import whole
 from edmjax._typing import X
 from edmjax.adaptive._dpm import DPMAdaptive
 from edmjax.adaptive._multistep import Adaptive
@@ -62,21 +61,16 @@ def sample(
         TypeError, ValueError: if an argument is of the wrong kind or shape, a level is out of
             order, or the method draws noise and neither `key` nor `noise` is given.
     """
-    if not callable(denoise):
-        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
     if not isinstance(method, Adaptive | DPMAdaptive):
         raise TypeError(
             "`method` must be `ej.adaptive.adaptive(...)` or `ej.adaptive.dpm_adaptive(...)`, got "
             f"{method!r:.80}; samplers with plans run in `ej.sample`."
         )
-    x = _checks.floating_tree(x, "x")
-    _checks.batch_axis(x, "x", batched=True)
-    if cond is not None:
-        _checks.cond_like(cond, x)
+    x = _checks.inputs(denoise, x, cond)
     levels = _levels(denoise, method, sigma_max, sigma_min, x)
     key, noise = _source(method, x, key, noise)
     differentiable = flag(differentiable, "differentiable")
-    options = {"max_steps": _count(max_steps), "differentiable": differentiable}
+    options = {"max_steps": whole(max_steps, "max_steps"), "differentiable": differentiable}
     arrays = (method, x, key, noise, cond, levels)
     if is_data(denoise):
         x0, report = _run(denoise, *arrays, **options)
@@ -163,13 +157,3 @@ def _source(method: Any, x: Any, key: Any, noise: Any) -> tuple[Any, Any]:
         raise ValueError("With eta above 0 the method draws noise: pass `key` or `noise`.")
     _random.check_keys(key, x, batched=True)
     return key, None
-
-
-def _count(max_steps: Any) -> int:
-    try:
-        count = operator.index(max_steps)
-    except TypeError:
-        raise TypeError(f"max_steps must be an integer, got {max_steps!r}.") from None
-    if count < 1 or isinstance(max_steps, bool | np.bool_):
-        raise ValueError(f"max_steps must be an integer, 1 or above, got {max_steps!r}.")
-    return count

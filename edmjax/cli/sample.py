@@ -35,24 +35,25 @@ import jax
 
 import edmjax as ej
 from edmjax import training
+from edmjax.cli._options import count, seed
 from edmjax.learning._checkpoint import levels_of
 from edmjax.training.choices import describe
 
 _DEFAULTS = training.SampleConfig()
 _CHOICES = ("sampler", "schedule", "num_steps")
+_TYPES = {"num_steps": count, "num_samples": count, "chunk_size": count, "seed": seed}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = _parser().parse_args(argv)
-    _check_choice(args)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    _check(parser, args)
     with training.plain_errors():
         devices = {name: getattr(args, name) for name in training.DEVICE_OPTIONS}
         mesh = training.open_mesh(devices, min(args.chunk_size, args.num_samples))
         trained = training.load_trained(args.checkpoint)
         labels = training.sample_labels(args.num_samples, trained.num_classes, args.labels)
         guide = training.load_trained(args.guide) if args.guide else None
-        if guide and args.guidance is None:
-            raise SystemExit("error: --guide needs a scale: add --guidance 2.0, or leave it out.")
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
         samples = training.draw(
@@ -72,11 +73,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
 
 
-def _check_choice(args: argparse.Namespace) -> None:
-    """Ends with a sentence where two options choose the plan."""
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends with a sentence where two options choose the plan, or one needs another."""
+    if args.guide and args.guidance is None:
+        parser.error("--guide needs a scale: add --guidance 2.0, or leave it out.")
     if args.plan is not None and args.nfe is not None:
-        raise SystemExit(
-            "error: --plan and --nfe each choose how the samples are drawn: leave one of them out."
+        parser.error(
+            "--plan and --nfe each choose how the samples are drawn: leave one of them out."
         )
     chosen = "--plan" if args.plan is not None else "--nfe"
     if args.plan is None and args.nfe is None:
@@ -84,8 +87,8 @@ def _check_choice(args: argparse.Namespace) -> None:
     others = [name for name in _CHOICES if getattr(args, name) is not None]
     if others:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-        raise SystemExit(
-            f"error: {chosen} chooses the sampler and its levels, so it cannot be combined with "
+        parser.error(
+            f"{chosen} chooses the sampler and its levels, so it cannot be combined with "
             f"{named}: leave {chosen} or {named} out."
         )
 
@@ -128,12 +131,14 @@ def _parser() -> argparse.ArgumentParser:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(
             option,
-            type=type(default),
+            type=_TYPES.get(name, str),
             # None tells what was not given.
             default=None if name in _CHOICES else default,
             help=f"{text} (default: {default})",
         )
-    parser.add_argument("--nfe", type=int, help="evaluations, by the recommended sampler and grid")
+    parser.add_argument(
+        "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
+    )
     parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(

@@ -20,7 +20,11 @@ Several devices, and several machines that run this same command (docs/distribut
 
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from edmjax import training
@@ -40,9 +44,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_class_arguments(training.Config, None)
     training.add_device_options(parser)
     arguments = parser.parse_args(argv)
-    arguments.pop("config")
+    for path in map(str, filter(None, arguments.pop("config") or [])):
+        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        _check_groups(parser, path, entries, asdict(training.Config()))
     devices = {name: arguments.pop(name) for name in training.DEVICE_OPTIONS}
-    config = training.Config(**parser.instantiate(arguments).as_dict())
+    try:
+        config = training.Config(**parser.instantiate(arguments).as_dict())
+    except (TypeError, ValueError) as err:
+        parser.error(str(err))
 
     with training.plain_errors():
         mesh = training.open_mesh(devices, config.optim.batch_size)
@@ -60,3 +69,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         if training.is_first():
             training.write_samples(samples, config.out, labels)
             print(f"{len(samples)} samples: {config.out}/samples.npz, {config.out}/samples.png")
+
+
+def _check_groups(
+    parser: ArgumentParser, path: str, entries: Any, known: dict[str, Any], group: str = ""
+) -> None:
+    """Ends the program where a file names a group that there is none of.
+
+    jsonargparse tells an unknown entry from a known one, but passes over a group without entries.
+    """
+    for name in entries if isinstance(entries, dict) else {}:
+        if name not in known:
+            parser.error(f"{path}: there is no {group}{name}; there are {', '.join(known)}.")
+        if isinstance(known[name], dict):
+            _check_groups(parser, path, entries[name], known[name], f"{group}{name}.")

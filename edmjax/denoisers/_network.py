@@ -8,7 +8,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from edmjax import _checks
-from edmjax._arrays import as_level, weighted, working_dtype
+from edmjax._arrays import as_sigma, weighted, working_dtype
 from edmjax._typing import Sigma, X
 
 
@@ -30,7 +30,7 @@ class Preconditioned:
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
         """The estimate of `E[x0 | x]`. See the module's docstring for shapes and dtypes."""
         x = _checks.floating_tree(x, "x")
-        level = as_level(sigma, x)
+        level = as_sigma(sigma, x)
         c_skip, c_out, c_in, c_noise = self.coefficients(level)
         output = call(self.net, weighted((c_in, x)), c_noise, cond)
         output, log_var = _halves(output, x, self.learned_range)

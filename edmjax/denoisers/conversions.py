@@ -9,7 +9,7 @@ import numpy as np
 from jax.tree_util import register_dataclass
 
 from edmjax import _checks
-from edmjax._arrays import as_level, has_no_value, weighted, working_dtype
+from edmjax._arrays import as_sigma, has_no_value, weighted, working_dtype
 from edmjax._typing import Sigma, X
 from edmjax.denoisers._network import as_pytree, call
 
@@ -71,7 +71,7 @@ class Converted:
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
         """The converted output. See the module's docstring for shapes and dtypes."""
         x = _checks.floating_tree(x, "x")
-        level = as_level(sigma, x)
+        level = as_sigma(sigma, x)
         output = call(self.fn, x, level, cond)
         if self.name == "denoise":
             output, *_ = _checks.outputs(output, x)
@@ -127,10 +127,10 @@ def _same(x: Any, output: Any, sigma: Any) -> Any:
 def _enter(x: Any, other: Any, sigma: Any, name: str, divides: bool = False):
     """The arguments of a conversion, checked; `sigma` as an array."""
     x = _checks.floating_tree(x, "x")
-    other = _checks.like(_checks.floating_tree(other, name), x, f"`{name}`")
+    other = _checks.argument_like(other, x, name, "x")
     if divides and not has_no_value(sigma) and (np.asarray(sigma) == 0).any():
         raise ValueError("At sigma = 0 a score, eps or v has no value: ask for sigma above 0.")
-    return x, other, as_level(sigma, x)
+    return x, other, as_sigma(sigma, x)
 
 
 def _spread(x: Any, denoised: Any, a: jax.Array, b: Any) -> Any:

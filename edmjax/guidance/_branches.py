@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from edmjax._arrays import as_level, has_no_value, on_host
+from edmjax._arrays import as_sigma, has_no_value, on_host
 from edmjax._typing import Sigma, X
 from edmjax.guidance._halves import alternate, every_other, paired
 from edmjax.guidance._outputs import as_pytree, call, named, plus, returned, sampled, wide
@@ -55,7 +55,7 @@ class Guided:
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """The guided outputs. See the package's docstring for what becomes of `raw` and others."""
         x = sampled(x)
-        level = as_level(sigma, x)
+        level = as_sigma(sigma, x)
         if self.alone:
             return returned(self.positive(x, level, cond), x)
         positive, negative = self.branches(x, level, cond)
@@ -186,7 +186,7 @@ class CfgPp:
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the guided "x0", the unconditional "raw", and other outputs."""
         x = sampled(x)
-        level = as_level(sigma, x)
+        level = as_sigma(sigma, x)
         positive, negative = self.guided.branches(x, level, cond)
         x0 = self.guided.guide(positive["x0"], negative["x0"], x, level)
         raw = negative.get("raw", negative["x0"])

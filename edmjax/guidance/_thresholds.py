@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from edmjax import _checks
-from edmjax._arrays import as_level, from_left
+from edmjax._arrays import as_sigma, from_left
 from edmjax._typing import Sigma, X
 from edmjax.guidance._outputs import as_pytree, call, option, returned, sampled, vectors, wide
 
@@ -26,7 +26,7 @@ class Clipped:
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the clipped "x0", the "raw" before it, and other outputs."""
         x = _checks.floating_tree(x, "x")
-        out = call(self.denoise, x, as_level(sigma, x), cond)
+        out = call(self.denoise, x, as_sigma(sigma, x), cond)
 
         def leaf(v):
             return jnp.clip(v, jnp.asarray(self.low, v.dtype), jnp.asarray(self.high, v.dtype))
@@ -72,7 +72,7 @@ class DynamicThreshold:
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the thresholded "x0", the "raw" before it, and other outputs."""
         x = sampled(x)
-        out = call(self.denoise, x, as_level(sigma, x), cond)
+        out = call(self.denoise, x, as_sigma(sigma, x), cond)
         values = wide(out["x0"])
         entries = jnp.abs(vectors(values))
         s = jnp.quantile(entries, jnp.asarray(self.quantile, entries.dtype), axis=1)

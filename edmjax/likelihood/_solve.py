@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from edmjax import _checks, scalar
 from edmjax._arrays import is_data, positive_number
+from edmjax._numbers import whole
 from edmjax._sample import sample
 from edmjax.likelihood import reversing
 from edmjax.likelihood._flat import Flat
@@ -73,9 +74,7 @@ def way(
     adaptive = _diffrax()
     solver = adaptive.DEFAULT if solver is None else solver
     adaptive.explicit_solver(solver)
-    whole = isinstance(max_steps, int | np.integer) and not isinstance(max_steps, bool)
-    if not whole or max_steps < 1:
-        raise ValueError(f"`max_steps` must be an integer of at least 1, got {max_steps!r}.")
+    max_steps = whole(max_steps, "max_steps")
     # What the rounding of a state of size 1 leaves room for.
     default = 1e-8 if jnp.finfo(dtype).bits > 32 else 1e-5
     tolerances = [
@@ -87,7 +86,7 @@ def way(
             "`rtol` and `atol` must be finite, and one of them above 0, or no step is accepted, "
             f"got {rtol} and {atol}."
         )
-    return Way(*ends, None, solver, tuple(tolerances), int(max_steps))
+    return Way(*ends, None, solver, tuple(tolerances), max_steps)
 
 
 def follow(
@@ -158,12 +157,7 @@ def data_width(denoise: Any, sigma_data: Any) -> Any:
 
 def checked(denoise: Any, x: Any, name: str, cond: Any) -> tuple[Any, Flat]:
     """`x` with its leaves as arrays, and how to flatten it."""
-    if not callable(denoise):
-        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
-    x = _checks.floating_tree(x, name)
-    _checks.batch_axis(x, name, True)
-    if cond is not None:
-        _checks.cond_like(cond, x)
+    x = _checks.inputs(denoise, x, cond, name=name)
     flat = Flat(x)
     if flat.dim == 0:
         raise ValueError(

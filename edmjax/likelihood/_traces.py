@@ -13,10 +13,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from edmjax import _checks, _random
+from edmjax._numbers import whole
 from edmjax.likelihood._flat import Flat
 
 TRACES = ("exact", "hutchinson", "hutch++")
@@ -83,9 +83,7 @@ def make_probes(trace: Any, num_probes: Any, law: Any, key: Any, flat: Flat, bat
 
 
 def _drawn(num_probes: Any, law: str, key: Any, flat: Flat, batch: int) -> jax.Array:
-    whole = isinstance(num_probes, int | np.integer) and not isinstance(num_probes, bool)
-    if not whole or num_probes < 1:
-        raise ValueError(f"`num_probes` must be an integer of at least 1, got {num_probes!r}.")
+    num_probes = whole(num_probes, "num_probes")
     if key is None:
         raise ValueError(
             "An estimated trace draws probes: pass `key`, or ask for trace='exact', which costs "
@@ -93,7 +91,7 @@ def _drawn(num_probes: Any, law: str, key: Any, flat: Flat, batch: int) -> jax.A
         )
     like = flat.like(batch)
     _random.check_keys(key, like, batched=True)
-    draws = _random.draw_all(_random.keys_of(key, like, True), int(num_probes), like)
+    draws = _random.draw_all(_random.keys_of(key, like, True), num_probes, like)
     vectors = jnp.moveaxis(jax.vmap(flat.rows)(draws), 0, 1)
     # The sign of a normal draw is a Rademacher draw, and belongs to its sample as that does.
     return jnp.where(vectors < 0, -1.0, 1.0).astype(flat.dtype) if law == LAWS[0] else vectors

@@ -18,6 +18,7 @@ from jax import random
 from jax.core import Tracer
 
 from edmjax import _checks, _random
+from edmjax._numbers import whole
 from edmjax._random import sample_keys
 from edmjax._typing import X
 from edmjax.scalar import host, is_traced
@@ -71,12 +72,14 @@ def bits_per_dim(log_p: Any, dim: Any, *, step: Any) -> Any:
             codes add a fixed 7 or 8 bits, which is `-log2(step)` for their own scaling.
 
     Raises:
-        ValueError: `dim` is not an integer of at least 1, or `step` is not positive.
+        TypeError: `dim` is not an integer.
+        ValueError: `dim` is below 1, or `step` is not positive.
     """
-    whole = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
-    if not whole or dim < 1:
-        raise ValueError(f"`dim` must be an integer of at least 1, got {dim!r}.")
-    return -(jnp.asarray(log_p) / dim + jnp.log(_positive(step))) / np.log(2)
+    try:
+        log_p = jnp.asarray(log_p)
+    except (TypeError, ValueError):
+        raise TypeError(f"`log_p` must hold real numbers, got {log_p!r:.80}.") from None
+    return -(log_p / whole(dim, "dim") + jnp.log(_positive(step))) / np.log(2)
 
 
 def _on_steps(leaf: Any, step: Any) -> None:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
+
+from edmjax._numbers import whole
 
 
 class Pair(NamedTuple):
@@ -44,12 +45,10 @@ def reversible(num_steps: Any = 50) -> Reversible:
     the midpoint rule or RK4, was no more accurate for the same evaluations below 400.
 
     Raises:
-        ValueError: `num_steps` is not an integer of at least 1.
+        TypeError: `num_steps` is not an integer.
+        ValueError: `num_steps` is below 1.
     """
-    whole = isinstance(num_steps, int | np.integer) and not isinstance(num_steps, bool)
-    if not whole or num_steps < 1:
-        raise ValueError(f"`num_steps` must be an integer of at least 1, got {num_steps!r}.")
-    return Reversible(int(num_steps))
+    return Reversible(whole(num_steps, "num_steps"))
 
 
 def run(slope: Any, start: Any, ends: Any, context: Any, steps: int) -> Any:

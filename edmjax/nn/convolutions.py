@@ -17,6 +17,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from edmjax._numbers import one_of
 from edmjax.nn._cpu_convolutions import applies_to, convolve, spread
 
 Impl: TypeAlias = str  # one of IMPLS
@@ -31,9 +32,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 def _choose(impl: str, x: Array) -> str:
     """The form to take: lax, matmul or cpu."""
-    if impl not in IMPLS:
-        raise ValueError(f"impl must be one of {', '.join(IMPLS)}; got {impl!r}.")
-    if impl != "auto":
+    if one_of(impl, "impl", IMPLS) != "auto":
         return impl
     if jax.default_backend() != "cpu":
         return "lax"

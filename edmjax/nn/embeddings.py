@@ -1,10 +1,15 @@
 """What a network is told beside the image: the noise level, and a class where there are classes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
+
+from edmjax._arrays import has_no_value
+from edmjax._numbers import real, whole
 
 
 class Buffer(nnx.Variable):
@@ -20,8 +25,9 @@ class FourierFeatures(nnx.Module):
     """
 
     def __init__(self, dim: int, scale: float, *, rngs: nnx.Rngs):
-        if dim % 2:
+        if whole(dim, "dim", least=2) % 2:
             raise ValueError(f"Fourier features come in pairs: dim must be even, got {dim}.")
+        scale = real(scale, "scale", above=0)
         self.frequencies = Buffer(scale * jax.random.normal(rngs.params(), (dim // 2,)))
 
     def __call__(self, c_noise: Float[Array, " batch"]) -> Float[Array, "batch dim"]:
@@ -34,11 +40,12 @@ class Conditioning(nnx.Module):
 
     `num_classes = 0` makes an unconditional network, which takes no `cond`. Otherwise `cond` holds
     labels `0 ... num_classes - 1`; the label `num_classes`, and `cond=None`, mean "no class", which
-    is what classifier-free guidance trains and evaluates beside the classes.
+    is what classifier-free guidance trains and evaluates beside the classes. Under `jit` a label
+    has no value to look at: one above these gives NaN, and one below 0 counts from the end.
     """
 
     def __init__(self, dim: int, scale: float, num_classes: int = 0, *, rngs: nnx.Rngs):
-        self.num_classes = num_classes
+        self.num_classes = whole(num_classes, "num_classes", least=0)
         self.fourier = FourierFeatures(dim, scale, rngs=rngs)
         self.linear = nnx.Linear(dim, dim, rngs=rngs)
         # Zero, so that training starts from the unconditional network.
@@ -54,13 +61,35 @@ class Conditioning(nnx.Module):
         c_noise: Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"] | float,
         cond: Int[Array | np.ndarray, "..."] | None = None,
     ) -> Float[Array, "batch dim"]:
+        if np.shape(c_noise) not in ((), (batch,)):
+            raise ValueError(
+                f"`c_noise` must be a scalar or one number for each of the {batch} images, got "
+                f"shape {np.shape(c_noise)}."
+            )
         c_noise = jnp.broadcast_to(jnp.asarray(c_noise, jnp.float32), (batch,))
         vector = self.linear(self.fourier(c_noise))
         if self.classes is not None:
-            label = self.num_classes if cond is None else cond
-            vector = vector + self.classes(jnp.broadcast_to(jnp.asarray(label), (batch,)))
+            label = self._label(self.num_classes if cond is None else cond, batch)
+            vector = vector + self.classes(label)
         elif cond is not None:
             raise ValueError(
                 "This network knows no classes: build it with num_classes, or call it without cond."
             )
         return nnx.swish(vector)
+
+    def _label(self, cond: Any, batch: int) -> Int[Array, " batch"]:
+        dtype = jnp.result_type(cond)
+        if np.shape(cond) not in ((), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
+            raise ValueError(
+                f"`cond` must be integer labels, one or one for each of the {batch} images, got "
+                f"{dtype} of shape {np.shape(cond)}."
+            )
+        if not has_no_value(cond):
+            labels = np.ravel(cond)
+            wrong = labels[(labels < 0) | (labels > self.num_classes)]
+            if wrong.size:
+                raise ValueError(
+                    f"Labels are 0 to {self.num_classes - 1}, or {self.num_classes} for no class, "
+                    f"got {wrong[0]}."
+                )
+        return jnp.broadcast_to(jnp.asarray(cond), (batch,))

@@ -5,6 +5,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from edmjax._numbers import whole
+
 _EPSILON = 1e-5
 
 
@@ -22,10 +24,11 @@ class GroupNorm(nnx.Module):
     """
 
     def __init__(self, channels: int, num_groups: int | None = None):
+        channels = whole(channels, "channels")
         if num_groups is None:
             fitting = (g for g in range(1, 33) if channels % g == 0 and channels >= 4 * g)
             num_groups = max(fitting, default=1)
-        if channels % num_groups:
+        if channels % whole(num_groups, "num_groups"):
             raise ValueError(f"{num_groups} groups cannot share {channels} channels evenly.")
         self.num_groups = num_groups
         self.scale = nnx.Param(jnp.ones(channels))

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from edmjax._numbers import whole
+from edmjax.nn import _options
 from edmjax.nn.convolutions import Conv, Impl
 from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.group_norm import GroupNorm
@@ -46,14 +48,20 @@ class PatchUNet(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        channels, num_blocks = _options.widths(channels), _options.counts(num_blocks)
         if len(num_blocks) != len(channels):
             raise ValueError(
                 "num_blocks counts the blocks of each level, so it is as long as channels: got "
                 f"{list(num_blocks)} for {list(channels)}."
             )
-        *_, image_channels = image_shape
+        patch, shape, dtype = (
+            whole(patch, "patch"),
+            _options.image(image_shape),
+            _options.activations(dtype),
+        )
+        image_channels = shape[-1]
         self.image_channels, self.patch, self.num_levels = image_channels, patch, len(channels)
-        self._check(tuple(image_shape))
+        self._check(shape)
         self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
         pixels = patch**2 * image_channels
         layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
@@ -100,18 +108,13 @@ class PatchUNet(nnx.Module):
         return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch).astype(dtype)
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        factor = self.patch * 2 ** (self.num_levels - 1)
-        if (
-            len(shape) != 3
-            or shape[-1] != self.image_channels
-            or any(n % factor for n in shape[:2])
-        ):
-            raise ValueError(
-                f"This PatchUNet is for images (height, width, {self.image_channels}) with sides "
-                f"that {factor} divides (patches of {self.patch}, {self.num_levels} levels, each "
-                f"half the size of the one before); got {shape}. Pad or crop the images, or use "
-                "fewer levels."
-            )
+        _options.check_sides(
+            shape,
+            self.image_channels,
+            self.patch * 2 ** (self.num_levels - 1),
+            "PatchUNet",
+            f"patches of {self.patch}, {self.num_levels} levels",
+        )
 
 
 def _to_patches(x: Array, patch: int) -> Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from edmjax.nn import _options
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
 from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.group_norm import GroupNorm
@@ -45,10 +46,12 @@ class ScoreNet(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        *_, image_channels = image_shape
+        channels, dtype = _options.widths(channels), _options.activations(dtype)
+        shape = _options.image(image_shape)
+        image_channels = shape[-1]
         self.image_channels, self.num_levels = image_channels, len(channels)
         self.dtype = dtype
-        self._check(tuple(image_shape))
+        self._check(shape)
         options: dict[str, Any] = dict(impl=impl, dtype=dtype, rngs=rngs)
         self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from edmjax._numbers import whole
+from edmjax.nn import _options
 from edmjax.nn.convolutions import Conv, Impl
 from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.group_norm import GroupNorm
@@ -49,9 +51,11 @@ class UNet(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        *_, image_channels = image_shape
+        channels, num_blocks = _options.widths(channels), whole(num_blocks, "num_blocks", least=0)
+        shape, dtype = _options.image(image_shape), _options.activations(dtype)
+        image_channels = shape[-1]
         self.image_channels, self.num_levels = image_channels, len(channels)
-        self._check(tuple(image_shape))
+        self._check(shape)
         self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
         layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
         options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, **layer)
@@ -101,17 +105,13 @@ class UNet(nnx.Module):
         return self.last(nnx.swish(self.norm(x))).astype(dtype)
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        factor = 2 ** (self.num_levels - 1)
-        if (
-            len(shape) != 3
-            or shape[-1] != self.image_channels
-            or any(n % factor for n in shape[:2])
-        ):
-            raise ValueError(
-                f"This UNet is for images (height, width, {self.image_channels}) with sides that "
-                f"{factor} divides ({self.num_levels} levels, each half the size of the one "
-                f"before); got {shape}. Pad or crop the images, or use fewer levels."
-            )
+        _options.check_sides(
+            shape,
+            self.image_channels,
+            2 ** (self.num_levels - 1),
+            "UNet",
+            f"{self.num_levels} levels",
+        )
 
 
 class ResidualBlock(nnx.Module):
@@ -149,7 +149,7 @@ class SelfAttention(nnx.Module):
     """`x + W attention(norm(x))` over all pixels of an image."""
 
     def __init__(self, channels: int, num_heads: int, *, dtype: Any = None, rngs: nnx.Rngs):
-        if channels % num_heads:
+        if channels % whole(num_heads, "num_heads"):
             raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
         self.num_heads = num_heads
         self.norm = GroupNorm(channels)

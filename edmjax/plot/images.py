@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from edmjax._checks import plan_of
+from edmjax._numbers import whole
 from edmjax._sample import trajectory
+from edmjax._tiles import check_images, tiles
 from edmjax.plan import PlanLike
 from edmjax.plot._figure import array, axes_of
 
@@ -24,10 +26,9 @@ def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) 
         ValueError: if `images` has another shape, or `columns` is below 1.
     """
     pictures = array(images, "images")
-    n = _shape(pictures.shape, "images")[0]
-    if columns is not None and columns < 1:
-        raise ValueError(f"`columns` is at least 1, got {columns}.")
-    picture = _tiles(pictures, columns or int(np.ceil(np.sqrt(n))))
+    check_images(pictures.shape, "images")
+    columns = None if columns is None else whole(columns, "columns")
+    picture = tiles(pictures, columns)
     ax = axes_of(ax, 6.0, 6.0 * picture.shape[0] / picture.shape[1])
     _show(picture, ax)
     ax.set_axis_off()
@@ -60,13 +61,12 @@ def preview(
         ValueError: if `x` has another shape or `columns` is below 1; and as `ej.sample`.
     """
     plan_of(plan)
-    n, *image_shape = _shape(np.shape(x), "x")
-    if columns < 1:
-        raise ValueError(f"`columns` is at least 1, got {columns}.")
+    n, *image_shape = check_images(np.shape(x), "x")
+    columns = whole(columns, "columns")
     _, denoised = trajectory(denoise, plan, x, key, cond=cond, save=_denoised)
     shown = np.unique(np.linspace(0, plan.nfe - 1, columns).round().astype(int))
     images = np.moveaxis(array(denoised, "x")[shown], 0, 1).reshape(-1, *image_shape)
-    picture = _tiles(images, len(shown))
+    picture = tiles(images, len(shown))
     ax = axes_of(ax, 1.0 + len(shown), 1.0 + n)
     _show(picture, ax)
     width = image_shape[1] + 1
@@ -81,27 +81,6 @@ def preview(
 
 def _denoised(x: Any, denoised: Any, sigma: Any) -> Any:
     return denoised
-
-
-def _shape(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
-    if len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape:
-        raise ValueError(
-            f"`{name}` holds images, shape (samples, height, width, 1) or (..., 3); got {shape}."
-        )
-    return shape
-
-
-def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
-    """One picture of images side by side, `columns` in a row, values in [-1, 1].
-
-    Below and to the right of each is a line of 0, which tells it from its neighbours.
-    """
-    n, height, width, channels = images.shape
-    rows, height, width = -(-n // columns), height + 1, width + 1
-    filled = np.zeros((rows * columns, height, width, channels))
-    filled[:n, :-1, :-1] = np.clip(images, -1, 1)
-    filled = filled.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    return filled.reshape(rows * height, columns * width, channels)[:-1, :-1]
 
 
 def _show(picture: np.ndarray, ax: Axes) -> None:

@@ -48,11 +48,6 @@ def plan(plan: PlanLike, *, ax: Axes | None = None) -> Axes:
 
 def _matrix(plan: Any) -> tuple[np.ndarray, list[str]]:
     """The weights of a plan with a column for each thing, and the columns' names."""
-    if np.ndim(plan.sigmas) != 1:
-        raise ValueError(
-            f"This is a stack of {len(plan.sigmas)} plans: take one, "
-            "`jax.tree.map(lambda leaf: leaf[0], plans)`."
-        )
     nfe = plan.nfe
     blocks, names = [], []
     for letter, window in {"x": plan.y, "D": plan.d, "R": plan.r}.items():

@@ -44,10 +44,10 @@ class Mixture(Problem):
 
     def __init__(self, weights: Constant, means: Constant, covs: Constant):
         w, mu, cov = on_host("weights", weights), on_host("means", means), on_host("covs", covs)
-        if mu.ndim < 1 or w.shape != mu.shape[:1]:
+        if mu.ndim < 1 or w.shape != mu.shape[:1] or not len(w):
             raise ValueError(
                 f"weights has shape {w.shape} and means {mu.shape}: "
-                "expected (k,) and (k, d), one weight a component."
+                "expected (k,) and (k, d), one weight a component, and a component at least."
             )
         if not (w > 0).all() or abs(w.sum() - 1) > 1e-6:
             raise ValueError(

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Float64
 
+from edmjax.scalar import flag
+
 Number: TypeAlias = float | int | np.floating | np.integer
 Levels: TypeAlias = Float64[np.ndarray, " levels"]
 
@@ -67,4 +69,4 @@ def finish(sigmas: np.ndarray, low: float, high: float, final_zero: bool) -> Lev
 
 
 def close(sigmas: np.ndarray, final_zero: bool) -> Levels:
-    return np.append(sigmas, 0.0) if final_zero else sigmas
+    return np.append(sigmas, 0.0) if flag(final_zero, "final_zero") else sigmas

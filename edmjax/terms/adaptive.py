@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from edmjax import _checks
 from edmjax._arrays import is_data, register_fields, working_dtype
+from edmjax._numbers import whole
 from edmjax._typing import X
 from edmjax.denoisers._network import as_pytree
 from edmjax.scalar import flag, host, is_traced, not_negative
@@ -85,15 +86,10 @@ def adaptive_sample(
             f"{type(solver).__name__} has no error estimate to choose steps by: use "
             "`diffrax.Heun()` or `diffrax.Tsit5()`, or fixed steps with `ej.terms.from_diffrax`."
         )
-    if not callable(denoise):
-        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
-    x = _checks.floating_tree(x, "x")
-    _checks.batch_axis(x, "x", True)
-    if cond is not None:
-        _checks.cond_like(cond, x)
+    x = _checks.inputs(denoise, x, cond)
     rtol, atol = _tolerances(rtol, atol)
     sigma_max, sigma_min = host(sigma_max, "sigma_max"), host(sigma_min, "sigma_min")
-    max_steps, per_sample = _count(max_steps), flag(per_sample, "per_sample")
+    max_steps, per_sample = whole(max_steps, "max_steps"), flag(per_sample, "per_sample")
     shown = _shown_in(denoise, x)
     if sigma_data is None and not is_edm(denoise):
         sigma_data = getattr(denoise, "sigma_data", None)
@@ -225,9 +221,3 @@ def _tolerances(rtol: Any, atol: Any) -> tuple[Any, Any]:
         if max(rtol, atol) == np.inf:
             raise ValueError(f"`rtol` and `atol` must be finite, got {rtol} and {atol}.")
     return rtol, atol
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"`max_steps` must be a whole number above 0, got {value!r:.80}.")
-    return int(value)

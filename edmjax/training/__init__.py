@@ -1,5 +1,12 @@
 """Training a network and drawing samples with it: data, state, loop, checkpoints, pictures."""
 
+from edmjax.training.build import (
+    build_averages as build_averages,
+    build_denoiser as build_denoiser,
+    build_loss as build_loss,
+    build_net as build_net,
+    build_uncertainty as build_uncertainty,
+)
 from edmjax.training.checkpoints import (
     WEIGHTS as WEIGHTS,
     Checkpoints as Checkpoints,
@@ -18,11 +25,6 @@ from edmjax.training.config import (
     NetConfig as NetConfig,
     OptimConfig as OptimConfig,
     SampleConfig as SampleConfig,
-    build_averages as build_averages,
-    build_denoiser as build_denoiser,
-    build_loss as build_loss,
-    build_net as build_net,
-    build_uncertainty as build_uncertainty,
 )
 from edmjax.training.cores import split_over_cores as split_over_cores
 from edmjax.training.data import (
@@ -42,7 +44,6 @@ from edmjax.training.errors import TrainingWarning as TrainingWarning, plain_err
 from edmjax.training.generate import (
     draw as draw,
     generate as generate,
-    grid as grid,
     sample_labels as sample_labels,
     write_samples as write_samples,
 )

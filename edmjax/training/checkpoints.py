@@ -192,6 +192,8 @@ def save_weights(path: str | os.PathLike, arrays: Arrays, config: dict[str, Any]
 
 def load_weights(path: str | os.PathLike) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the configuration that `save_weights` wrote; `path` may be their directory."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"Weights are in the directory of a run, or in a file, got {path!r:.80}.")
     path = Path(path)
     path = path / WEIGHTS if path.is_dir() else path
     if not path.is_file():

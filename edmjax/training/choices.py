@@ -47,7 +47,7 @@ def parse_sampler(text: str) -> Sampler:
         ValueError: not a name or call, an unknown name (with the nearest one), an argument that is
             neither a literal nor a sampler, or options that the sampler does not take.
     """
-    if text.strip() and "(" not in text:
+    if isinstance(text, str) and text.strip() and "(" not in text:
         return samplers.from_name(text.strip())
     return _evaluate(_tree(text, "sampler"), sampler_names(), "sampler", nested=True)
 
@@ -90,7 +90,7 @@ def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
 def _tree(text: str, kind: str) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as err:
+    except (AttributeError, SyntaxError, ValueError, RecursionError, MemoryError) as err:
         raise ValueError(_grammar(text, kind)) from err
 
 
@@ -119,7 +119,10 @@ def _evaluate(node: ast.expr, names: dict, kind: str, *, first: tuple = (), nest
     except TypeError as err:
         usage = describe({name: names[name]}, skip=("n",) if first else ())
         raise ValueError(f"{ast.unparse(node)!r}: {err}. It is called as {usage}.") from err
-    return names[name](*args, **options)
+    try:
+        return names[name](*args, **options)
+    except TypeError as err:  # an argument of the wrong kind
+        raise ValueError(f"{ast.unparse(node)!r}: {err}") from err
 
 
 def _grammar(text: str, kind: str) -> str:

@@ -1,20 +1,14 @@
-"""What a training run is made of, and the objects that its configuration names."""
+"""What a training run is made of: entries with their ranges.
+
+An entry out of its range is refused when its configuration is made, with its name, by a ValueError,
+or a TypeError where it is of another type.
+"""
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
-from flax import nnx
-
-from edmjax import denoisers, losses
-from edmjax.nn.functional import Arrays
-from edmjax.nn.patch_unet import PatchUNet
-from edmjax.nn.score_net import ScoreNet
-from edmjax.nn.unet import UNet
-from edmjax.training import ema
+from edmjax.training.entries import Entries
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,15 @@ class NetConfig:
     fourier_scale: float | None = None
     classes: bool | None = None
     dtype: Literal["float32", "bfloat16"] | None = None
+
+    def __post_init__(self):
+        entries = Entries(self, "net")
+        entries.names("name", "dtype")
+        entries.whole_lists("channels")
+        entries.whole_lists("num_blocks", least=0)
+        entries.wholes("patch", "embed_dim")
+        entries.reals("fourier_scale", above=0)
+        entries.flags("classes")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class LossConfig:
     stratified: bool = False
     label_dropout: float = 0.1
     uncertainty: bool = False
+
+    def __post_init__(self):
+        entries = Entries(self, "loss")
+        entries.names("name")
+        entries.reals("p_mean")
+        entries.reals("sigma_data", "p_std", above=0)
+        entries.reals("sigma", above=1)
+        entries.reals("eps", above=0, below=1)
+        entries.reals("label_dropout", least=0, most=1)
+        entries.flags("stratified", "uncertainty")
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,15 @@ class OptimConfig:
     ema_decay: float = 0.999
     ema_sigma_rel: list[float] | None = None
 
+    def __post_init__(self):
+        entries = Entries(self, "optim")
+        entries.names("name", "decay")
+        entries.wholes("steps", "batch_size", "newton_schulz_steps")
+        entries.reals("learning_rate", "adam_learning_rate", "clip_norm", above=0)
+        entries.reals("weight_decay", least=0)
+        entries.reals("warmup", "b2", "ema_decay", least=0, below=1)
+        entries.real_lists("ema_sigma_rel", above=0, most=0.2887)  # 12^(-1/2), the plain mean
+
 
 @dataclass(frozen=True)
 class SampleConfig:
@@ -137,6 +159,12 @@ class SampleConfig:
     num_steps: int = 18
     chunk_size: int = 512
     seed: int = 0
+
+    def __post_init__(self):
+        entries = Entries(self, "sample")
+        entries.wholes("num_samples", "num_steps", "chunk_size")
+        entries.texts("sampler", "schedule")
+        entries.seeds("seed")
 
 
 @dataclass(frozen=True)
@@ -168,6 +196,13 @@ class Config:
     checkpoint_every: int = 500
     scan_steps: int = 10
 
+    def __post_init__(self):
+        entries = Entries(self)
+        entries.texts("data", "data_dir", "out")
+        entries.seeds("seed")
+        entries.wholes("checkpoint_every", "scan_steps")
+        entries.parts(net=NetConfig, loss=LossConfig, optim=OptimConfig, sample=SampleConfig)
+
 
 # What may differ between a run and its continuation: where things lie, and what comes after.
 _FREE = ("data_dir", "out", "sample", "checkpoint_every")
@@ -176,67 +211,3 @@ _FREE = ("data_dir", "out", "sample", "checkpoint_every")
 def identity(config: Config) -> dict[str, Any]:
     """The entries that decide what a run computes, as nested dictionaries."""
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
-
-
-_NETS: dict[str, Any] = {"unet": UNet, "patch_unet": PatchUNet, "score_net": ScoreNet}
-_NUM_BLOCKS: dict[str, Any] = {"unet": int, "patch_unet": list, "score_net": ()}
-
-
-def build_net(
-    config: NetConfig, image_shape: tuple[int, ...], num_classes: int = 0, *, rngs: nnx.Rngs
-) -> nnx.Module:
-    """The network that a configuration names, for images of this shape.
-
-    `num_classes` is how many classes the dataset has; without `config.classes` it is not used.
-    """
-    options = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-    name = options.pop("name")
-    options["num_classes"] = num_classes if options.pop("classes", False) else 0
-    blocks, wants = options.get("num_blocks"), _NUM_BLOCKS[name]
-    if blocks is not None and not isinstance(blocks, wants):
-        says = {int: "is one number", list: "has a number for each level", (): "does not exist"}
-        raise ValueError(f"net.num_blocks {says[wants]} for {name}; got {blocks!r}.")
-    if name != "patch_unet" and "patch" in options:
-        raise ValueError(f"net.patch is an option of patch_unet; {name} has none: leave it null.")
-    return _NETS[name](image_shape, rngs=rngs, **options)
-
-
-def build_loss(config: LossConfig) -> Callable[..., Any]:
-    """The loss `(net, params, x0, key, cond=None) -> PerSample` that a configuration names."""
-    if not 0 <= config.label_dropout <= 1:
-        raise ValueError(
-            "loss.label_dropout is a probability, at least 0 and at most 1; got "
-            f"{config.label_dropout}."
-        )
-    if config.name == "dsm":
-        return partial(
-            losses.dsm_per_sample, sigma=config.sigma, eps=config.eps, stratified=config.stratified
-        )
-    return partial(
-        losses.edm_per_sample,
-        sigma_data=config.sigma_data,
-        p_mean=config.p_mean,
-        p_std=config.p_std,
-        stratified=config.stratified,
-    )
-
-
-def build_uncertainty(config: LossConfig, image_shape: tuple[int, ...]) -> Arrays | None:
-    """The first parameters of the loss's learned weighting; None where it has none."""
-    return losses.init_uncertainty(math.prod(image_shape)) if config.uncertainty else None
-
-
-def build_denoiser(config: LossConfig, net: Any) -> Any:
-    """The denoiser `(x, sigma) -> E[x0 | x]` of a network trained with this loss."""
-    if config.name == "dsm":
-        return denoisers.song(net, config.sigma)
-    return denoisers.edm(net, config.sigma_data)
-
-
-def build_averages(config: OptimConfig) -> Sequence[ema.Share]:
-    """How fast each average of the parameters follows them; samples are drawn with the first."""
-    if config.ema_sigma_rel is None:
-        return [ema.exponential(config.ema_decay)]
-    if not config.ema_sigma_rel:
-        raise ValueError("optim.ema_sigma_rel is empty: name a width, or null for ema_decay.")
-    return [ema.power_function(sigma_rel) for sigma_rel in config.ema_sigma_rel]

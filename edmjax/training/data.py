@@ -12,6 +12,7 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from edmjax._numbers import real
 from edmjax.training.mnist import load_mnist
 
 
@@ -55,7 +56,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
     60,000 training images of MNIST, 28x28; `data_dir` is where its files are (`load_mnist`).
     """
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
+        near = difflib.get_close_matches(str(name), DATASETS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"No dataset {name!r}; there are: {', '.join(sorted(DATASETS))}.{hint}")
     return DATASETS[name](data_dir)
@@ -85,6 +86,7 @@ def drop_labels(
 
     Source: Ho and Salimans 2022, algorithm 1.
     """
+    rate = real(rate, "rate", least=0, most=1)
     return jnp.where(random.bernoulli(key, rate, labels.shape), num_classes, labels)
 
 

@@ -16,11 +16,18 @@ from jaxtyping import Float, Int
 from matplotlib import image
 
 import edmjax as ej
+from edmjax import _numbers
+from edmjax._checks import plan_of
+from edmjax._chunks import start_std
+from edmjax._numbers import whole
+from edmjax._tiles import check_images, tiles
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.distributed import to_host
 from edmjax.training.files import make_directory, write_file
 from edmjax.training.mesh import shard_batch, shard_parameters
+
+_SIDE, _GAP = 56, 4  # of a sample in samples.png, about, and between two, in pixels
 
 
 def generate(
@@ -39,7 +46,8 @@ def generate(
     along `model`, and all processes are given all samples. Sample `i` is made from
     `(config.seed, i)` and its label alone, so neither the mesh, the size of the chunks nor how many
     samples follow it make a difference. `ValueError` for a sampler or schedule that does not exist,
-    labels that are not as many as the samples, or fewer than one sample or chunk.
+    labels that are not as many as the samples, or fewer than one sample or chunk;
+    `FloatingPointError` where a sample is not finite.
     """
     plan = ej.make_plan(
         parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
@@ -73,28 +81,31 @@ def draw(
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples of a plan, as `generate` draws them; see there.
 
+    They start from noise of the plan's first level, in the scale that it holds its points in.
     `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
     """
-    for name, count in (("num_samples", num_samples), ("chunk_size", chunk_size)):
-        if count < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {count}.")
+    plan_of(plan)
+    num_samples, chunk_size = whole(num_samples, "num_samples"), whole(chunk_size, "chunk_size")
+    std = np.float32(start_std(plan))
     if labels is not None and len(labels) != num_samples:
         raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
     if mesh is not None:
         denoise = shard_parameters(denoise, mesh)
-    key_start, key_steps = random.split(random.key(seed))
+    key_start, key_steps = random.split(random.key(_numbers.seed(seed)))
     chunks = []
     for start in range(0, num_samples, chunk_size):
         n = min(chunk_size, num_samples - start)
         # As many for each device; those beyond n are thrown away, and no sample depends on them.
         rows = n + (-n % mesh.shape["data"] if mesh is not None else 0)
-        x = _start(ej.sample_keys(key_start, rows, start), np.float32(plan.grid[0]), image_shape)
+        x = _start(ej.sample_keys(key_start, rows, start), std, image_shape)
         keys = ej.sample_keys(key_steps, rows, start)
         cond = None if labels is None else jnp.asarray(np.resize(labels[start : start + n], rows))
         if mesh is not None:
             x, keys, cond = shard_batch((x, keys, cond), mesh)
         x0 = ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
-        chunks.append(np.clip(to_host(x0)[:n], -1, 1))
+        made = to_host(x0)[:n]
+        _check_finite(made, start)
+        chunks.append(np.clip(made, -1, 1))
         on_chunk(n * plan.nfe)
     return np.concatenate(chunks)
 
@@ -102,6 +113,16 @@ def draw(
 @partial(jax.jit, static_argnums=2)
 def _start(keys: Any, sigma: Any, image_shape: tuple[int, ...]) -> Any:
     return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)
+
+
+def _check_finite(samples: np.ndarray, start: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(samples).reshape(len(samples), -1).all(1))
+    if bad.size:
+        raise FloatingPointError(
+            f"{bad.size} of {len(samples)} samples are not finite, sample {start + bad[0]} first: "
+            "take other options, or another network; `ej.sample_checked` tells at which noise "
+            "level it happened."
+        )
 
 
 def sample_labels(
@@ -113,6 +134,7 @@ def sample_labels(
     (`num_classes` 0). `ValueError` where that is asked for a class, or one is not among
     `0 ... num_classes - 1`.
     """
+    num_samples = whole(num_samples, "num_samples")
     if classes is not None and not num_classes:
         raise ValueError(
             "This network knows no classes, so it cannot be asked for labels: leave them out, or "
@@ -120,8 +142,8 @@ def sample_labels(
         )
     if not num_classes:
         return None
-    chosen = list(range(num_classes) if classes is None else classes)
-    wrong = [label for label in chosen if not 0 <= label < num_classes]
+    chosen = list(range(num_classes)) if classes is None else np.ravel(classes).tolist()
+    wrong = [label for label in chosen if label not in range(num_classes)]
     if wrong or not chosen:
         raise ValueError(
             f"Labels are whole numbers from 0 to {num_classes - 1}, at least one of them; got "
@@ -135,38 +157,20 @@ def write_samples(
     directory: str | os.PathLike,
     labels: Int[np.ndarray, " n"] | None = None,
 ) -> None:
-    """Writes `samples.npz` and `samples.png` (the first 100 in a square grid).
+    """Writes `samples.npz` and `samples.png` (the first 100 in a square, enlarged).
 
     The arrays are `x`, and `y` where there are labels. `OSError` with a sentence where there is no
-    room for them.
+    room for them; `ValueError` where they are no images of one channel or three.
     """
     directory = Path(directory)
+    height = check_images(np.shape(samples), "samples")[1]
+    zoom = max(1, _SIDE // height)
+    shown = tiles(samples[:100].repeat(zoom, axis=1).repeat(zoom, axis=2), gap=_GAP)
+    shown = (shown[..., 0] if shown.shape[-1] == 1 else shown) / 2 + 0.5
     make_directory(directory)
     arrays: dict[str, Any] = {"x": samples} if labels is None else {"x": samples, "y": labels}
     numbers, picture = io.BytesIO(), io.BytesIO()
     np.savez(numbers, **arrays)
-    image.imsave(picture, grid(samples[:100]), cmap="gray", vmin=0, vmax=1, format="png")
+    image.imsave(picture, shown, cmap="gray", vmin=0, vmax=1, format="png")
     write_file(directory / "samples.npz", numbers.getvalue())
     write_file(directory / "samples.png", picture.getvalue())
-
-
-def grid(
-    images: Float[np.ndarray, "n height width channels"], *, size: int = 56, gap: int = 2
-) -> Float[np.ndarray, "..."]:
-    """One picture of images side by side, in [0, 1], each enlarged to about `size` pixels.
-
-    Shape `(height, width)` for one channel, `(height, width, 3)` for three.
-    """
-    n, height, _, channels = images.shape
-    zoom = max(1, size // height)
-    tiles = (np.clip(images, -1, 1) + 1) / 2
-    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    tiles = np.pad(tiles, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=0.5)
-    columns = int(np.ceil(np.sqrt(n)))
-    rows = -(-n // columns)
-    blank = np.full((rows * columns - n, *tiles.shape[1:]), 0.5, tiles.dtype)
-    tiles = np.concatenate([tiles, blank]).reshape(rows, columns, *tiles.shape[1:])
-    picture = tiles.transpose(0, 2, 1, 3, 4).reshape(
-        rows * tiles.shape[2], columns * tiles.shape[3], channels
-    )
-    return picture[..., 0] if channels == 1 else picture

@@ -12,15 +12,9 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from edmjax.nn.functional import Arrays, Functional, functional
+from edmjax.training.build import build_averages, build_loss, build_net, build_uncertainty
 from edmjax.training.checkpoints import WEIGHTS, Checkpoints, save_weights
-from edmjax.training.config import (
-    Config,
-    build_averages,
-    build_loss,
-    build_net,
-    build_uncertainty,
-    identity,
-)
+from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
 from edmjax.training.distributed import agree, gather_flags, is_first, to_host
 from edmjax.training.feed import Feed
@@ -113,7 +107,7 @@ def train(
         agree(int(out.is_dir()), f"whether there is a directory {out}")
         feed = Feed(config, dataset, mesh)
         # Steps a call. A divisor: a shorter last call would be compiled anew, for half a minute.
-        num_steps = max(k for k in range(1, max(1, config.scan_steps) + 1) if total % k == 0)
+        num_steps = max(k for k in range(1, config.scan_steps + 1) if total % k == 0)
         if step == total:
             save_weights_of(state, snapshots=True)
         with tqdm(

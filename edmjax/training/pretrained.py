@@ -9,8 +9,9 @@ from flax import nnx
 
 from edmjax import guidance
 from edmjax.nn.functional import Functional, functional
+from edmjax.training.build import build_denoiser, build_net
 from edmjax.training.checkpoints import load_weights
-from edmjax.training.config import LossConfig, NetConfig, build_denoiser, build_net
+from edmjax.training.config import LossConfig, NetConfig
 
 
 class Trained(NamedTuple):

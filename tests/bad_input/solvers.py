@@ -94,7 +94,6 @@ CASES = [
     ("processes.vp().levels([[0.1]])", ValueError, r"one-dimensional, got shape \(1, 1\)"),
     ("processes.vp().levels([0.5, -0.1])", ValueError, "t = -0.1 this process has no noise level"),
     ("processes.vp().levels([0.5, float('nan')])", ValueError, "finite"),
-    ("processes.vp().add_noise(X, X[:2], 0.5)", ValueError, "`noise`"),
     ("processes.vp().drift('x', 0.5)", TypeError, "floating arrays"),
     ("correctors.langevin(-1.0)", ValueError, "`snr`.*-1"),
     ("correctors.langevin(num_steps=0)", ValueError, "`num_steps` must be at least 1, got 0"),

@@ -1,0 +1,25 @@
+"""Values of options: a wrong one ends the program with a sentence and exit code 2."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from edmjax import _numbers
+
+
+def _whole(says: str, check: Callable[[int], int]) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            return check(int(text))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {says}, got {text!r}") from None
+
+    return convert
+
+
+def _count(value: int) -> int:
+    return _numbers.whole(value, "")
+
+
+count: Any = _whole("an integer of at least 1", _count)
+seed: Any = _whole(f"an integer from 0 to {_numbers.LARGEST_SEED}", _numbers.seed)

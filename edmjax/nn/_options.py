@@ -1,0 +1,56 @@
+"""What the networks ask of their options, in sentences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from edmjax._numbers import whole
+
+
+def widths(channels: Any) -> tuple[int, ...]:
+    """`channels`, the width of every level, of which there is one or more."""
+    return _wholes(channels, "channels", 1, "the widths of the levels, finest first: [32, 64]")
+
+
+def counts(num_blocks: Any) -> tuple[int, ...]:
+    """`num_blocks`, the number of blocks of every level."""
+    return _wholes(num_blocks, "num_blocks", 0, "the blocks of every level: [1, 3]")
+
+
+def image(image_shape: Any) -> tuple[int, ...]:
+    """`image_shape`, `(height, width, channels)`."""
+    shape = _wholes(image_shape, "image_shape", 1, "(height, width, channels): (28, 28, 1)")
+    if len(shape) != 3:
+        raise ValueError(f"`image_shape` must be (height, width, channels), got {shape}.")
+    return shape
+
+
+def activations(dtype: Any) -> Any:
+    """`dtype`, a floating one or None."""
+    if dtype is None:
+        return None
+    try:
+        floating = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        floating = False
+    if not floating:
+        raise ValueError(f"`dtype` must be that of activations, such as bfloat16, got {dtype!r}.")
+    return jnp.dtype(dtype)
+
+
+def check_sides(shape: Sequence[int], channels: int, factor: int, network: str, why: str) -> None:
+    """Raises where an image has other channels, or sides that `factor` does not divide."""
+    fits = len(shape) == 3 and shape[-1] == channels
+    if not fits or any(n < 1 or n % factor for n in shape[:2]):
+        raise ValueError(
+            f"This {network} is for images (height, width, {channels}) with sides that {factor} "
+            f"divides ({why}, each half the size of the one before); got {tuple(shape)}. Pad or "
+            "crop the images, or use fewer levels."
+        )
+
+
+def _wholes(values: Any, name: str, least: int, what: str) -> tuple[int, ...]:
+    if isinstance(values, str) or not hasattr(values, "__len__") or len(values) == 0:
+        raise ValueError(f"`{name}` are {what}; got {values!r:.80}.")
+    return tuple(whole(value, f"{name}[{i}]", least=least) for i, value in enumerate(values))
