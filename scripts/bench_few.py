@@ -11,10 +11,9 @@ the share that ends further than a quarter of sigma_data away. P3 has a quarter 
 the best of several samplers on the grids of `edmjax._recommend`, made for five times sigma_data, in
 the coordinates of `gaussian_split` too: of all on 512 starts of another seed, and of the 16 best
 there on 2,048 more. With --learned also the plan of `ej.learning.fit_plan`, with its defaults,
-fitted to --noises starts of the other seed. Diffrax takes steps for the whole batch (its
-own norm): the best run of Bosh3, Tsit5, Dopri5 and Dopri8, with tolerances from 1 to 1e-4, that
-needs at most as many evaluations, those of rejected steps included; in sigma or log sigma, and in
-theta.
+fitted to --noises starts of another seed. Diffrax takes steps for the whole batch (its own norm):
+the best run of Bosh3, Tsit5, Dopri5 and Dopri8, with tolerances from 1 to 1e-4, that needs at most
+as many evaluations, those of rejected steps included; in sigma or log sigma, and in theta.
 """
 
 import argparse
