@@ -84,7 +84,8 @@ def __getattr__(name: str):
             raise
         raise ImportError(
             f"edmjax.{name} needs {err.name!r}, which is not installed: "
-            f"pip install 'edmjax[{extra}]'"
+            f"pip install 'edmjax[{extra}]'",
+            name=err.name,
         ) from err
 
 

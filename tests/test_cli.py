@@ -97,6 +97,17 @@ def test_a_missing_extra_names_the_pip_command(monkeypatch, capsys):
     assert "pip install 'edmjax[train,diffrax]'" in said
 
 
+def test_a_missing_extra_of_a_submodule_names_the_pip_command(monkeypatch, capsys):
+    def missing(name):
+        if name == "edmjax.cli.sample":  # imports `edmjax.training` as an attribute
+            edmjax.__getattr__("training")
+        raise ModuleNotFoundError("No module named 'flax'", name="flax")
+
+    monkeypatch.setattr(cli.importlib, "import_module", missing)
+    assert run("sample", "--help") == 1
+    assert "edmjax sample needs 'flax', which is not installed" in capsys.readouterr().err
+
+
 def test_our_own_broken_import_is_not_called_a_missing_extra(monkeypatch):
     def broken(name):
         raise ModuleNotFoundError("No module named 'edmjax.nn'", name="edmjax.nn")
