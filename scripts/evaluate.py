@@ -39,9 +39,9 @@ from edmjax import evaluation as ev, training
 SAMPLERS = [
     "heun@karras:6,10,20,35",
     "dpmpp_2m@karras:6,10,20,35",
-    "ipndm(order=3)@logistic:6,10,20,35",
+    "gradient_estimation@cosine:6,10,20,35",
     "unipc(order=3)@cosine:6,10,20,35",
-    "sa_solver@karras:6,10,20,35",
+    "recommended:6,10,20,35",
 ]
 LEVELS = 12
 

@@ -40,7 +40,11 @@ def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike) -> None:
                 right = max((q.evaluations for q in qualities), default=1)
                 labels.append((right, value, TEST_IMAGES, "#666666"))
         axes.set(title=title, xlabel="evaluations of the network", xscale="log")
-        ticks = sorted({q.evaluations for q in qualities if q.evaluations})
+        numbers = sorted({q.evaluations for q in qualities if q.evaluations})
+        # Numbers that are nearly the same would be written over one another.
+        ticks = [
+            n for n, after in zip(numbers, [*numbers[1:], 10**9], strict=True) if after > 1.08 * n
+        ]
         axes.set_xticks(ticks, map(str, ticks))
         axes.minorticks_off()
         if key == "frechet":
