@@ -13,10 +13,10 @@ from edmjax.step import Sampler
 # chosen from those pairs with an eye on the problems of `scripts/check_recommend.py`: of pairs that
 # are near the best, the one that is never worse than DPM++(2M) on Karras' levels.
 TABLE: tuple[tuple[int, str, str], ...] = (
-    (1, "trigonometric", "blend"),
-    (9, "trigonometric, corrected", "tabulated"),
-    (12, "trigonometric, corrected", "peaked"),
-    (15, "trigonometric, corrected", "broad"),
+    (1, "f_trig(False)", "blend"),
+    (9, "f_trig()", "tabulated"),
+    (12, "f_trig()", "peaked"),
+    (15, "f_trig()", "broad"),
     (40, "unipc(3)", "logistic(1.2)"),
 )
 
@@ -73,11 +73,10 @@ def pair(
 def samplers_for(width: float) -> dict[str, Sampler]:
     """What is compared, for data of standard deviation `width`; one evaluation a step each."""
     from edmjax import samplers as s
-    from edmjax._trigonometric import trigonometric
 
     plain = {
-        "trigonometric": trigonometric(width, corrected=False),
-        "trigonometric, corrected": trigonometric(width),
+        "f_trig(False)": s.f_trig(False, width),
+        "f_trig()": s.f_trig(True, width),
         "unipc(2)": s.unipc(2),
         "unipc(3)": s.unipc(3),
         "f_ab(2)": s.f_ab(2, sigma_data=width),

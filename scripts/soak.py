@@ -76,7 +76,7 @@ WRAPPED = [
     "restart({inner}, [({low:.3f}, {high:.3f}, {four}, {three})])",
 ]
 # The methods in the network's own output hold a Gaussian around zero, and not a constant.
-OWN = ("f_ab({three})", "f_pc({two})", "f_rk({f_rk})")
+OWN = ("f_ab({three})", "f_pc({two})", "f_rk({f_rk})", "f_trig({flag})")
 SCHEDULES = [
     "karras({n}, {tiny:.4g}, {top}, {rho:.3f})",
     "exponential({n}, {tiny:.4g}, {top})",
@@ -97,6 +97,7 @@ def random_plan(rng: np.random.Generator, top: str | None = None) -> tuple[str, 
         "three": rng.integers(1, 4),
         "four": rng.integers(1, 5),
         "f_rk": rng.integers(2, 5),
+        "flag": rng.choice([True, False]),
         "bh": rng.choice(["bh1", "bh2"]),
         "kind": rng.choice(["midpoint", "heun"]),
         "churn": rng.uniform(0, 40),

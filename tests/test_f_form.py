@@ -159,6 +159,67 @@ def test_sigma_data_may_be_traced(x64):
     np.testing.assert_allclose(jax.grad(total)(0.5), slope, rtol=1e-7)
 
 
+# ---- trigonometric functions
+
+
+def test_weights_of_f_trig_are_exact_for_sines_and_cosines():
+    """From exact outputs `F = 2 sin(theta) - 3 cos(theta)` at levels before, and one after."""
+    width, levels = 0.7, [50.0, 9.0, 2.0, 0.6, 0.01]
+
+    def slope(theta):
+        return 2 * math.sin(theta) - 3 * math.cos(theta)
+
+    def integral(theta):
+        return -2 * math.cos(theta) - 3 * math.sin(theta)
+
+    def y(sigma):  # dy = -F dtheta
+        return -integral(math.atan(sigma / width))
+
+    def denoise(x, sigma):
+        # F whatever x is: then a method is a rule of quadrature.
+        theta = math.atan(sigma / width)
+        return width * (slope(theta) * math.sin(theta) + math.cos(theta) * x / total(sigma))
+
+    def total(sigma):
+        return math.hypot(sigma, width)
+
+    for corrected in (False, True):
+        plan = ej.make_plan(s.f_trig(corrected, width), levels)
+        points, outputs = [y(50.0) * total(50.0)], []
+        for k in range(plan.nfe + 1):
+            point = sum(w * v for w, v in zip(plan.y[k], reversed(points), strict=False))
+            point += sum(w * v for w, v in zip(plan.d[k], reversed(outputs), strict=False))
+            points.append(point)
+            if k < plan.nfe:
+                outputs.append(denoise(point, plan.sigmas[k]))
+        change = points[-1] / total(levels[-1]) - y(levels[-1])
+        # The first step knows of the sine alone, and only what corrects it mends that.
+        first = points[2] / total(levels[1]) - y(levels[1])
+        assert abs(first) > 1e-3
+        np.testing.assert_allclose(change, 0.0 if corrected else first, atol=1e-12)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_f_trig_is_exact_on_a_moved_gaussian_and_nearly_on_a_point(corrected):
+    mean, width, x = np.array([5.0, -3.0]), 0.5, np.array([[70.0, -9.0], [-1.0, 100.0]])
+    plan = ej.make_plan(s.f_trig(corrected, width), [80.0, 6.0, 1.3, 0.9, 0.1])
+
+    def of_variance(variance):
+        return lambda x, sigma: mean + variance / (variance + sigma**2) * (x - mean)
+
+    shrunk = np.sqrt((0.1**2 + width**2) / (80.0**2 + width**2))
+    got = run(of_variance(width**2), plan, x)
+    np.testing.assert_allclose(got, mean + shrunk * (x - mean), atol=1e-12)
+    # Of one point F is of sines and cosines, which the first step, of sines alone, cannot know.
+    after = ej.make_plan(s.f_trig(corrected, width), [80.0, 79.9, 6.0, 1.3, 0.9, 0.1])
+    off = np.abs(run(of_variance(0.0), after, x) - (mean + 0.1 / 80.0 * (x - mean)))
+    assert off.max() < 1e-4
+
+
+def test_f_trig_starts_again_after_noise():
+    assert same(s.churn(s.f_trig(), 8.0), s.churn(s.f_trig(False), 8.0))
+
+
 # ---- the wrappers
 
 

@@ -6,11 +6,10 @@ import pathlib
 import numpy as np
 import pytest
 from cases import MIXTURE, Mixture
-from orders import check_order, run
+from orders import run
 
 import edmjax as ej
 from edmjax import _recommend
-from edmjax._trigonometric import trigonometric
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -61,28 +60,6 @@ def test_samples_move_with_the_data(nfe):
         for m in (0.0, move)
     )
     np.testing.assert_allclose(far - move, near, atol=1e-9)
-
-
-@pytest.mark.parametrize("corrected", [False, True])
-def test_trigonometric_steps_are_exact_on_a_moved_gaussian_and_on_a_point(corrected):
-    mean, width, x = np.array([5.0, -3.0]), 0.5, np.array([[70.0, -9.0], [-1.0, 100.0]])
-    plan = ej.make_plan(trigonometric(width, corrected), [80.0, 6.0, 1.3, 0.9, 0.1])
-
-    def of_variance(variance):
-        return lambda x, sigma: mean + variance / (variance + sigma**2) * (x - mean)
-
-    shrunk = np.sqrt((0.1**2 + width**2) / (80.0**2 + width**2))
-    got = run(of_variance(width**2), plan, x)
-    np.testing.assert_allclose(got, mean + shrunk * (x - mean), atol=1e-12)
-    # Of one point F is of sines and cosines, which the first step, of sines alone, cannot know.
-    after = ej.make_plan(trigonometric(width, corrected), [80.0, 79.9, 6.0, 1.3, 0.9, 0.1])
-    off = np.abs(run(of_variance(0.0), after, x) - (mean + 0.1 / 80.0 * (x - mean)))
-    assert off.max() < 1e-4
-
-
-@pytest.mark.parametrize("corrected, order", [(False, 2), (True, 3)])
-def test_trigonometric_steps_have_the_order_claimed(corrected, order):
-    check_order(trigonometric(0.5, corrected), order)
 
 
 def test_the_table_holds_pairs_that_are_compared():

@@ -38,6 +38,7 @@ from edmjax.samplers.f_form import (
     f_rk as f_rk,
     teleport as teleport,
 )
+from edmjax.samplers.f_trig import f_trig as f_trig
 from edmjax.samplers.gaussian_split import (
     GaussianSplit as GaussianSplit,
     gaussian_split as gaussian_split,

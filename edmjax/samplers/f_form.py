@@ -62,7 +62,7 @@ def f_ab(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> S
             return denoised
         made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[: order - 1]]
         levels = [old.sigma for old in made]
-        return _advance(
+        return advance(
             x, at, made, integrals(levels, at.sigma, at.sigma_next, variable, width), width
         )
 
@@ -112,7 +112,7 @@ def f_pc(order: int = 2, variable: str = "log_sigma", sigma_data: Scalar = 0.5) 
         ahead = integrals(levels[:used], at.sigma, at.sigma_next, variable, width)
         for j, weight in enumerate(ahead):
             total[j] = total[j] + weight
-        return _advance(x, at, made, total, width)
+        return advance(x, at, made, total, width)
 
     return step
 
@@ -162,7 +162,7 @@ def f_rk(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> S
 
         def move(sigma: Scalar, coefficients: Sequence[float]) -> Combination:
             products = [c * s for c, s in zip(coefficients, slopes, strict=True)]
-            return _advance(x, at._replace(sigma_next=sigma), made, products, width)
+            return advance(x, at._replace(sigma_next=sigma), made, products, width)
 
         point = x
         for node, row in zip(nodes, stages, strict=True):
@@ -268,7 +268,7 @@ def integrals(
     return [angle - sum(found), *found]
 
 
-def _advance(
+def advance(
     x: Combination,
     at: Step,
     made: Sequence[Evaluation],

@@ -48,6 +48,8 @@ CASES = [
     ("s.res_2s(c2=0.0)", ValueError, "`c2`"),
     ("s.f_ab(0)", ValueError, "order.*0"),
     ("s.f_pc(9)", ValueError, "order.*9"),
+    ("s.f_trig(2)", TypeError, "`corrected` must be True or False, got 2"),
+    ("s.f_trig(True, -1.0)", ValueError, "`sigma_data` must be positive and finite, got -1"),
     ("s.f_ab(2, 0.0)", ValueError, "sigma_data|variable"),
     ("s.gaussian_split([0.0], -1.0)", ValueError, "cov"),
     ("s.reverse_diffusion(3)", TypeError, "process"),

@@ -66,6 +66,43 @@ def f_pc(denoise, x, t, order=2, variable="log_sigma", d=0.5):
     return predicted * np.sqrt(t[-1] ** 2 + d**2)
 
 
+BASES = {
+    1: lambda theta: np.array([np.sin(theta)]),
+    2: lambda theta: np.array([np.sin(theta), np.cos(theta)]),
+    3: lambda theta: np.array([np.ones_like(theta), np.sin(theta), np.cos(theta)]),
+}
+
+
+def trigonometric_change(outputs, levels, a, b, d):
+    """`-int F dtheta` of the combination of the basis that goes through `outputs`: a system."""
+    basis = BASES[len(levels)]
+    rows = np.array([basis(np.arctan(s / d)) for s in levels])
+    shape = np.shape(outputs[0])
+    coefficients = np.linalg.solve(rows, np.reshape(outputs, (len(levels), -1)))
+    integral, _ = quad_vec(
+        lambda theta: basis(theta), np.arctan(b / d), np.arctan(a / d), epsabs=1e-14, epsrel=1e-13
+    )
+    return (integral @ coefficients).reshape(shape)
+
+
+def f_trig(denoise, x, t, corrected=True, d=0.5):
+    """Predict by the sine and the cosine, evaluate, correct with the constant too."""
+    y = predicted = x / np.sqrt(t[0] ** 2 + d**2)
+    outputs = []
+    for i, (a, b) in enumerate(itertools.pairwise(t)):
+        if b == 0:
+            return denoise(predicted * np.sqrt(a**2 + d**2), a)
+        outputs.append(network(denoise, predicted, a, d))
+        if i and corrected:
+            kept = slice(max(0, i - 2), i + 1)
+            y = y + trigonometric_change(outputs[kept], t[kept], t[i - 1], a, d)
+        elif i:
+            y = predicted
+        kept = slice(max(0, i - 1), i + 1)
+        predicted = y + trigonometric_change(outputs[kept], t[kept], a, b, d)
+    return predicted * np.sqrt(t[-1] ** 2 + d**2)
+
+
 def f_rk(denoise, x, t, order=2, variable="theta", d=0.5):
     """Kutta's formulas for dy/du, u the variable: the chain rule by a complex step of theta."""
     position, level = POSITIONS[variable]
