@@ -6,6 +6,7 @@
 # in the same handwriting, more or less.
 
 # %%
+import jax
 import jax.numpy as jnp
 import network
 
@@ -17,18 +18,22 @@ images, labels = example.images[:10], jnp.asarray(example.labels[:10])
 low, high = 0.02, 80.0
 
 # %% [markdown]
+# The flow starts at `sigma_min`, where an image has that much noise: without it, what never varies,
+# such as the black around a digit, would have no noise in the code either.
+#
 # `reversible` retraces its own steps, so the way back is exact up to rounding, at any number of
 # steps.
 
 # %%
+noisy = images + low * jax.random.normal(jax.random.key(0), images.shape)
 solver = likelihood.reversible(40)
 code = likelihood.encode(
-    example.denoise, images, solver=solver, cond=labels, sigma_min=low, sigma_max=high
+    example.denoise, noisy, solver=solver, cond=labels, sigma_min=low, sigma_max=high
 )
 back = likelihood.decode(
     example.denoise, code, solver=solver, cond=labels, sigma_min=low, sigma_max=high
 )
-error = jnp.abs(back - images).max()
+error = jnp.abs(back - noisy).max()
 print(f"largest difference after the round trip: {error:.1e}")
 assert error < 1e-2
 
