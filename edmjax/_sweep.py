@@ -8,7 +8,8 @@ make is skipped by a `lax.cond`: a plan without noise pays nothing for one besid
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -76,16 +77,32 @@ def sweep(
         # JAX sorts the names of a dict, and who goes through two of them side by side does not.
         return {name: made[name] for name in plans} if type(plans) is dict else made
 
-    for i, plan in enumerate(listed):
+    return like_plans([run() for run in runs(denoise, listed, x, key, noise, cond, batched)])
+
+
+def runs(
+    denoise: Any,
+    plans: Sequence[Any],
+    x: Any,
+    key: Any = None,
+    noise: Any = None,
+    cond: Any = None,
+    batched: bool = True,
+) -> list[Callable[[], Any]]:
+    """Returns a call for each plan, which makes its sample alone, by the program of the `sweep`.
+
+    So each can be timed; the first call compiles. Under `jit` they were all made together.
+    """
+    for i, plan in enumerate(plans):
         _checks.plan_of(plan, f"plans[{i}]")
         plan.check_range(denoise)
     x = _checks.inputs(denoise, x, cond, batched=batched)
-    if not listed:
-        return like_plans([])
-    shape = _Shape.of(listed)
-    key, noise = _source(listed, shape, x, key, noise, batched)
-    padded = [_padded(plan, shape) for plan in listed]
-    lengths = [np.int32(plan.nfe) for plan in listed]
+    if not plans:
+        return []
+    shape = Shape.of(plans)
+    key, noise = _source(plans, shape, x, key, noise, batched)
+    padded = [_padded(plan, shape) for plan in plans]
+    lengths = [np.int32(plan.nfe) for plan in plans]
 
     arrays = (x, key, noise, cond)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, padded, *arrays))):
@@ -94,20 +111,21 @@ def sweep(
             lambda row: _run(denoise, row[0], row[1], *arrays, batched=batched),
             (together, jnp.asarray(lengths)),
         )
-        results = [jax.tree.map(lambda v, i=i: v[i], samples) for i in range(len(listed))]
-        return like_plans(results)
+        return [
+            functools.partial(jax.tree.map, operator.itemgetter(i), samples)
+            for i in range(len(plans))
+        ]
     run = functools.partial(_compiled, denoise)
     if not is_data(denoise):
         # A function hides what it closes over, which may have changed since the last call.
         run = jax.jit(functools.partial(_run, denoise), static_argnames="batched")
-    results = [
-        run(plan, length, *arrays, batched=batched)
+    return [
+        functools.partial(run, plan, length, *arrays, batched=batched)
         for plan, length in zip(padded, lengths, strict=True)
     ]
-    return like_plans(results)
 
 
-class _Shape(NamedTuple):
+class Shape(NamedTuple):
     """The shape that plans are padded to."""
 
     rows: int  # more than any plan has evaluations: the row after the last one makes the sample
@@ -119,12 +137,12 @@ class _Shape(NamedTuple):
     v: bool
 
     @staticmethod
-    def of(plans: Sequence[Plan]) -> "_Shape":
+    def of(plans: Sequence[Plan]) -> "Shape":
         def widest(tables: Sequence[Any]) -> int:
             return max(table.shape[1] for table in tables)
 
         raws = [plan.r for plan in plans if plan.r is not None]
-        return _Shape(
+        return Shape(
             rows=max(_LEAST_ROWS, 1 << max(plan.nfe for plan in plans).bit_length()),
             y=widest([plan.y for plan in plans]),
             d=widest([plan.d for plan in plans]),
@@ -140,7 +158,7 @@ def _draws(plan: Plan) -> bool:
     return plan.draws.size > 0 and (isinstance(plan.draws, Tracer) or plan.num_draws > 0)
 
 
-def _padded(plan: Plan, shape: _Shape) -> Plan:
+def _padded(plan: Plan, shape: Shape) -> Plan:
     """What the loop reads of `plan`, in the common shape; the rest is empty."""
 
     def table(values: Any, width: int | None, fill: int = 0) -> Any:
@@ -176,7 +194,7 @@ def _padded(plan: Plan, shape: _Shape) -> Plan:
 
 
 def _source(
-    plans: Sequence[Plan], shape: _Shape, x: Any, key: Any, noise: Any, batched: bool
+    plans: Sequence[Plan], shape: Shape, x: Any, key: Any, noise: Any, batched: bool
 ) -> tuple[Any, Any]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
     if noise is not None:

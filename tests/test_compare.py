@@ -11,6 +11,7 @@ import diffrax
 import jax
 import numpy as np
 import pytest
+from helpers import compilations, final
 
 import edmjax as ej
 
@@ -107,13 +108,14 @@ def test_a_row_holds_the_error_against_the_reference(main, scripts, tmp_path, x6
     ours, fine = (np.asarray(ej.sample(target.denoise, plan, target.x)) for plan in plans)
     table = scripts("comparison.rows").Table
     configuration = json.loads((tmp_path / "compare.json").read_text())
-    row = list(table(tmp_path / "compare.csv", configuration).rows.values())[1]
+    first, row = table(tmp_path / "compare.csv", configuration).rows.values()
     assert (row.setting, row.evaluations, row.evaluations_max) == (8, 8, 8)
     each = np.sqrt(((ours - fine) ** 2).mean(axis=1))
     np.testing.assert_allclose(row.rms, np.sqrt((each**2).mean()), rtol=1e-4)
     np.testing.assert_allclose(row.median, np.median(each), rtol=1e-4)
     np.testing.assert_allclose(row.diverged, (each > 0.25 * 0.708).mean(), rtol=1e-5)
     assert row.seconds > 0 and row.compile_seconds > 0 and math.isnan(row.energy)
+    assert first.setting == 4 and first.compile_seconds == row.compile_seconds  # one program
 
 
 def test_errors_of_samples_that_are_lost(scripts):
@@ -134,7 +136,7 @@ def test_evaluations_at_an_error_are_read_off_the_lower_envelope(scripts):
 
 
 def test_a_budget_buys_as_many_steps_as_it_can(scripts):
-    within = scripts("comparison.methods").plan_within
+    within = scripts("comparison.plans").plan_within
     restarts = ej.samplers.restart(ej.samplers.heun(), [(0.05, 2.0, 3, 1)])
     for sampler, budget, evaluations in (
         (ej.samplers.euler(), 5, 5),
@@ -144,6 +146,60 @@ def test_a_budget_buys_as_many_steps_as_it_can(scripts):
     ):
         assert within(sampler, "karras", budget, 0.5).nfe == evaluations
     assert within(ej.samplers.heun(), "karras", 1, 0.5) is None
+
+
+@pytest.fixture
+def some_plans(scripts):
+    """Plans of a few budgets that look back 1 to 13 evaluations, and two that draw noise."""
+    series, plans = scripts("comparison.methods").Series, scripts("comparison.plans")
+    target = scripts("comparison.targets").problem("P1", 6, 0)
+    budgets = (5.0, 13.0, 14.0)
+    made = [series("plan", name, "karras", budgets) for name in ("euler", "heun", "lms")]
+    made += [
+        series("diffrax-fixed", name, f"t, {schedule}", budgets)
+        for name in ("Tsit5", "Dopri8")
+        for schedule in ("karras", "logistic")
+    ]
+    made += [
+        series("stochastic", name, "karras", budgets, size)
+        for name in ("er_sde", "dpmpp_sde", "heun")
+        for size in (0.0, 0.3)
+    ]
+    return made, target, plans.Plans(made, target, target.x[:4], seed=2)
+
+
+@pytest.mark.slow
+def test_plans_share_programs_by_how_far_they_look_back_and_whether_they_draw(x64, some_plans):
+    series, _, plans = some_plans
+    runs = [run for one in series for n in one.settings if (run := plans.run(one, n)) is not None]
+    with compilations() as count:
+        for run in runs:
+            final(run.call())
+    # 4, 8 and 16 evaluations; with noise and without, around each of two denoisers.
+    assert len(count) == len({run.program for run in runs}) == 3 + 2 * 2
+    assert len(runs) > 25
+
+
+@pytest.mark.slow
+def test_a_run_of_a_plan_is_that_of_sample(x64, scripts, some_plans):
+    series, target, plans = some_plans
+    for one in series:
+        bought = scripts("comparison.plans").plans_of(one, target.sigma_data)
+        x = target.x[:4] if one.kind == "stochastic" else target.x
+        denoise = scripts("comparison.targets").perturbed(target, one.perturbation)
+        assert bought
+        for budget, plan in bought.items():
+            x0, evaluations = plans.run(one, budget).call()
+            assert evaluations == plan.nfe <= budget
+            expected = ej.sample(denoise, plan, x, jax.random.key(2) if plan.num_draws else None)
+            # The step to 0.002 magnifies what 80 is rounded to.
+            np.testing.assert_allclose(x0, expected, rtol=0, atol=1e-10)
+
+
+def test_a_budget_that_buys_no_step_or_no_more_has_no_run(some_plans):
+    series, _, plans = some_plans
+    tsit5 = series[3]  # six evaluations a step
+    assert [plans.run(tsit5, n) is None for n in tsit5.settings] == [True, False, True]
 
 
 def test_schedules_are_told_the_width_of_the_data(scripts):

@@ -20,7 +20,9 @@ stopped; with other samplers, schedules, budgets or problems it adds their runs.
 other samples, seeds or versions is refused.
 
 Times are wall time in this process, the least of up to three runs; compile time is what the first
-run of a program takes more than a later one, without JAX's compilation cache.
+run of a program takes more than a later one, without JAX's compilation cache. Plans of any budget
+share a program, as in ej.sweep, with those that look back about as far and draw noise where they
+do; each is run and timed alone.
 """
 
 import argparse
@@ -75,7 +77,9 @@ def compare(args: argparse.Namespace) -> None:
         with bar:
             for target, series in work:
                 bar.set_postfix_str(f"{target.name}, its reference")  # minutes for a network
-                comparison = Comparison(target, table, out, args.distance_samples, args.seed)
+                comparison = Comparison(
+                    target, series, table, out, args.distance_samples, args.seed
+                )
                 for one in series:
                     comparison.run(one, bar)
                 jax.clear_caches()  # the programs of a target serve no other

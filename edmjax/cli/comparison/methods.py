@@ -1,7 +1,7 @@
 """What is compared: each method as a series of runs, from few evaluations to many.
 
-A series has one program for all of its tolerances, or one for each of its budgets. What a run needs
-is made by `prepare`; it is timed elsewhere.
+A series has one program for all of its tolerances. What a run needs is made by `prepare`, or for
+plans, which share programs, in `plans`; it is timed elsewhere.
 """
 
 import ast
@@ -59,24 +59,14 @@ class Run(NamedTuple):
 
 
 def prepare(series: Series, setting: float, target: Target, x: Any, seed: int) -> Run | None:
-    """The run of a series at one of its settings; None where the budget buys no new run."""
+    """The run of a series without plans at a setting; None where the budget buys no run."""
     make = {
-        "plan": _plan,
         "adaptive": _adaptive,
-        "diffrax-fixed": _plan,
         "diffrax-adaptive": _diffrax_adaptive,
-        "stochastic": _plan,
         "diffrax-sde": _diffrax_sde,
         "exact": _exact,
     }[series.kind]
     return make(series, setting, target, x, seed)
-
-
-def sampler_of(series: Series, sigma_data: float) -> Any:
-    if series.kind == "diffrax-fixed":
-        solver, form = getattr(diffrax, series.method)(), series.path.split(", ")[0]
-        return ej.terms.from_diffrax(solver, form, process=PROCESS, sigma_data=sigma_data)
-    return ej.training.parse_sampler(series.method)
 
 
 def levels(text: str, n: int, sigma_data: float) -> np.ndarray:
@@ -94,48 +84,6 @@ def levels(text: str, n: int, sigma_data: float) -> np.ndarray:
             f"{grid[0]:g} to {grid[-1]:g}: choose a schedule with these ends."
         )
     return grid
-
-
-def plan_within(sampler: Any, schedule: str, budget: int, sigma_data: float) -> Any:
-    """The plan with the most steps that takes at most `budget` evaluations; None if none does."""
-
-    def plan(steps):
-        return ej.make_plan(sampler, levels(schedule, steps + 1, sigma_data))
-
-    steps = budget
-    while steps > 0:
-        made = plan(steps)
-        if made.nfe <= budget:
-            return made
-        # Evaluations rise with steps, by `nfe / steps` or more for each.
-        steps = min(steps - 1, max(1, int(np.ceil(steps * budget / made.nfe))))
-    return None
-
-
-@functools.cache
-def _plans(series: Series, sigma_data: float) -> dict[float, Any]:
-    """The plans of the budgets; a budget that buys no more steps than one before it has none."""
-    schedule = series.path.split(", ")[1] if series.kind == "diffrax-fixed" else series.path
-    sampler, plans, counts = sampler_of(series, sigma_data), {}, set()
-    for budget in series.settings:
-        made = plan_within(sampler, schedule, int(budget), sigma_data)
-        if made is not None and made.nfe not in counts:
-            counts.add(made.nfe)
-            plans[budget] = made
-    return plans
-
-
-def _plan(series, setting, target, x, seed):
-    plan = _plans(series, target.sigma_data).get(setting)
-    if plan is None:
-        return None
-    denoise = perturbed(target, series.perturbation)
-    key = jax.random.key(seed) if plan.num_draws else None
-    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(plan))
-    return Run(
-        lambda: (ej.sample(denoise, plan, x, key), plan.nfe),
-        ("plan", series.perturbation > 0, shapes, key is None, x.shape),
-    )
 
 
 def adaptive_of(text: str, tolerance: float, sigma_data: float) -> Any:

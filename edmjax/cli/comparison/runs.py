@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 import edmjax as ej
-from edmjax.cli.comparison import methods
+from edmjax.cli.comparison import methods, plans
 from edmjax.cli.comparison.methods import Run, Series
+from edmjax.cli.comparison.plans import Plans
 from edmjax.cli.comparison.rows import Key, Row, Table, errors
 from edmjax.cli.comparison.targets import HIGH, LOW, Target, reference
 
@@ -46,9 +47,17 @@ def _clock(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 class Comparison:
-    """All runs on one target."""
+    """All runs on one target, of the `series`."""
 
-    def __init__(self, target: Target, table: Table, out: Path, distance_samples: int, seed: int):
+    def __init__(
+        self,
+        target: Target,
+        series: Sequence[Series],
+        table: Table,
+        out: Path,
+        distance_samples: int,
+        seed: int,
+    ):
         self.target, self.table, self.seed = target, table, seed
         self.stopwatch = Stopwatch()
         cached = out / f"reference_{target.name}.npz"
@@ -60,6 +69,7 @@ class Comparison:
             distance_samples = int(distance_samples * target.share)
             self.starts = target.law.sample(starts, distance_samples, sigma=HIGH)
             self.exact = target.law.sample(exact, distance_samples, sigma=LOW)
+        self.plans = Plans(series, target, self.starts, seed + 2)
 
     def run(self, series: Series, bar: tqdm) -> None:
         """Every setting of a series that has no row yet, until one took too many evaluations."""
@@ -85,8 +95,11 @@ class Comparison:
 
     def _row(self, key: Key, series: Series) -> Row | None:
         noisy = series.kind in methods.STOCHASTIC
-        x = self.starts if noisy else self.target.x
-        run = methods.prepare(series, key.setting, self.target, x, self.seed + 2)
+        if series.kind in plans.KINDS:
+            run = self.plans.run(series, key.setting)
+        else:
+            x = self.starts if noisy else self.target.x
+            run = methods.prepare(series, key.setting, self.target, x, self.seed + 2)
         if run is None:
             return None
         try:
