@@ -146,25 +146,21 @@ def fit_plan(
 
 
 def _size(task: Task, sigmas: Any, part: Part, way: Way) -> Any:
-    """The mean of three logarithms of errors: of the ends, and twice of the outputs on the way.
+    """The mean of two logarithms of errors: of the ends, and of the outputs on the way.
 
     A sample that ends in another mode has gone wrong at levels of about the width of the data, and
     among a few hundred noises hardly one does. The output of the denoiser amplifies the errors that
-    decide it, of every sample, and so says how often it would happen among others. The mean square
-    of the errors of outputs sees the few samples nearest to a border between modes, and the mean
-    root sees all: either alone leaves more samples in another mode, or a larger median.
+    decide it, of every sample, and so says how often it would happen among others. The mean over
+    samples is that of the errors and not of their squares, where the one noise that does end in
+    another mode would be all that counts.
     """
     tiny = jnp.finfo(way.x.dtype).tiny
     ends = jnp.mean(jnp.log(jnp.sqrt(jnp.mean((way.x - part.end) ** 2, axis=1) + tiny)))
     if task.nfe == 1:
         return ends
     outputs = interpolate(part.outputs, sigmas[1:-1], task.low, task.high)
-    squares = jnp.mean((way.outputs[1:] - outputs) ** 2, axis=-1) + tiny
-
-    def between(power):
-        return jnp.log(jnp.mean(squares ** (power / 2))) / power
-
-    return (ends + between(2.0) + between(0.5)) / 3
+    between = jnp.mean(jnp.sqrt(jnp.mean((way.outputs[1:] - outputs) ** 2, axis=(0, 2)) + tiny))
+    return 0.5 * (ends + jnp.log(between))
 
 
 def _batch(task: Task) -> int:
