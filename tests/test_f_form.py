@@ -150,6 +150,13 @@ def test_gradient_in_the_levels(x64, make, order):
         check_traced_levels(make(order, variable))
 
 
+@pytest.mark.slow
+def test_gradient_of_f_trig_in_the_levels(x64):
+    for corrected in (False, True):
+        check_gradient_in_the_levels(s.f_trig(corrected))
+        check_traced_levels(s.f_trig(corrected))
+
+
 def test_sigma_data_may_be_traced(x64):
     def total(width):
         plan = ej.make_plan(s.f_pc(3, "theta", width), GRID)

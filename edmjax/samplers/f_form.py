@@ -161,8 +161,11 @@ def f_rk(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> S
         slopes: list[Scalar] = []  # dtheta/du, falling, times the step of u
 
         def move(sigma: Scalar, coefficients: Sequence[float]) -> Combination:
-            products = [c * s for c, s in zip(coefficients, slopes, strict=True)]
-            return advance(x, at._replace(sigma_next=sigma), made, products, width)
+            # A stage without a share is left out: a traced zero would be kept in the plan.
+            used = [j for j, share in enumerate(coefficients) if share]
+            products = [coefficients[j] * slopes[j] for j in used]
+            at_sigma = at._replace(sigma_next=sigma)
+            return advance(x, at_sigma, [made[j] for j in used], products, width)
 
         point = x
         for node, row in zip(nodes, stages, strict=True):
