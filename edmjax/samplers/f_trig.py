@@ -50,7 +50,7 @@ def f_trig(corrected: bool = True, sigma_data: Scalar = 0.5) -> Sampler:
         denoised = at.denoise(x, at.sigma)
         if at.last:
             return denoised
-        made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[:2]]
+        made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[: 2 if corrects else 1]]
         levels = [old.sigma for old in made]
         total: list[Scalar] = [0.0] * len(made)
         for j, weight in enumerate(_integrals(levels[:2], at.sigma, at.sigma_next, width)):
