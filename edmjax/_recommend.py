@@ -14,9 +14,9 @@ from edmjax.step import Sampler
 # are near the best, the one that is never worse than DPM++(2M) on Karras' levels.
 TABLE: tuple[tuple[int, str, str], ...] = (
     (1, "f_trig(False)", "blend"),
-    (9, "f_trig()", "tabulated"),
-    (12, "f_trig()", "peaked"),
-    (15, "f_trig()", "broad"),
+    (9, "f_trig(above=0.3)", "tabulated"),
+    (12, "f_trig(above=0.3)", "peaked"),
+    (15, "f_trig(above=0.3)", "broad"),
     (40, "unipc(3)", "logistic(1.2)"),
 )
 
@@ -77,6 +77,7 @@ def samplers_for(width: float) -> dict[str, Sampler]:
     plain = {
         "f_trig(False)": s.f_trig(False, width),
         "f_trig()": s.f_trig(True, width),
+        "f_trig(above=0.3)": s.f_trig(True, width, 0.3),
         "unipc(2)": s.unipc(2),
         "unipc(3)": s.unipc(3),
         "f_ab(2)": s.f_ab(2, sigma_data=width),

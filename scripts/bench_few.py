@@ -30,7 +30,14 @@ from edmjax._recommend import TABLE, grids_for, samplers_for
 
 SOLVERS = {name: getattr(diffrax, name) for name in ("Bosh3", "Tsit5", "Dopri5", "Dopri8")}
 TOLERANCES = 10.0 ** np.arange(0, -4.1, -0.5)
-TRIED = ("f_trig()", "unipc(2)", "unipc(3)", "f_ab(2)", "f_pc(2, 'sigma^(1/7)')")
+TRIED = (
+    "f_trig()",
+    "f_trig(above=0.3)",
+    "unipc(2)",
+    "unipc(3)",
+    "f_ab(2)",
+    "f_pc(2, 'sigma^(1/7)')",
+)
 
 
 class Method(NamedTuple):

@@ -9,6 +9,7 @@ standard deviation of 20,000 samples about their mean, and nothing else.
 """
 
 import argparse
+import itertools
 from typing import Any
 
 import jax
@@ -71,11 +72,21 @@ def wine() -> Any:
     return ej.problems.Empirical((data - data.mean(axis=0)) / data.std(axis=0), 0.1)
 
 
+def lattice(gaps: list[list[float]], dim: int, std: float) -> Any:
+    """Modes at all sums of one number of each list, in each of `dim` components."""
+    places = np.array([sum(one) for one in itertools.product(*gaps)])
+    means = np.array(list(itertools.product(places, repeat=dim)))
+    return ej.problems.Mixture(np.full(len(means), 1 / len(means)), means, std**2)
+
+
 def problems() -> dict[str, Any]:
     return {
         "two modes in 1-D": ej.problems.Mixture(
             np.array([0.3, 0.7]), np.array([[-1.0], [1.0]]), 0.01
         ),
+        "the same, twenty times as narrow": lattice([[-1.0, 1.0]], 1, 0.005),
+        "16 narrow modes on a grid in 2-D": lattice([[0.0, 1.0, 2.0, 3.0]], 2, 0.03),
+        "four times four narrow modes in 2-D": lattice([[-0.7, 0.7], [-0.05, 0.05]], 2, 0.01),
         "8 modes on a ring in 2-D": ring(8, 0.05),
         "the ring, 10 times as large": ring(8, 0.05, scale=10.0),
         "the ring, moved by 5": ring(8, 0.05, shift=5.0),

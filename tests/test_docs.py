@@ -12,7 +12,7 @@ import sys
 import pytest
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
-PAGES = ("index", "choosing", "mathematics", "coming_from", "your_own")
+PAGES = ("index", "choosing", "mathematics", "coming_from", "your_own", "few")
 EXAMPLES = sorted(path.stem for path in (DOCS / "examples").glob("*.py"))
 
 

@@ -51,6 +51,7 @@ add(
 )
 add("f_trig()", "n", paper(f_form.f_trig), order=3, name="f_trig", shared=True)
 add("f_trig(False)", "n", paper(f_form.f_trig, False), order=2)
+add("f_trig(above=1.5)", "n", paper(f_form.f_trig, True, 0.5, 1.5), order=2)
 add("f_trig(True, 0.9)", "n", paper(f_form.f_trig, True, 0.9), order=3)
 for order, nfe in ((2, "2n - 1"), (3, "3n - 2"), (4, "4n - 3")):
     add(

@@ -85,7 +85,7 @@ def trigonometric_change(outputs, levels, a, b, d):
     return (integral @ coefficients).reshape(shape)
 
 
-def f_trig(denoise, x, t, corrected=True, d=0.5):
+def f_trig(denoise, x, t, corrected=True, d=0.5, above=0.0):
     """Predict by the sine and the cosine, evaluate, correct with the constant too."""
     y = predicted = x / np.sqrt(t[0] ** 2 + d**2)
     outputs = []
@@ -93,7 +93,7 @@ def f_trig(denoise, x, t, corrected=True, d=0.5):
         if b == 0:
             return denoise(predicted * np.sqrt(a**2 + d**2), a)
         outputs.append(network(denoise, predicted, a, d))
-        if i and corrected:
+        if i and corrected and a >= above * d:
             kept = slice(max(0, i - 2), i + 1)
             y = y + trigonometric_change(outputs[kept], t[kept], t[i - 1], a, d)
         elif i:
