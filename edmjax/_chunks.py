@@ -19,6 +19,7 @@ from edmjax._brownian import Brownian
 from edmjax._numbers import whole
 from edmjax._sample import sample
 from edmjax.plan import PlanLike
+from edmjax.scalar import flag
 
 
 def sample_in_chunks(
@@ -70,7 +71,7 @@ def sample_in_chunks(
             "`sample_in_chunks` returns NumPy arrays, so it cannot run under `jit`: use "
             "`ej.sample` there."
         )
-    num_samples = whole(num_samples, "num_samples")
+    num_samples, shown = whole(num_samples, "num_samples"), flag(progress, "progress")
     rows = min(whole(chunk_size, "chunk_size"), num_samples)
     like = _random.Like(_one_sample(shape))
     for leaf in jax.tree.leaves(cond):
@@ -96,7 +97,7 @@ def sample_in_chunks(
             f"The {num_samples} samples take {size:.3g} GiB of the host's memory: make fewer in a "
             "call, each with a key of its own, and keep them on a disk."
         ) from err
-    bar = _progress.require_tqdm().tqdm(total=num_samples, unit="sample") if progress else None
+    bar = _progress.require_tqdm().tqdm(total=num_samples, unit="sample") if shown else None
     for start in range(0, num_samples, rows):
         index = np.minimum(np.arange(start, start + rows), num_samples - 1)
         some = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index], cond)

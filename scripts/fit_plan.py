@@ -118,7 +118,19 @@ def _check_out(args: argparse.Namespace) -> Path:
         )
     if args.test_noises < 1:
         raise SystemExit(f"error: --test-noises must be 1 at least, got {args.test_noises}.")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    for name, least in (("nfe", 1), ("num_noises", 16), ("updates", 0)):
+        if getattr(args, name) < least:
+            flag = name.replace("_", "-")
+            raise SystemExit(
+                f"error: --{flag} must be {least} at least, got {getattr(args, name)}."
+            )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(
+            f"error: No directory {out.parent} can be made for the plan ({error.strerror}): choose "
+            "another --out."
+        ) from error
     return out
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from edmjax._reading import check_sampler
 from edmjax.combination import Combination
 from edmjax.samplers.adams import order_of
 from edmjax.scalar import Scalar, host, is_traced, log, sqrt
@@ -191,10 +192,12 @@ def analytic_first_step(inner: Sampler, sigma_data: Scalar = 0.5) -> Sampler:
     one step keeps its evaluation. `sigma_data` may be traced.
 
     Raises:
+        TypeError: if `inner` is not a sampler.
         ValueError: if `sigma_data` is not positive.
 
     "AFS" of Dockhorn, Vahdat and Kreis (2022, GENIE), for data of any width.
     """
+    check_sampler(inner, "inner")
     width = width_of(sigma_data)
 
     def step(x: Combination, at: Step) -> Combination:
@@ -224,10 +227,12 @@ def teleport(inner: Sampler, sigma_data: Scalar = 0.5) -> Sampler:
     of any mean and covariance. `sigma_data` may be traced.
 
     Raises:
+        TypeError: if `inner` is not a sampler.
         ValueError: if `sigma_data` is not positive; by `make_plan`, if the grid is one step to 0.
 
     Wang and Vastola (2024), "The unreasonable effectiveness of Gaussian score approximation".
     """
+    check_sampler(inner, "inner")
     width = width_of(sigma_data)
 
     def step(x: Combination, at: Step) -> Combination:

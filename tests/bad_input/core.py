@@ -73,6 +73,8 @@ CASES = [
      "`num_samples` must be at least 1, got 0"),
     ("ej.sample_in_chunks(half, PLAN, KEY, num_samples=3, chunk_size=0, shape=ONE)", ValueError,
      "`chunk_size` must be at least 1, got 0"),
+    ("ej.sample_in_chunks(half, PLAN, KEY, num_samples=3, chunk_size=1, shape=ONE, progress=1)",
+     TypeError, "`progress` must be True or False, got 1"),
     ("ej.sample_in_chunks(half, PLAN, KEY, num_samples=3.0, chunk_size=1, shape=ONE)", TypeError,
      r"`num_samples` must be an integer, got 3\.0"),
     ("ej.sample_in_chunks(half, PLAN, KEY, num_samples=3, chunk_size=1, shape=(2,))", TypeError,
