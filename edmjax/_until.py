@@ -2,9 +2,11 @@
 
 import dataclasses
 import operator
+import zlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -25,12 +27,15 @@ class PartialSample:
         evaluation: int32, how many evaluations were made.
         held: what the loop carries: sums of points and outputs, and the noise of the next point.
         widths: int32, the numbers of evaluations, windows and draws of the plan that began it.
+        marks: uint32, checksums of that plan, of the key and of the corrector; 0 for what was
+            traced.
     """
 
     x: Any
     evaluation: Any
     held: Any
     widths: Any
+    marks: Any
 
 
 def sample_until(
@@ -62,8 +67,8 @@ def sample_until(
 
     Raises:
         TypeError: if `stop` is not an integer; and as `sample` raises.
-        ValueError: if `stop` is out of range, or the run was begun by a plan of another shape; and
-            as `sample` raises.
+        ValueError: if `stop` is out of range, or the run was begun with another plan, key or
+            corrector; and as `sample` raises.
     """
     _checks.plan_of(plan)
     try:
@@ -81,6 +86,14 @@ def sample_until(
             f"({', '.join(map(str, np.asarray(begun.widths)))}; this one has "
             f"{', '.join(map(str, widths))}): go on with the plan that began it."
         )
+    marks = np.array([_mark(plan), _mark(key), _mark(corrector)], np.uint32)
+    if begun is not None:
+        for name, now, then in zip(("plan", "key", "corrector"), marks, begun.marks, strict=True):
+            if now and then and now != then:
+                raise ValueError(
+                    f"This run was begun with another {name}: going on with this one gives what no "
+                    f"single run would. Pass the {name} that it was begun with."
+                )
     if not int(done) <= stop <= plan.nfe:
         raise ValueError(
             f"`stop` counts evaluations from the beginning of the run: from {int(done)}, which "
@@ -96,9 +109,24 @@ def sample_until(
     point, held = made(x, None, done) if begun is None else (begun.x, begun.held)
     if stop > done:
         point, held = made(point, held, np.int32(stop))
-    return PartialSample(point, np.int32(stop), held, widths)
+    return PartialSample(point, np.int32(stop), held, widths, marks)
 
 
 def _widths(plan: PlanLike) -> tuple[int, int]:
     tables = [plan.y, plan.d] + ([] if plan.r is None else [plan.r])
     return max(table.shape[-1] for table in tables), plan.z.shape[-1]
+
+
+def _mark(tree: Any) -> int:
+    """A checksum of the arrays of a tree and of how they are held; 0 where one is traced."""
+    leaves, treedef = jax.tree.flatten(tree)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return 0
+    # Functions and objects have addresses, which another process does not share: their types do.
+    mark = zlib.crc32(f"{type(tree).__name__} {treedef.num_leaves}".encode())
+    for leaf in leaves:
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float):
+            mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)
+    return mark or 1

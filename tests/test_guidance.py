@@ -635,3 +635,29 @@ def test_the_code_of_the_page_runs():
         exec(compile(block, "docs/guidance.md", "exec"), names)
     for name in re.findall(r"^\| `(\w+)", text, re.M):
         assert hasattr(g, name), name
+
+
+def test_what_wraps_a_denoiser_declares_its_range():
+    class Declares:
+        sigma_range = (0.01, 50.0)
+
+        def __call__(self, x, sigma, cond=None):
+            return 0.5 * x
+
+    g, denoise = ej.guidance, Declares()
+    guided = g.classifier_free(denoise, 2.0, uncond=np.zeros(()))
+    plan = ej.make_plan(ej.samplers.heun(), ej.schedules.karras(3))
+    wrapped = (
+        guided,
+        g.autoguidance(denoise, denoise, 2.0),
+        g.interval(guided, 0.1, 2.0),
+        g.rescale(guided, 0.5),
+        g.adaptive_projected(guided),
+        g.cfg_pp(denoise, 2.0, uncond=np.zeros(())),
+        g.clip(denoise, -1.0, 1.0),
+        g.dynamic_threshold(g.clip(guided, -1.0, 1.0)),
+    )
+    for made in wrapped:
+        with pytest.raises(ValueError, match=r"declares `sigma_range` \(0.01, 50\)"):
+            ej.sample(made, plan, np.zeros((2, 3), np.float32), cond=np.zeros(2))
+    assert g.clip(lambda x, sigma: x, -1.0, 1.0).sigma_range is None

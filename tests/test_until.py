@@ -73,3 +73,25 @@ def test_wrong_parts_get_a_sentence(unchecked):
         ej.sample_until(gaussian(), plan, half, KEY, stop=2.5)
     with pytest.raises(ValueError, match="begun by a plan of other evaluations"):
         ej.sample_until(gaussian(), other, half, KEY, stop=7)
+
+
+def test_going_on_with_something_else_is_refused():
+    plan = ej.make_plan(s.ddpm(), GRID)
+    langevin = ej.correctors.langevin(0.1)
+    half = ej.sample_until(gaussian(), plan, X, KEY, stop=2, corrector=langevin)
+
+    def go_on(plan=plan, key=KEY, corrector=langevin):
+        return ej.sample_until(gaussian(), plan, half, key, stop=4, corrector=corrector)
+
+    go_on()
+    go_on(corrector=ej.correctors.langevin(0.1))
+    other = ej.make_plan(s.ddpm(), ej.schedules.exponential(6))
+    for name, wrong in (
+        ("plan", {"plan": other}),
+        ("key", {"key": random.key(9)}),
+        ("key", {"key": ej.brownian(KEY)}),
+        ("corrector", {"corrector": None}),
+        ("corrector", {"corrector": ej.correctors.langevin(0.2)}),
+    ):
+        with pytest.raises(ValueError, match=f"begun with another {name}"):
+            go_on(**wrong)

@@ -12,7 +12,16 @@ from jax.tree_util import register_dataclass
 from edmjax._arrays import as_sigma, has_no_value, on_host
 from edmjax._typing import Sigma, X
 from edmjax.guidance._halves import alternate, every_other, paired
-from edmjax.guidance._outputs import as_pytree, call, named, plus, returned, sampled, wide
+from edmjax.guidance._outputs import (
+    as_pytree,
+    call,
+    declared_range,
+    named,
+    plus,
+    returned,
+    sampled,
+    wide,
+)
 
 
 class Guided:
@@ -23,6 +32,11 @@ class Guided:
 
     # Whether the scale is known to be 1, where the positive branch is all that is needed.
     alone: bool
+
+    @property
+    def sigma_range(self) -> Any:
+        """What the denoiser inside declares, or None."""
+        raise NotImplementedError
 
     def positive(self, x: Any, level: Any, cond: Any) -> dict[str, Any]:
         """The outputs of the positive branch."""
@@ -76,6 +90,11 @@ class ClassifierFree(Guided):
     uncond: Any
     one_call: bool = dataclasses.field(metadata={"static": True})
     alone: bool = dataclasses.field(metadata={"static": True})
+
+    @property
+    def sigma_range(self) -> Any:
+        """What the denoiser inside declares."""
+        return declared_range(self.denoise)
 
     def positive(self, x, level, cond):
         return call(self.denoise, x, level, cond)
@@ -146,6 +165,11 @@ class AutoGuided(Guided):
     scale: Any
     alone: bool = dataclasses.field(metadata={"static": True})
 
+    @property
+    def sigma_range(self) -> Any:
+        """What the denoiser inside declares."""
+        return declared_range(self.denoise)
+
     def positive(self, x, level, cond):
         return call(self.denoise, x, level, cond)
 
@@ -182,6 +206,11 @@ class CfgPp:
     """See `cfg_pp`."""
 
     guided: ClassifierFree
+
+    @property
+    def sigma_range(self) -> Any:
+        """What the denoiser inside declares."""
+        return self.guided.sigma_range
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the guided "x0", the unconditional "raw", and other outputs."""

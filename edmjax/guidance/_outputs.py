@@ -103,3 +103,9 @@ def sampled(x: Any) -> Any:
             "one sample as a batch of one, without `batched=False`."
         )
     return x
+
+
+def declared_range(denoise: Any) -> Any:
+    """The `sigma_range` that a denoiser declares, also where it was wrapped; else None."""
+    own = getattr(denoise, "sigma_range", None)
+    return getattr(getattr(denoise, "func", None), "sigma_range", None) if own is None else own

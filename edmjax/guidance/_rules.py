@@ -18,6 +18,11 @@ class Rule(Guided):
     guided: Any
 
     @property
+    def sigma_range(self) -> Any:
+        """What the denoiser inside declares."""
+        return self.guided.sigma_range
+
+    @property
     def alone(self):
         return self.guided.alone
 

@@ -11,7 +11,16 @@ from jax.tree_util import register_dataclass
 from edmjax import _checks
 from edmjax._arrays import as_sigma, from_left
 from edmjax._typing import Sigma, X
-from edmjax.guidance._outputs import as_pytree, call, option, returned, sampled, vectors, wide
+from edmjax.guidance._outputs import (
+    as_pytree,
+    call,
+    declared_range,
+    option,
+    returned,
+    sampled,
+    vectors,
+    wide,
+)
 
 
 @register_dataclass
@@ -22,6 +31,11 @@ class Clipped:
     denoise: Any
     low: Any
     high: Any
+
+    @property
+    def sigma_range(self) -> Any:
+        """What the denoiser inside declares."""
+        return declared_range(self.denoise)
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the clipped "x0", the "raw" before it, and other outputs."""
@@ -68,6 +82,11 @@ class DynamicThreshold:
     denoise: Any
     quantile: Any
     max_value: Any
+
+    @property
+    def sigma_range(self) -> Any:
+        """What the denoiser inside declares."""
+        return declared_range(self.denoise)
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the thresholded "x0", the "raw" before it, and other outputs."""
