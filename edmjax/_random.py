@@ -34,9 +34,14 @@ def sample_keys(key: Any, n: int, start: int = 0) -> Keys:
     return jax.vmap(lambda i: random.fold_in(key, i))(jnp.arange(start, start + n))
 
 
+def is_typed(key: Any) -> bool:
+    """Whether `key` is a typed key or an array of them."""
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+
 def check_typed(key: Any) -> None:
     """Raises where `key` is not a typed key or an array of them."""
-    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+    if not is_typed(key):
         got = (
             f"an array of {key.dtype}{list(key.shape)}" if isinstance(key, jax.Array) else repr(key)
         )
@@ -99,7 +104,7 @@ def normal_like(key: Any, x: Any) -> Any:
         ValueError: if `key` is neither a key, nor one for each sample of `x`, nor like `x`.
     """
     _checks.floating_tree(x, "x", shapes=True)
-    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+    if not is_typed(key):
         if [jnp.shape(v) for v in jax.tree.leaves(key)] != [v.shape for v in jax.tree.leaves(x)]:
             raise ValueError(
                 "`key` must be a typed key, such as `jax.random.key(0)`, one for each sample of "

@@ -11,7 +11,7 @@ from edmjax.step import Sampler
 # From this many evaluations on: the sampler and the grid. `scripts/recommend.py` measures all pairs
 # of `samplers_for` and `grids_for` on the problems P1, P2 and P3 and prints such lines. These were
 # chosen from those pairs with an eye on the problems of `scripts/check_recommend.py`: of pairs that
-# are near the best, the one that is never worse than DPM++(2M) on Karras' levels.
+# are near the best, one that is hardly ever worse than DPM++(2M) on Karras' levels.
 TABLE: tuple[tuple[int, str, str], ...] = (
     (1, "f_trig(False)", "blend"),
     (9, "f_trig(above=0.3)", "tabulated"),

@@ -6,11 +6,11 @@ import zlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from edmjax import _checks
+from edmjax._random import is_typed
 from edmjax._sample import _dispatch, _nothing
 from edmjax._typing import X
 from edmjax.plan import PlanLike
@@ -125,7 +125,7 @@ def _mark(tree: Any) -> int:
     # Functions and objects have addresses, which another process does not share: their types do.
     mark = zlib.crc32(f"{type(tree).__name__} {treedef.num_leaves}".encode())
     for leaf in leaves:
-        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if is_typed(leaf):
             leaf = jax.random.key_data(leaf)
         if isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float):
             mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)

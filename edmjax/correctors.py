@@ -24,7 +24,7 @@ from jax import lax
 from edmjax._arrays import has_no_value, weighted
 from edmjax._numbers import whole
 from edmjax._process import Process, root
-from edmjax._random import normal_like, wide
+from edmjax._random import is_typed, normal_like, wide
 from edmjax._typing import X
 from edmjax.scalar import Scalar, flag, not_negative
 
@@ -72,7 +72,7 @@ class Langevin:
         denoised = denoise(x, sigma)
         gap = jax.tree.map(lambda d, value: d.astype(value.dtype) - value, denoised, held)
         # With one sample and no axis of samples, there is one key and not an array of them.
-        alone = _is_key(key) and key.ndim == 0
+        alone = is_typed(key) and key.ndim == 0
         q = self._q(gap, noise, sigma, 0 if alone else 1)
         return weighted((1.0, held), (2 * q**2, gap), (2 * q * sigma, noise))
 
@@ -187,7 +187,3 @@ def _norms(tree: X, ahead: int) -> Any:
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
     return root(sum(squares[1:], squares[0]))
-
-
-def _is_key(key: Any) -> bool:
-    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

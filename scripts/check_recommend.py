@@ -84,7 +84,7 @@ def problems() -> dict[str, Any]:
         "two modes in 1-D": ej.problems.Mixture(
             np.array([0.3, 0.7]), np.array([[-1.0], [1.0]]), 0.01
         ),
-        "the same, twenty times as narrow": lattice([[-1.0, 1.0]], 1, 0.005),
+        "two narrow modes in 1-D": lattice([[-1.0, 1.0]], 1, 0.005),
         "16 narrow modes on a grid in 2-D": lattice([[0.0, 1.0, 2.0, 3.0]], 2, 0.03),
         "four times four narrow modes in 2-D": lattice([[-0.7, 0.7], [-0.05, 0.05]], 2, 0.01),
         "8 modes on a ring in 2-D": ring(8, 0.05),

@@ -13,9 +13,9 @@ from edmjax._arrays import as_sigma, has_no_value, on_host
 from edmjax._typing import Sigma, X
 from edmjax.guidance._halves import alternate, every_other, paired
 from edmjax.guidance._outputs import (
+    Wraps,
     as_pytree,
     call,
-    declared_range,
     named,
     plus,
     returned,
@@ -24,7 +24,7 @@ from edmjax.guidance._outputs import (
 )
 
 
-class Guided:
+class Guided(Wraps):
     """A denoiser of two branches, `D = D_neg + scale (D_pos - D_neg)` unless a rule changes that.
 
     What `classifier_free` and `autoguidance` return, and what the rules take.
@@ -32,11 +32,6 @@ class Guided:
 
     # Whether the scale is known to be 1, where the positive branch is all that is needed.
     alone: bool
-
-    @property
-    def sigma_range(self) -> Any:
-        """What the denoiser inside declares, or None."""
-        raise NotImplementedError
 
     def positive(self, x: Any, level: Any, cond: Any) -> dict[str, Any]:
         """The outputs of the positive branch."""
@@ -90,11 +85,6 @@ class ClassifierFree(Guided):
     uncond: Any
     one_call: bool = dataclasses.field(metadata={"static": True})
     alone: bool = dataclasses.field(metadata={"static": True})
-
-    @property
-    def sigma_range(self) -> Any:
-        """What the denoiser inside declares."""
-        return declared_range(self.denoise)
 
     def positive(self, x, level, cond):
         return call(self.denoise, x, level, cond)
@@ -164,11 +154,6 @@ class AutoGuided(Guided):
     bad: Any
     scale: Any
     alone: bool = dataclasses.field(metadata={"static": True})
-
-    @property
-    def sigma_range(self) -> Any:
-        """What the denoiser inside declares."""
-        return declared_range(self.denoise)
 
     def positive(self, x, level, cond):
         return call(self.denoise, x, level, cond)

@@ -105,7 +105,15 @@ def sampled(x: Any) -> Any:
     return x
 
 
-def declared_range(denoise: Any) -> Any:
-    """The `sigma_range` that a denoiser declares, also where it was wrapped; else None."""
-    own = getattr(denoise, "sigma_range", None)
-    return getattr(getattr(denoise, "func", None), "sigma_range", None) if own is None else own
+class Wraps:
+    """A denoiser around `self.denoise`: it declares the levels that that one declares."""
+
+    denoise: Any
+
+    @property
+    def sigma_range(self) -> Any:
+        """The `sigma_range` of the denoiser inside, where it has one, or None."""
+        own = getattr(self.denoise, "sigma_range", None)
+        # A plain function or object is held in a `Partial`.
+        func = getattr(self.denoise, "func", None)
+        return getattr(func, "sigma_range", None) if own is None else own

@@ -12,9 +12,9 @@ from edmjax import _checks
 from edmjax._arrays import as_sigma, from_left
 from edmjax._typing import Sigma, X
 from edmjax.guidance._outputs import (
+    Wraps,
     as_pytree,
     call,
-    declared_range,
     option,
     returned,
     sampled,
@@ -25,17 +25,12 @@ from edmjax.guidance._outputs import (
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Clipped:
+class Clipped(Wraps):
     """See `clip`."""
 
     denoise: Any
     low: Any
     high: Any
-
-    @property
-    def sigma_range(self) -> Any:
-        """What the denoiser inside declares."""
-        return declared_range(self.denoise)
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the clipped "x0", the "raw" before it, and other outputs."""
@@ -76,17 +71,12 @@ def clip(denoise: Any, low: Any = -1.0, high: Any = 1.0) -> Clipped:
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class DynamicThreshold:
+class DynamicThreshold(Wraps):
     """See `dynamic_threshold`."""
 
     denoise: Any
     quantile: Any
     max_value: Any
-
-    @property
-    def sigma_range(self) -> Any:
-        """What the denoiser inside declares."""
-        return declared_range(self.denoise)
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the thresholded "x0", the "raw" before it, and other outputs."""

@@ -93,6 +93,9 @@ def f_pc(order: int = 2, variable: str = "log_sigma", sigma_data: Scalar = 0.5) 
     """
     order, variable, width = order_of(order, 4), variable_of(variable), width_of(sigma_data)
 
+    def rule(levels: Sequence[Scalar], start: Scalar, end: Scalar) -> list[Scalar]:
+        return integrals(levels, start, end, variable, width)
+
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
         if at.last:
@@ -102,16 +105,11 @@ def f_pc(order: int = 2, variable: str = "log_sigma", sigma_data: Scalar = 0.5) 
         total: list[Scalar] = [0.0] * len(made)
         used = at.memory.get("f_pc", 0)  # the order of the step that led here
         if used:
-            # An increment on the evaluated point: the corrected one, which is never evaluated,
-            # would drag its weights back to the start.
-            after = integrals(levels[: used + 1], levels[1], levels[0], variable, width)
-            before = integrals(levels[1 : used + 1], levels[1], levels[0], variable, width)
-            for j, weight in enumerate(after):
-                total[j] = total[j] + (weight - before[j - 1] if j else weight)
+            for j, weight in enumerate(correction(rule, levels[: used + 1])):
+                total[j] = total[j] + weight
         used = min(order, len(at.past) + 1)
         at.memory["f_pc"] = used
-        ahead = integrals(levels[:used], at.sigma, at.sigma_next, variable, width)
-        for j, weight in enumerate(ahead):
+        for j, weight in enumerate(rule(levels[:used], at.sigma, at.sigma_next)):
             total[j] = total[j] + weight
         return advance(x, at, made, total, width)
 
@@ -260,10 +258,8 @@ def integrals(
     if len(levels) == 1:
         return [angle]
     position = _position(variable, width)
-    middle, half = log(start * end) / 2, log(start / end) / 2
     xp = jnp if is_traced(*levels, start, end, width) else np
-    sigma = xp.exp(middle + half * _NODES)
-    measure = half * _WEIGHTS * width * sigma / (sigma * sigma + width * width)
+    sigma, measure = quadrature(start, end, width, xp)
     at, nodes = position(sigma), [position(level) for level in levels]
     found = []
     for j in range(1, len(nodes)):
@@ -274,6 +270,24 @@ def integrals(
         total = xp.sum(polynomial)
         found.append(total if xp is jnp else float(total))
     return [angle - sum(found), *found]
+
+
+def quadrature(start: Scalar, end: Scalar, width: Scalar, xp: Any) -> tuple[Any, Any]:
+    """Levels and weights of `int f dtheta` from theta(end) to theta(start), by Gauss-Legendre."""
+    middle, half = log(start * end) / 2, log(start / end) / 2
+    sigma = xp.exp(middle + half * _NODES)
+    return sigma, half * _WEIGHTS * width * sigma / (sigma * sigma + width * width)
+
+
+def correction(rule: Callable[..., list[Scalar]], levels: Sequence[Scalar]) -> list[Scalar]:
+    """What the step from `levels[1]` to `levels[0]` gains by the output there: its weights.
+
+    An increment on the evaluated point: the corrected one, which is never evaluated, would drag its
+    weights back to the start. `rule(levels, start, end)` has the weights of a step.
+    """
+    after = rule(levels, levels[1], levels[0])
+    before = rule(levels[1:], levels[1], levels[0])
+    return [after[0], *(new - old for new, old in zip(after[1:], before, strict=True))]
 
 
 def advance(

@@ -13,11 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax.combination import Combination
-from edmjax.samplers.f_form import advance, width_of
-from edmjax.scalar import Scalar, flag, is_traced, log, not_negative
+from edmjax.samplers.f_form import advance, correction, quadrature, width_of
+from edmjax.scalar import Scalar, flag, is_traced, not_negative
 from edmjax.step import Evaluation, Sampler, Step
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 def f_trig(corrected: bool = True, sigma_data: Scalar = 0.5, above: Scalar = 0.0) -> Sampler:
@@ -52,6 +50,9 @@ def f_trig(corrected: bool = True, sigma_data: Scalar = 0.5, above: Scalar = 0.0
     corrects, width = flag(corrected, "corrected"), width_of(sigma_data)
     above = not_negative(above, "above")
 
+    def rule(levels: Sequence[Scalar], start: Scalar, end: Scalar) -> list[Scalar]:
+        return _integrals(levels, start, end, width)
+
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
         if at.last:
@@ -59,26 +60,21 @@ def f_trig(corrected: bool = True, sigma_data: Scalar = 0.5, above: Scalar = 0.0
         made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[: 2 if corrects else 1]]
         levels = [old.sigma for old in made]
         total: list[Scalar] = [0.0] * len(made)
-        for j, weight in enumerate(_integrals(levels[:2], at.sigma, at.sigma_next, width)):
+        for j, weight in enumerate(rule(levels[:2], at.sigma, at.sigma_next)):
             total[j] = total[j] + weight
-        if corrects and at.past and (share := _at_least(at.sigma, above * width)) is not None:
-            # An increment on the evaluated point, as in `f_pc`.
-            start, end = levels[1], levels[0]
-            for j, weight in enumerate(_integrals(levels, start, end, width)):
+        if corrects and at.past:
+            share = _at_least(at.sigma, above * width)
+            for j, weight in enumerate(correction(rule, levels)):
                 total[j] = total[j] + share * weight
-            for j, weight in enumerate(_integrals(levels[1:], start, end, width), start=1):
-                total[j] = total[j] - share * weight
         return advance(x, at, made, total, width)
 
     return step
 
 
 def _integrals(levels: Sequence[Scalar], start: Scalar, end: Scalar, width: Scalar) -> list[Scalar]:
-    """`int l_j dtheta` from theta(end) to theta(start), by Gauss-Legendre in log sigma."""
+    """`int l_j dtheta` from theta(end) to theta(start), by the quadrature of `f_form`."""
     xp = jnp if is_traced(*levels, start, end, width) else np
-    middle, half = log(start * end) / 2, log(start / end) / 2
-    sigma = xp.exp(middle + half * _NODES)
-    measure = half * _WEIGHTS * width * sigma / (sigma * sigma + width * width)
+    sigma, measure = quadrature(start, end, width, xp)
     # Of an odd number of nodes: the products of sines of half the differences (Gauss).
     share = 1 / 2 if len(levels) == 3 else 1
 
@@ -100,11 +96,11 @@ def _integrals(levels: Sequence[Scalar], start: Scalar, end: Scalar, width: Scal
     return found
 
 
-def _at_least(sigma: Scalar, least: Scalar) -> Scalar | None:
-    """1 where `sigma` is not below `least`; else None, or a traced 0."""
+def _at_least(sigma: Scalar, least: Scalar) -> Scalar:
+    """1 where `sigma` is not below `least`, else 0."""
     if is_traced(sigma, least):
         return jnp.where(sigma >= least, 1.0, 0.0)
-    return 1.0 if sigma >= least else None
+    return float(sigma >= least)
 
 
 def _number(value: Any) -> Scalar:
