@@ -100,7 +100,7 @@ def sample_in_chunks(
     bar = _progress.require_tqdm().tqdm(total=num_samples, unit="sample") if shown else None
     for start in range(0, num_samples, rows):
         index = np.minimum(np.arange(start, start + rows), num_samples - 1)
-        some = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index], cond)
+        some = jax.tree.map(functools.partial(_rows, index=index), cond)
         n = min(rows, num_samples - start)
         try:
             x, keys = _begin(key_start, key_steps, np.int32(start), std, rows=rows, like=like)
@@ -169,6 +169,11 @@ def start_std(plan: PlanLike) -> np.float64:
     return np.float64(plan.sigmas[0] * plan.scale[0])
 
 
+def _rows(leaf: Any, index: np.ndarray) -> Any:
+    # Typed keys have no NumPy array; anything else stays on the host but for its chunk.
+    return leaf[index] if _random.is_typed(leaf) else np.asarray(leaf)[index]
+
+
 def _one_sample(shape: Any) -> Any:
     leaves = jax.tree.leaves(shape)
     for leaf in leaves:
@@ -179,6 +184,11 @@ def _one_sample(shape: Any) -> Any:
             )
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"`shape` must be of a floating dtype, got {leaf.dtype}.")
+        if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
+            raise ValueError(
+                f"`shape` asks for {leaf.dtype}, which JAX computes in float32 here: set "
+                "`jax.config.update('jax_enable_x64', True)`, or ask for float32."
+            )
     if not leaves:
         raise ValueError("`shape` holds no shapes: pass one sample's `jax.ShapeDtypeStruct`.")
     return shape

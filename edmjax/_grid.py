@@ -9,6 +9,10 @@ from jax.core import Tracer
 
 from edmjax.scalar import Scalar, flag, host, is_traced
 
+# Levels that are nearer, of their size, are one level of which one was rounded.
+_APART = 1e-12
+_SMALLEST = 1e-37
+
 
 def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
     """The levels as floats or traced scalars, checked as far as they are numbers.
@@ -35,6 +39,11 @@ def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
                 f"Noise levels must be finite and not negative, got sigmas[{i}] = {sigma}"
                 + ("; only the first may be infinite." if infinite else ".")
             )
+        if not (sigma in (0, np.inf) or _SMALLEST <= sigma <= 1 / _SMALLEST):
+            raise ValueError(
+                f"sigmas[{i}] = {sigma} is 0 or infinity in float32, which a denoiser is told its "
+                f"level in: choose levels from {_SMALLEST:g} to {1 / _SMALLEST:g}, or 0."
+            )
         if sigma == 0 and (i < len(levels) - 1):
             raise ValueError(
                 f"Only the last level of a grid that goes down may be 0, got sigmas[{i}] = 0 of "
@@ -44,6 +53,11 @@ def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
             raise ValueError(
                 "Noise levels must be strictly decreasing (or, to encode, strictly increasing), "
                 f"got sigmas[{last}] = {levels[last]}, sigmas[{i}] = {sigma}."
+            )
+        if last is not None and abs(sigma - levels[last]) <= _APART * min(sigma, levels[last]):
+            raise ValueError(
+                f"sigmas[{last}] = {levels[last]} and sigmas[{i}] = {sigma} differ by a rounding, "
+                "where weights of a step would be differences of equal numbers: leave one out."
             )
         last = i
     return levels

@@ -6,11 +6,10 @@ of 0. The body is that of the scan in `_loop`, in the same order of sums. A draw
 make is skipped by a `lax.cond`: a plan without noise pays nothing for one beside it that has some.
 """
 
-import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +19,9 @@ from jax.core import Tracer
 
 from edmjax import _checks, _loop, _random
 from edmjax._arrays import is_data
+from edmjax._padding import Shape, may_draw
 from edmjax._typing import X
 from edmjax.plan import Plan
-
-# Rows are a power of two, this many at least: they cost nothing, and another sweep of other lengths
-# finds its program there.
-_LEAST_ROWS = 64
 
 
 def sweep(
@@ -68,16 +64,30 @@ def sweep(
             neither `key` nor `noise` is given, if a plan refuses the denoiser for its
             `sigma_range`, or if the denoiser returns another structure or shape.
     """
-    listed, treedef = jax.tree.flatten(
-        plans, is_leaf=lambda node: not isinstance(node, list | tuple | dict)
-    )
+    made = [run() for run in runs(denoise, _listed(plans), x, key, noise, cond, batched)]
+    return _like(plans, iter(made))
 
-    def like_plans(results: list[Any]) -> Any:
-        made = treedef.unflatten(results)
-        # JAX sorts the names of a dict, and who goes through two of them side by side does not.
-        return {name: made[name] for name in plans} if type(plans) is dict else made
 
-    return like_plans([run() for run in runs(denoise, listed, x, key, noise, cond, batched)])
+# Not `jax.tree`, which sorts the names of a dict: who goes through two of them side by side, or has
+# names that do not compare, is given them in the order that they came in.
+def _listed(plans: Any) -> list[Any]:
+    """The plans of a tree of lists, tuples and dicts, in its order."""
+    if not isinstance(plans, list | tuple | dict):
+        return [plans]
+    parts = plans.values() if isinstance(plans, dict) else plans
+    return [plan for part in parts for plan in _listed(part)]
+
+
+def _like(plans: Any, made: Iterator[Any]) -> Any:
+    """What was made of the plans of such a tree, in its structure."""
+    if isinstance(plans, dict):
+        filled = plans.copy()
+        filled.update({name: _like(part, made) for name, part in plans.items()})
+        return filled
+    if isinstance(plans, list | tuple):
+        parts = [_like(part, made) for part in plans]
+        return type(plans)(*parts) if hasattr(plans, "_fields") else type(plans)(parts)
+    return next(made)
 
 
 def runs(
@@ -101,7 +111,7 @@ def runs(
         return []
     shape = Shape.of(plans)
     key, noise = _source(plans, shape, x, key, noise, batched)
-    padded = [_padded(plan, shape) for plan in plans]
+    padded = [shape.padded(plan) for plan in plans]
     lengths = [np.int32(plan.nfe) for plan in plans]
 
     arrays = (x, key, noise, cond)
@@ -125,74 +135,6 @@ def runs(
     ]
 
 
-class Shape(NamedTuple):
-    """The shape that plans are padded to."""
-
-    rows: int  # more than any plan has evaluations: the row after the last one makes the sample
-    y: int
-    d: int
-    z: int
-    r: int | None
-    scale: bool
-    v: bool
-
-    @staticmethod
-    def of(plans: Sequence[Plan]) -> "Shape":
-        def widest(tables: Sequence[Any]) -> int:
-            return max(table.shape[1] for table in tables)
-
-        raws = [plan.r for plan in plans if plan.r is not None]
-        return Shape(
-            rows=max(_LEAST_ROWS, 1 << max(plan.nfe for plan in plans).bit_length()),
-            y=widest([plan.y for plan in plans]),
-            d=widest([plan.d for plan in plans]),
-            z=max(plan.z.shape[1] * _draws(plan) for plan in plans),
-            r=widest(raws) if raws else None,
-            scale=any(plan.scale is not None for plan in plans),
-            v=any(plan.v is not None for plan in plans),
-        )
-
-
-def _draws(plan: Plan) -> bool:
-    """Whether the plan draws noise, or may: where it is traced, that is not known."""
-    return plan.draws.size > 0 and (isinstance(plan.draws, Tracer) or plan.num_draws > 0)
-
-
-def _padded(plan: Plan, shape: Shape) -> Plan:
-    """What the loop reads of `plan`, in the common shape; the rest is empty."""
-
-    def table(values: Any, width: int | None, fill: int = 0) -> Any:
-        traced = isinstance(values, Tracer)
-        if not traced:  # of one dtype, whatever the levels were
-            whole = np.issubdtype(values.dtype, np.integer)
-            values = np.asarray(values, np.int32 if whole else np.float64)
-        widths = [(0, shape.rows + 1 - values.shape[0])]
-        if width is not None:
-            values = values[:, :width]
-            widths += [(0, width - values.shape[1])]
-        return (jnp if traced else np).pad(values, widths, constant_values=fill)
-
-    count = plan.nfe + 1
-    raw = np.zeros((count, 0)) if plan.r is None else plan.r
-    scale = np.ones(count) if plan.scale is None else plan.scale
-    learned = np.zeros((count, 0)) if plan.v is None else plan.v
-    return dataclasses.replace(
-        plan,
-        # One level less than there are rows: the grid has the last.
-        sigmas=table(plan.sigmas, None)[:-1],
-        grid=plan.grid[-1:],
-        step=np.zeros(0, np.int32),
-        intervals=np.zeros(0),
-        y=table(plan.y, shape.y),
-        d=table(plan.d, shape.d),
-        z=table(plan.z, shape.z),
-        draws=table(plan.draws, shape.z, -1),
-        r=None if shape.r is None else table(raw, shape.r),
-        scale=table(scale, None, 1) if shape.scale else None,
-        v=table(learned, shape.z) if shape.v else None,
-    )
-
-
 def _source(
     plans: Sequence[Plan], shape: Shape, x: Any, key: Any, noise: Any, batched: bool
 ) -> tuple[Any, Any]:
@@ -206,7 +148,7 @@ def _source(
     if not shape.z:
         return None, None
     if key is None:
-        first = next(i for i, plan in enumerate(plans) if _draws(plan))
+        first = next(i for i, plan in enumerate(plans) if may_draw(plan))
         raise ValueError(f"plans[{first}] draws noise: pass `key` or `noise` to `sweep`.")
     _random.check_keys(key, x, batched)
     return key, None

@@ -1,7 +1,6 @@
 """Runs that stop half-way and go on, in this process or in another, to the same bits."""
 
 import dataclasses
-import operator
 import zlib
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax import _checks
+from edmjax._numbers import whole
 from edmjax._random import is_typed
 from edmjax._sample import _dispatch, _nothing
 from edmjax._typing import X
@@ -71,10 +71,7 @@ def sample_until(
             corrector; and as `sample` raises.
     """
     _checks.plan_of(plan)
-    try:
-        stop = operator.index(stop)
-    except TypeError:
-        raise TypeError(f"`stop` must be an integer, got {stop!r:.80}.") from None
+    stop = whole(stop, "stop", least=0)
     widths = np.array([plan.nfe, *_widths(plan)], np.int32)
     begun = x if isinstance(x, PartialSample) else None
     done = np.int32(0) if begun is None else begun.evaluation

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 import edmjax as ej
 from edmjax import training
+from edmjax.cli._options import at_least, count, seed
 from edmjax.learning._checkpoint import levels_of
 
 REFERENCE = 200
@@ -116,12 +117,6 @@ def _check_out(args: argparse.Namespace) -> Path:
             f"error: --out is the file of the plan, such as plan.json, and a picture is written "
             f"beside it; got {args.out}."
         )
-    for name, least in (("nfe", 1), ("num_noises", 16), ("updates", 0), ("test_noises", 1)):
-        if getattr(args, name) < least:
-            flag = name.replace("_", "-")
-            raise SystemExit(
-                f"error: --{flag} must be {least} at least, got {getattr(args, name)}."
-            )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -139,18 +134,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--checkpoint", required=True, help="directory of a training run")
-    parser.add_argument("--nfe", type=int, required=True, help="evaluations that the plan may take")
+    parser.add_argument("--nfe", type=count, required=True, help="evaluations of the plan")
     parser.add_argument("--out", required=True, help="the file of the plan, such as plan.json")
-    for name, default, text in (
-        ("num-noises", 256, "noises to fit to and to choose by"),
-        ("test-noises", 256, "fresh noises to compare on"),
-        ("updates", 100, "how often the levels and the weights are moved"),
-        ("seed", 0, "of all noises"),
+    for name, kind, default, text in (
+        ("num-noises", at_least(16), 256, "noises to fit to and to choose by"),
+        ("test-noises", count, 256, "fresh noises to compare on"),
+        ("updates", at_least(0), 100, "how often the levels and the weights are moved"),
+        ("seed", seed, 0, "of all noises"),
     ):
         parser.add_argument(
-            f"--{name}", type=int, default=default, help=f"{text} (default: {default})"
+            f"--{name}", type=kind, default=default, help=f"{text} (default: {default})"
         )
-    parser.add_argument("--batch-size", type=int, help="noises of an update (default: 64 or more)")
+    parser.add_argument(
+        "--batch-size", type=at_least(4), help="noises of an update (default: 64 or more)"
+    )
     return parser
 
 

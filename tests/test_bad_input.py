@@ -64,6 +64,11 @@ def limited(x, sigma):
 limited.sigma_range = (0.01, 50.0)
 
 
+def one_way(x, sigma):
+    """A denoiser without a gradient in reverse mode."""
+    return jax.lax.fori_loop(0, jnp.int32(sigma) * 0 + 1, lambda i, v: 0.5 * v, x)
+
+
 def net(x, c_noise):
     return x
 
@@ -125,6 +130,7 @@ def fixed():
             "half": half,
             "limited": limited,
             "net": net,
+            "one_way": one_way,
             "raw": raw,
             "told": told,
         },
@@ -132,6 +138,9 @@ def fixed():
         "X": jnp.ones((4, 2)),
         "ONE": jax.ShapeDtypeStruct((2,), jnp.float32),
         "GRID": grid,
+        "NOISE": 80.0 * random.normal(random.key(1), (16, 2)),
+        "UP": ej.make_plan(s.euler(), c.reverse(c.karras(5, final_zero=False))),
+        "DOWN": ej.make_plan(s.euler(), c.karras(5, final_zero=False)),
         "TABLE": c.ddpm_table(),
         "PLAN": ej.make_plan(s.euler(), grid),
         "NOISY": ej.make_plan(s.ddpm(), grid),

@@ -71,6 +71,22 @@ def test_the_noise_is_equal_to_the_bit():
             np.testing.assert_array_equal(chunks(unmoved, plan, size, 37, shape), whole, str(n))
 
 
+def test_the_condition_may_be_keys():
+    def denoise(x, sigma, cond):
+        return x / (1 + sigma**2) + jax.vmap(lambda key: jax.random.normal(key, (2,)))(cond)
+
+    plan, shape = ej.make_plan(s.euler(), GRID), jax.ShapeDtypeStruct((2,), jnp.float32)
+    keys = jax.random.split(jax.random.key(4), 5)
+    got = ej.sample_in_chunks(
+        denoise, plan, KEY, num_samples=5, chunk_size=2, shape=shape, cond=keys
+    )
+    whole = ej.sample_in_chunks(
+        denoise, plan, KEY, num_samples=5, chunk_size=5, shape=shape, cond=keys
+    )
+    np.testing.assert_allclose(got, whole, rtol=1e-5, atol=1e-5)
+    assert len(np.unique(got)) == got.size
+
+
 def test_any_tree_and_condition():
     shape = {
         "a": jax.ShapeDtypeStruct((), jnp.float32),

@@ -70,9 +70,13 @@ def test_a_plan_is_fitted_written_and_sampled_with(run, tmp_path, capsys):
     "options, phrase",
     [
         (["--out", "plan.png"], "such as plan.json"),
-        (["--out", "plan.json", "--test-noises", "0"], "--test-noises must be 1 at least, got 0"),
+        (["--test-noises", "0"], "--test-noises: must be an integer of at least 1, got '0'"),
+        (["--num-noises", "8"], "--num-noises: must be an integer of at least 16, got '8'"),
+        (["--updates", "-1"], "--updates: must be an integer of at least 0, got '-1'"),
+        (["--batch-size", "2"], "--batch-size: must be an integer of at least 4, got '2'"),
     ],
 )
-def test_mistakes_are_sentences(options, phrase):
-    with pytest.raises(SystemExit, match=phrase):
-        script("fit_plan")(["--checkpoint", "nowhere", "--nfe", "3", *options])
+def test_mistakes_are_sentences(options, phrase, capsys):
+    with pytest.raises(SystemExit) as error:
+        script("fit_plan")(["--checkpoint", "nowhere", "--nfe", "3", "--out", "p.json", *options])
+    assert phrase in f"{error.value} {capsys.readouterr().err}"

@@ -516,5 +516,15 @@ def test_traced_half_precision_levels_form_their_weights_in_float32():
     np.testing.assert_allclose(traced.y, ej.make_plan(s.heun(), grid).y, rtol=1e-5, atol=1e-6)
 
 
+def test_without_churn_traced_levels_make_no_draw():
+    def made(sampler):
+        return jax.jit(lambda g: ej.make_plan(sampler, g, ends_at_zero=True))(jnp.array(GRID))
+
+    plan, plain = made(s.churn(s.heun(), 0)), made(s.heun())
+    assert plan.num_draws == 0 and plan.z.shape == plain.z.shape
+    np.testing.assert_array_equal(plan.y, plain.y)
+    np.testing.assert_array_equal(plan.d, plain.d)
+
+
 def test_a_plan_that_draws_nothing_knows_so_under_jit():
     assert jax.jit(lambda p: jnp.zeros(p.num_draws))(ej.make_plan(s.euler(), GRID)).shape == (0,)

@@ -1,5 +1,6 @@
 """`ej.sweep`: plans of any length, width and kind in one program, each as `sample` runs it."""
 
+import collections
 import pathlib
 import re
 
@@ -272,6 +273,24 @@ def test_nothing_to_sweep():
     assert ej.sweep(mixture(), [], x) == [] and ej.sweep(mixture(), {}, x) == {}
     plan = ej.make_plan(s.euler(), karras(2))
     close(ej.sweep(mixture(), plan, x), ej.sample(mixture(), plan, x), 1e-6)
+
+
+def test_dicts_keep_their_order_and_names_need_not_compare():
+    x, plan = noise_of((2, 2)), ej.make_plan(s.euler(), karras(2))
+    other = ej.make_plan(s.heun(), karras(2))
+    pair = collections.namedtuple("pair", "one two")
+    got = ej.sweep(mixture(), {1: plan, "b": {"z": other, "a": (plan, pair(other, plan))}}, x)
+    assert list(got) == [1, "b"] and list(got["b"]) == ["z", "a"]
+    nested, last = got["b"]["a"]
+    assert type(got["b"]["a"]) is tuple and type(last) is pair
+    for x0, made in (
+        (got[1], plan),
+        (got["b"]["z"], other),
+        (nested, plan),
+        (last.one, other),
+        (last.two, plan),
+    ):
+        close(x0, ej.sample(mixture(), made, x), 1e-6)
 
 
 # ---- mistakes

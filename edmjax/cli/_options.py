@@ -17,9 +17,12 @@ def _whole(says: str, check: Callable[[int], int]) -> Callable[[str], int]:
     return convert
 
 
-def _count(value: int) -> int:
-    return _numbers.whole(value, "")
+def at_least(least: int) -> Any:
+    """Integers from `least` on."""
+    return _whole(
+        f"an integer of at least {least}", lambda value: _numbers.whole(value, "", least=least)
+    )
 
 
-count: Any = _whole("an integer of at least 1", _count)
+count: Any = at_least(1)
 seed: Any = _whole(f"an integer from 0 to {_numbers.LARGEST_SEED}", _numbers.seed)

@@ -66,7 +66,16 @@ def descend(
     )
     with bar:
         for start in range(0, updates, each):
-            params, state = advance(params, state, data, batches[start : start + each])
+            try:
+                params, state = advance(params, state, data, batches[start : start + each])
+            except ValueError as err:
+                # JAX finds out as it traces, and names no function.
+                if "Reverse-mode" not in str(err) and "JVP" not in str(err):
+                    raise
+                raise ValueError(
+                    f"The fit descends along a gradient that this denoiser does not have ({err}): "
+                    "write its loops as `lax.scan`, without callbacks, or pass updates=0."
+                ) from err
             value, found = look(params, data)
             if float(value) < best.score:  # false for NaN too
                 best = Descent(params, float(value), found)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
+from jax.core import Tracer
 
 from edmjax import _checks
 from edmjax._random import check_keys, wide
@@ -122,6 +123,11 @@ def task_of(
     """Checks the arguments, follows the flow, and splits the noises."""
     if not callable(denoise):
         raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, x, key, cond))):
+        raise TypeError(
+            "A fit returns numbers and runs programs of its own, so it cannot run under `jit`: "
+            "call it outside, and use what it returns inside."
+        )
     nfe = count(nfe, "`nfe`")
     low, high = ordered(sigma_min, sigma_max)
     zero = flag(final_zero, "final_zero")

@@ -103,6 +103,7 @@ def follow(
     """Takes `rows` from `way.start` to `way.stop`. What it is given has been checked."""
     ell = jnp.zeros((rows.shape[0], probes.width), flat.dtype)
     if way.plan is not None:
+        way.plan.check_range(denoise)  # here, as what wraps a denoiser hides what it declares
         state = {"x": rows, "ell": ell}
         augmented = Augmented(denoise, sigma_data, flat)
         end = sample(augmented, way.plan, state, cond={"probes": probes, "cond": cond})

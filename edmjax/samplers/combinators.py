@@ -62,6 +62,8 @@ def churn(
 
     def step(x: Combination, at: Step) -> Combination:
         gamma = minimum(s_churn / at.num_steps, math.sqrt(2) - 1)
+        if is_zero(gamma):  # here already: where the level is traced, the next line is no number
+            return inner(x, at)
         gamma = where((s_min <= at.sigma) & (at.sigma <= s_max), gamma, 0.0)
         if is_zero(gamma):
             return inner(x, at)

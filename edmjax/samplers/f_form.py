@@ -274,7 +274,8 @@ def integrals(
 
 def quadrature(start: Scalar, end: Scalar, width: Scalar, xp: Any) -> tuple[Any, Any]:
     """Levels and weights of `int f dtheta` from theta(end) to theta(start), by Gauss-Legendre."""
-    middle, half = log(start * end) / 2, log(start / end) / 2
+    # Not the logarithm of the product, which underflows.
+    middle, half = (log(start) + log(end)) / 2, log(start / end) / 2
     sigma = xp.exp(middle + half * _NODES)
     return sigma, half * _WEIGHTS * width * sigma / (sigma * sigma + width * width)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import edmjax as ej
 from edmjax import _sweep
+from edmjax._padding import Shape
 from edmjax.cli.comparison.methods import PROCESS, STOCHASTIC, Run, Series, levels
 from edmjax.cli.comparison.targets import Target, perturbed
 
@@ -51,7 +52,7 @@ class Plans:
     def _group(self, plans: dict[tuple[Series, float], Any], x: Any, size: float) -> Any:
         denoise, key = perturbed(self.target, size), jax.random.key(self.seed)
         calls = _sweep.runs(denoise, list(plans.values()), x, key)
-        program = ("plans", size > 0, x.shape, _sweep.Shape.of(list(plans.values())))
+        program = ("plans", size > 0, x.shape, Shape.of(list(plans.values())))
         for (what, plan), call in zip(plans.items(), calls, strict=True):
             yield what, Run(lambda call=call, nfe=plan.nfe: (call(), nfe), program)
 
