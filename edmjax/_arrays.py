@@ -45,6 +45,16 @@ def on_host(name: str, value) -> np.ndarray:
     return array
 
 
+def reals(value):
+    """`value` as an array of real numbers; None where it is text, a bool, or anything else."""
+    try:
+        array = value if isinstance(value, jax.Array) else np.asarray(value)
+    except (TypeError, ValueError):  # rows of unequal length
+        return None
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    return array if real else None
+
+
 def positive_number(name: str, value):
     """`value` as a positive float64 scalar array, a leaf; left as it is where it is traced."""
     if has_no_value(value):
@@ -107,10 +117,10 @@ def check_sigma(sigma) -> None:
     """Raises where `sigma` is no noise level, or levels: text, None, negative or NaN."""
     if has_no_value(sigma):
         return
-    numbers = np.asarray(sigma)
-    if numbers.dtype.kind not in "fiu" and not jnp.issubdtype(numbers.dtype, jnp.floating):
+    numbers = reals(sigma)
+    if numbers is None:
         raise TypeError(f"sigma must be a noise level, got {sigma!r:.80}.")
-    if not (numbers >= 0).all():  # NaN too
+    if not (np.asarray(numbers) >= 0).all():  # NaN too
         raise ValueError(f"A noise level must not be negative or NaN, got sigma = {sigma!s:.80}.")
 
 
@@ -147,3 +157,17 @@ def is_data(function: Any) -> bool:
     return bool(leaves) and all(
         isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int) for leaf in leaves
     )
+
+
+class Wraps:
+    """A denoiser around `self.denoise`: it declares the levels that that one declares."""
+
+    denoise: Any
+
+    @property
+    def sigma_range(self) -> Any:
+        """The `sigma_range` of the denoiser inside, where it has one, or None."""
+        own = getattr(self.denoise, "sigma_range", None)
+        # A plain function or object is held in a `Partial`.
+        func = getattr(self.denoise, "func", None)
+        return getattr(func, "sigma_range", None) if own is None else own

@@ -25,7 +25,7 @@ from edmjax import _checks, _random
 from edmjax._process import Process
 from edmjax._typing import X
 from edmjax.plan import PlanLike
-from edmjax.scalar import host, is_traced
+from edmjax.scalar import flag, host, is_traced
 
 _LEVELS = 23  # the bits of a float32 number behind its leading one
 
@@ -42,15 +42,15 @@ class Brownian:
         """Returns `W(t_to) - W(t_from)` for each sample, like `x`, of variance `|t_to - t_from|`.
 
         Times are those of the process, scalars at least 0, and may be traced; they are rounded to
-        float32. `x` may hold arrays or `jax.ShapeDtypeStruct`s.
+        float32. `x` may hold arrays or `jax.ShapeDtypeStruct`s. Where a traced time turns out to be
+        negative or infinite, the increment is NaN.
 
         Raises:
             TypeError: if `x` holds no floating arrays.
-            ValueError: if a time is negative, infinite or NaN, or the key does not fit `x`.
+            ValueError: if a time is negative, NaN, or not finite in float32, or the key does not
+                fit `x`.
         """
-        _checks.floating_tree(x, "x", shapes=True)
-        _checks.batch_axis(x, "x", batched)
-        _random.check_keys(self.key, x, batched)
+        self._fits(x, batched)
         t_from, t_to = host(t_from, "t_from"), host(t_to, "t_to")
         times = _clock(np.stack([t_from, t_to]) if not is_traced(t_from, t_to) else (t_from, t_to))
         keys = _random.keys_of(self.key, x, batched)
@@ -69,10 +69,13 @@ class Brownian:
         """
         from edmjax.terms._path import Path
 
-        _checks.floating_tree(x, "x", shapes=True)
-        _checks.batch_axis(x, "x", batched)
-        _random.check_keys(self.key, x, batched)
+        self._fits(x, batched)
         return Path.of(self, x, batched)
+
+    def _fits(self, x: Any, batched: Any) -> None:
+        _checks.floating_tree(x, "x", shapes=True)
+        _checks.batch_axis(x, "x", flag(batched, "batched"))
+        _random.check_keys(self.key, x, batched)
 
     def over(self, plan: PlanLike, x: Any, batched: bool) -> "Increments":
         """What the loop draws from: the path at the times between which the plan's draws lie."""
@@ -215,16 +218,19 @@ def _draw_all(keys: Any, times: Any, *, like: _random.Like) -> Any:
 
 
 def _clock(times: Any) -> Any:
-    """Times as float32, which must be finite and not negative where they are numbers."""
+    """Times as float32, finite and not negative; traced, they are NaN where they are not."""
     if not isinstance(times, tuple) and not is_traced(times):
         numbers = np.asarray(times, np.float64)
-        if not (np.isfinite(numbers) & (numbers >= 0)).all():
-            wrong = numbers[~(np.isfinite(numbers) & (numbers >= 0))][0]
+        there = (numbers >= 0) & (numbers <= np.finfo(np.float32).max)
+        if not there.all():
             raise ValueError(
-                "The clock of a Brownian path is a time from 0 on, and finite; got "
-                f"{wrong}: pass the process whose times these are."
+                "The clock of a Brownian path is a time from 0 on, and finite in float32; got "
+                f"{numbers[~there][0]}: pass the process whose times these are."
             )
-    return jnp.asarray(times, jnp.float32)
+        return jnp.asarray(numbers, jnp.float32)
+    times = jnp.asarray(times, jnp.float32)
+    # The bits of another time would name the nodes of some other path.
+    return jnp.where((times >= 0) & jnp.isfinite(times), times, jnp.nan)
 
 
 def _place(t: Any) -> tuple[Any, Any]:

@@ -9,7 +9,15 @@ import numpy as np
 from jax.tree_util import Partial
 
 from edmjax import _checks
-from edmjax._arrays import as_level, has_no_value, register_fields, weighted, working_dtype
+from edmjax._arrays import (
+    as_level,
+    has_no_value,
+    reals,
+    register_fields,
+    weighted,
+    working_dtype,
+)
+from edmjax._numbers import real
 from edmjax._typing import X
 
 
@@ -36,19 +44,20 @@ class Process:
     t_min = 0.0  # where the data are; a field of none of the instances
 
     def __post_init__(self):
-        for name in ("scale", "sigma", "time"):
+        for name in ("scale", "sigma", "time", "variance"):
             function = getattr(self, name)
+            if name == "variance" and function is None:
+                function = Partial(_square, self.scale, self.sigma)
             if not callable(function):
                 raise TypeError(f"`{name}` must be a function, got {function!r:.80}.")
             if not isinstance(function, Partial):
-                object.__setattr__(self, name, Partial(function))
-        if self.variance is None:
-            object.__setattr__(self, "variance", Partial(_square, self.scale, self.sigma))
-        elif not isinstance(self.variance, Partial):
-            object.__setattr__(self, "variance", Partial(self.variance))
+                function = Partial(function)
+            object.__setattr__(self, name, function)
+        real(self.t_max, "t_max", above=self.t_min)
 
     def marginal(self, t: Any) -> tuple[Any, Any]:
         """`(alpha, std)` of `x_process(t) = alpha x0 + std n`: `scale(t)` and `scale sigma`."""
+        _check_time(t)
         return self.scale(t), root(self.variance(t))
 
     @property
@@ -66,10 +75,12 @@ class Process:
 
     def to_ve(self, x: X, t: Any) -> X:
         """`x / scale(t)`: a point of the process in the package's frame, at level `sigma(t)`."""
+        _check_time(t)
         return _times(x, 1 / self.scale(t))
 
     def from_ve(self, x: X, t: Any) -> X:
         """`scale(t) x`: a point of the package's frame in the process's own scale."""
+        _check_time(t)
         return _times(x, self.scale(t))
 
     def add_noise(self, x0: X, noise: X, t: Any) -> X:
@@ -85,10 +96,11 @@ class Process:
 
     def within(self, t: Any, x: X) -> Any:
         """`t`, where it is a scalar or one time for each entry of axis 0 of `x`, and in range."""
-        if np.shape(t) != ():
+        _, t = array_module(t)
+        if t.shape != ():
             as_level(t, x, "t")
         self._refuse(t)
-        return t if isinstance(t, jax.Array) else np.asarray(t, np.float64)
+        return t
 
     def scale_of(self, sigma: Any) -> Any:
         """`scale(time(sigma))`, also where `sigma` is so large that `scale` rounds to 0."""
@@ -102,13 +114,13 @@ class Process:
         """The noise levels at `times`, with the times and the process: a grid for `make_plan`.
 
         Raises:
+            TypeError: `times` not real numbers.
             ValueError: `times` not one-dimensional or not finite, or outside of the process: below
                 0, or where `sigma` is negative or has no value.
         """
         if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(times)):
             times = jnp.asarray(times)
-        else:
-            times = np.asarray(times, np.float64)
+        _, times = array_module(times)
         if times.ndim != 1 or not len(times):
             raise ValueError(
                 f"times must be one-dimensional, got shape {times.shape}: give one time at least."
@@ -133,10 +145,12 @@ class Process:
 
     def rates(self, t: Any) -> tuple[Any, Any]:
         """`(f, g)` of the forward SDE at `t`, each in its shape; on the host in float64."""
-        if _is_jax(t, *jax.tree.leaves(self)):
-            return _rates(self, array_module(t, *jax.tree.leaves(self))[1])
+        _check_time(t)
+        xp, t, *_ = array_module(t, *jax.tree.leaves(self))
+        if xp is jnp:
+            return _rates(self, t)
         with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-            f, g = _compiled_rates(self, np.asarray(t, np.float64))
+            f, g = _compiled_rates(self, t)
             return np.asarray(f)[()], np.asarray(g)[()]
 
 
@@ -164,8 +178,10 @@ def array_module(t: Any, *numbers: Any) -> tuple[Any, ...]:
     """`(module, t, *numbers)` to write a formula with, the same on the host and under `jit`.
 
     NumPy and float64 where everything is a number or a NumPy array; otherwise `jax.numpy` and
-    arrays in the precision of `t`, float32 at least.
+    arrays in the precision of `t`, float32 at least. Raises TypeError where `t` is no real number.
     """
+    if reals(t) is None:
+        raise TypeError(f"Times and noise levels must be real numbers, got {t!r:.80}.")
     if not _is_jax(t, *numbers):
         return np, *(np.asarray(value, np.float64) for value in (t, *numbers))
     first = t if isinstance(t, jax.Array) else jnp.zeros(())
@@ -181,7 +197,15 @@ def root(value):
     """The square root; 0 with slope 0 where rounding leaves nothing, or less, under the root."""
     if not _is_jax(value):
         return np.sqrt(value)
-    return jnp.where(value > 0, jnp.sqrt(jnp.where(value > 0, value, 1)), 0)
+    nothing = value <= 0  # false of NaN, which stays
+    return jnp.where(nothing, 0, jnp.sqrt(jnp.where(nothing, 1, value)))
+
+
+def _check_time(t):
+    """Raises where `t` is no time: text, None, a bool, or NaN."""
+    _, t = array_module(t)
+    if not has_no_value(t) and np.isnan(t).any():
+        raise ValueError(f"A time of a process must not be NaN, got t = {t!s:.80}.")
 
 
 def _rates(process, t):

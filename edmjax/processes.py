@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jax.tree_util import Partial
 
-from edmjax._arrays import has_no_value, positive_number
+from edmjax._arrays import check_sigma, has_no_value, positive_number
 from edmjax._discrete import DDPM as DDPM, ddpm as ddpm
 from edmjax._process import Levels as Levels, Process as Process, array_module as array_module, root
 
@@ -29,7 +29,7 @@ def edm(sigma_max: Any = 80.0) -> Process:
 
     Source: Karras et al. (2022), Table 1.
     """
-    return Process(_one, _same, _same, _plain_square, positive_number("sigma_max", sigma_max))
+    return Process(_one, _same, _same_time, _plain_square, positive_number("sigma_max", sigma_max))
 
 
 def ve(sigma_min: Any = 0.02, sigma_max: Any = 100.0) -> Process:
@@ -127,6 +127,16 @@ def _same(t):
     return array_module(t)[1][()]
 
 
+def _same_time(sigma):
+    return _of_level(sigma)[1][()]
+
+
+def _of_level(sigma, *numbers):
+    """`array_module` of a noise level; below zero, a square would have the time of another."""
+    check_sigma(sigma)
+    return array_module(sigma, *numbers)
+
+
 def _root_of(variance, t):
     return root(variance(t))
 
@@ -137,7 +147,7 @@ def _ve_sigma(low, high, t):
 
 
 def _ve_time(low, high, sigma):
-    xp, sigma, low, high = array_module(sigma, low, high)
+    xp, sigma, low, high = _of_level(sigma, low, high)
     with np.errstate(divide="ignore"):  # a level of 0 is at time -inf
         return xp.log(sigma / low) / xp.log(high / low)
 
@@ -148,7 +158,7 @@ def _song_variance(base, t):
 
 
 def _song_time(base, sigma):
-    xp, sigma, base = array_module(sigma, base)
+    xp, sigma, base = _of_level(sigma, base)
     return xp.log1p(2 * xp.log(base) * sigma**2) / (2 * xp.log(base))
 
 
@@ -173,7 +183,7 @@ def _vp_variance(low, high, t):
 
 
 def _vp_time(low, high, sigma):
-    xp, sigma, low, high = array_module(sigma, low, high)
+    xp, sigma, low, high = _of_level(sigma, low, high)
     return _vp_time_of(xp, low, high, xp.log1p(sigma**2))
 
 
@@ -193,7 +203,7 @@ def _sub_vp_variance(low, high, t):
 
 
 def _sub_vp_time(low, high, sigma):
-    xp, sigma, low, high = array_module(sigma, low, high)
+    xp, sigma, low, high = _of_level(sigma, low, high)
     return _vp_time_of(xp, low, high, 2 * xp.arcsinh(sigma / 2))
 
 
@@ -209,7 +219,7 @@ def _cosine_sigma(t):
 
 
 def _cosine_time(sigma):
-    xp, sigma = array_module(sigma)
+    xp, sigma = _of_level(sigma)
     return 2 / math.pi * xp.arctan(sigma)
 
 
@@ -230,7 +240,7 @@ def _flow_sigma(t):
 
 
 def _flow_time(sigma):
-    xp, sigma = array_module(sigma)
+    xp, sigma = _of_level(sigma)
     # Two forms of sigma / (1 + sigma): one holds at 0, the other at infinity.
     large = xp.where(sigma > 1, sigma, 1)
     small = xp.where(sigma > 1, 1, sigma)

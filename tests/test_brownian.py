@@ -132,8 +132,18 @@ def test_what_makes_no_sense_gets_a_sentence(unchecked):
         ej.brownian(0)
     with pytest.raises(ValueError, match="one for each of the 4 samples, got shape"):
         ej.sample(gaussian(), ddpm, x, ej.brownian(random.split(random.key(0), 3)))
-    for time in (-1.0, np.inf, np.nan):
+    for time in (-1.0, np.inf, np.nan, 1e39):
         with pytest.raises(ValueError, match="a time from 0 on, and finite"):
             PATH.increment(x, time, 1.0)
+    with pytest.raises(TypeError, match="`batched` must be True or False, got 'no'"):
+        PATH.increment(x, 0.0, 1.0, batched="no")
     got = jax.jit(lambda plan: ej.sample(gaussian(), plan, x, PATH))(churned)
     assert np.isnan(got).all()  # a traced plan cannot be looked into; the noise is not another one
+
+
+def test_an_increment_to_a_traced_time_that_is_none_is_nan():
+    """A negative time has the bits of other nodes, whose numbers would look like noise."""
+    increment = jax.jit(lambda a, b: PATH.increment(jnp.ones((4, 2)), a, b))
+    for bad in (-1.0, -1e-30, np.inf, np.nan):
+        assert np.isnan(increment(bad, 1.0)).all() and np.isnan(increment(1.0, bad)).all()
+    assert np.isfinite(increment(0.0, np.finfo(np.float32).max)).all()

@@ -1,5 +1,6 @@
 """The family on the network's own output: weights, exactness on a Gaussian, zero, its wrappers."""
 
+import dataclasses
 import itertools
 import math
 
@@ -319,6 +320,42 @@ def test_a_direction_of_no_variance_stays_finite(x64):
     got = split.leave(ej.sample(split(problem), plan, split.enter(x, 80.0)), 0.0)
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got[:, 1], 2.0, atol=2e-2)
+
+
+def test_the_split_denoiser_declares_the_range_of_the_one_inside():
+    class Declares:
+        sigma_range = (0.01, 50.0)
+
+        def __call__(self, x, sigma, cond=None):
+            return 0.5 * x
+
+    split, plan = s.gaussian_split(MEAN, COV), ej.make_plan(s.heun(), ej.schedules.karras(3))
+    x, guidance = np.zeros((2, 3), np.float32), ej.guidance
+    inside = split(guidance.classifier_free(Declares(), 2.0, uncond=np.zeros(())))
+    for made in (split(Declares()), inside, guidance.clip(split(Declares()), -1.0, 1.0)):
+        with pytest.raises(ValueError, match=r"declares `sigma_range` \(0.01, 50\)"):
+            ej.sample(made, plan, x, cond=np.zeros(2))
+    assert split(lambda x, sigma: x).sigma_range is None
+    assert split(ej.problems.Gaussian(MEAN, COV)).sigma_range is None
+
+
+def test_bare_calls_with_a_split_denoiser_compile_once():
+    traces = []
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Counts:
+        scale: jax.Array
+
+        def __call__(self, x, sigma):
+            traces.append(None)
+            return self.scale * x
+
+    plan, x = ej.make_plan(s.f_ab(2), ej.schedules.karras(4)), jnp.ones((2, 3))
+    ej.sample(s.gaussian_split(MEAN, COV)(Counts(jnp.float32(0.5))), plan, x)
+    first = len(traces)
+    ej.sample(s.gaussian_split(-MEAN, 2 * COV)(Counts(jnp.float32(0.2))), plan, x)
+    assert first and len(traces) == first
 
 
 def test_the_split_denoiser_is_an_argument_of_jit():

@@ -129,7 +129,10 @@ def test_a_preview_has_a_row_a_sample_and_a_column_an_evaluation():
 
 
 def test_errors_are_drawn_against_evaluations_in_order():
-    runs = {"heun": [(35, 1e-3), (9, 0.1), (5, math.nan)], "euler": [(8, 0.2), (99, 0.0)]}
+    runs = {
+        "heun": [(35, 1e-3), (9, 0.1), (5, math.nan)],
+        "euler": [(8, 0.2), (99, 0.0), (12, -1e-3)],
+    }
     ax = ej.plot.work_precision(runs)
     heun, euler = lines(ax)
     np.testing.assert_array_equal(heun, [(9, 0.1), (35, 1e-3)])
@@ -208,8 +211,12 @@ ONES = jnp.ones((2, 2))
     [
         (lambda: ej.plot.sigmas({}), ValueError, "`grids` is empty"),
         (lambda: ej.plot.sigmas([[1.0]]), ValueError, "one row of levels"),
-        (lambda: ej.plot.sigmas({"a": [1.0, math.nan]}), ValueError, "for 'a'"),
-        (lambda: ej.plot.sigmas([1.0, -1.0]), ValueError, "none below zero"),
+        (
+            lambda: ej.plot.sigmas({"a": [1.0, math.nan]}),
+            ValueError,
+            "The grid 'a' must be.*got nan",
+        ),
+        (lambda: ej.plot.sigmas([1.0, -1.0]), ValueError, r"none below zero.*got -1\.0"),
         (lambda: ej.plot.sigmas([]), ValueError, "one row of levels"),
         (lambda: jax.jit(ej.plot.sigmas)(jnp.ones(2)), TypeError, "draw outside of `jit`"),
         (lambda: ej.plot.plan(STACK), ValueError, "is a stack of plans"),
@@ -227,6 +234,13 @@ ONES = jnp.ones((2, 2))
             lambda: ej.plot.preview(MIXTURE, EULER, jnp.ones((1, 2, 2, 1)), columns=0),
             ValueError,
             "at least 1, got 0",
+        ),
+        (
+            lambda: jax.jit(lambda w: ej.plot.trajectories(MIXTURE, EULER, ONES, sigma_data=w))(
+                1.0
+            ),
+            TypeError,
+            "`sigma_data` is traced",
         ),
         (lambda: ej.plot.work_precision({}), ValueError, "`runs` is empty"),
         (lambda: ej.plot.work_precision({"a": [1, 2, 3]}), ValueError, "'a' must be a list"),

@@ -434,6 +434,9 @@ BAD = [
     (lambda: processes.vp().add_noise(np.ones(2), np.ones(2), -0.1), ValueError, "At t = -0.1"),
     (lambda: processes.vp().add_noise(np.ones(2), np.ones(3), 0.1), ValueError, "`noise` must"),
     (lambda: Process(1.0, 2.0, 3.0), TypeError, "`scale` must be a function, got 1.0"),
+    (lambda: Process(abs, abs, abs, 3), TypeError, "`variance` must be a function, got 3"),
+    (lambda: Process(abs, abs, abs, None, "a"), TypeError, "`t_max` must be a real scalar"),
+    (lambda: Process(abs, abs, abs, None, math.nan), ValueError, "`t_max` must be above 0"),
 ]  # fmt: skip
 
 
@@ -443,3 +446,45 @@ def test_bad_input_gets_a_sentence(make, error, message):
         warnings.simplefilter("error")
         with pytest.raises(error, match=message):
             make()
+
+
+NO_NUMBERS = ("a", None, True, 1j, ["a"], [None], [[0.5], [0.5, 0.1]], [True, False])
+
+
+@pytest.mark.parametrize("name", [*ALL, "ddpm"])
+def test_what_is_no_number_gets_a_sentence_from_every_function(name):
+    process = ALL.get(name, processes.ddpm())
+    x = jnp.ones((2, 1))
+    of_time = {
+        "marginal": process.marginal,
+        "rates": process.rates,
+        "diffusion": process.diffusion,
+        "drift": lambda t: process.drift(x, t),
+        "to_ve": lambda t: process.to_ve(x, t),
+        "from_ve": lambda t: process.from_ve(x, t),
+        "within": lambda t: process.within(t, x),
+        "add_noise": lambda t: process.add_noise(x, x, t),
+        "levels": process.levels,
+    }
+    fields = (process.scale, process.sigma, process.variance, process.time, process.scale_of)
+    for function in (*of_time.values(), *fields):
+        for value in (*NO_NUMBERS, jnp.array([True, False])):
+            with pytest.raises(TypeError, match=r"real numbers, got|a noise level, got"):
+                function(value)
+    for what, function in of_time.items():
+        with pytest.raises(ValueError, match=r"NaN, got t = nan|At t = nan|be finite, got"):
+            function([math.nan] if what == "levels" else math.nan)
+
+
+@everything
+def test_there_is_no_time_of_a_level_below_zero(process):
+    """Where the level is squared, -1 would have the time of 1."""
+    for function in (process.time, process.scale_of):
+        for bad in (-1.0, math.nan, [1.0, -1.0]):
+            with pytest.raises(ValueError, match="must not be negative or NaN, got sigma = "):
+                function(bad)
+
+
+@everything
+def test_the_diffusion_at_a_traced_nan_is_nan(process):
+    assert np.isnan(jax.jit(process.diffusion)(jnp.nan))

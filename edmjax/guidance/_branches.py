@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from edmjax._arrays import as_sigma, has_no_value, on_host
+from edmjax._arrays import Wraps, as_sigma, has_no_value, on_host
 from edmjax._typing import Sigma, X
 from edmjax.guidance._halves import alternate, every_other, paired
 from edmjax.guidance._outputs import (
-    Wraps,
     as_pytree,
     call,
     named,

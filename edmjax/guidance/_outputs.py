@@ -103,17 +103,3 @@ def sampled(x: Any) -> Any:
             "one sample as a batch of one, without `batched=False`."
         )
     return x
-
-
-class Wraps:
-    """A denoiser around `self.denoise`: it declares the levels that that one declares."""
-
-    denoise: Any
-
-    @property
-    def sigma_range(self) -> Any:
-        """The `sigma_range` of the denoiser inside, where it has one, or None."""
-        own = getattr(self.denoise, "sigma_range", None)
-        # A plain function or object is held in a `Partial`.
-        func = getattr(self.denoise, "func", None)
-        return getattr(func, "sigma_range", None) if own is None else own

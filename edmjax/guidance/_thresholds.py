@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from edmjax import _checks
-from edmjax._arrays import as_sigma, from_left
+from edmjax._arrays import Wraps, as_sigma, from_left
 from edmjax._typing import Sigma, X
 from edmjax.guidance._outputs import (
-    Wraps,
     as_pytree,
     call,
     option,

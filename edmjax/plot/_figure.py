@@ -9,6 +9,8 @@ from jax.core import Tracer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edmjax._arrays import reals
+
 # Colours of Okabe and Ito, which are told apart by every kind of eye.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -43,4 +45,16 @@ def finish(ax: Axes, legend: bool = False) -> Axes:
 def array(values: Any, name: str) -> np.ndarray:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)):
         raise TypeError(f"{name} is traced, and has no numbers to draw: draw outside of `jit`.")
-    return np.asarray(values, np.float64)
+    numbers = reals(values)
+    if numbers is None:
+        raise TypeError(f"{name} must be an array of real numbers, got {values!r:.80}.")
+    return np.asarray(numbers, np.float64)
+
+
+def points(values: Any, name: str) -> np.ndarray:
+    """`array(values, name)`, without NaN."""
+    numbers = array(values, name)
+    if np.isnan(numbers).any():
+        index = tuple(int(i) for i in np.argwhere(np.isnan(numbers))[0])
+        raise ValueError(f"{name} has NaN at index {index}: leave that sample out.")
+    return numbers

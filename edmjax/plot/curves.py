@@ -19,7 +19,7 @@ def sigmas(grids: Any, *, ax: Axes | None = None) -> Axes:
         ax: where to draw; a new figure without.
 
     Raises:
-        TypeError: if a grid is traced.
+        TypeError: if a grid is traced, or is not numbers.
         ValueError: if a grid is not one row of at least one level, or has one that is negative or
             NaN.
     """
@@ -28,11 +28,14 @@ def sigmas(grids: Any, *, ax: Axes | None = None) -> Axes:
         raise ValueError("`grids` is empty: pass a grid, or a dict of grids by name.")
     rows = {}
     for name, grid in named.items():
-        levels = array(grid, f"The grid {name!r}" if name else "`grids`")
-        if levels.ndim != 1 or not levels.size or not (levels >= 0).all():
+        which = f"The grid {name!r}" if name else "`grids`"
+        levels = array(grid, f"{which}, such as `ej.schedules.karras(18)` returns it,")
+        row = levels.ndim == 1 and levels.size
+        if not row or not (levels >= 0).all():
+            got = f"{levels[~(levels >= 0)][0]}" if row else f"shape {levels.shape}"
             raise ValueError(
-                "A grid is one row of levels, none below zero, as `ej.schedules` returns it; got "
-                f"shape {levels.shape}" + (f" for {name!r}." if name else ".")
+                f"{which} must be one row of levels, none below zero or NaN, as `ej.schedules` "
+                f"returns it; got {got}."
             )
         rows[str(name)] = levels
     ax = axes_of(ax)
@@ -49,13 +52,20 @@ def work_precision(runs: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
     """Draws error against evaluations, a line a method, on logarithmic axes.
 
     Args:
-        runs: by name, pairs (evaluations, error) in any order, shape (n, 2). Pairs that the axes
-            have no place for (an error of zero, infinity or NaN) are left out.
+        runs: by name, pairs (evaluations, error) in any order, shape (n, 2). Pairs whose error the
+            axis has no place for (zero or less, infinity or NaN) are left out.
         ax: where to draw; a new figure without.
 
     Raises:
-        ValueError: if there are no runs, or one is not a list of pairs.
+        TypeError: if `runs` is no dict, or a run is not numbers, or traced.
+        ValueError: if there are no runs, or one is not a list of pairs or has a number of
+            evaluations that is not above 0 and finite.
     """
+    if not isinstance(runs, Mapping):
+        raise TypeError(
+            "`runs` must be a dict of lists of pairs (evaluations, error) by name, got "
+            f"{runs!r:.80}."
+        )
     if not runs:
         raise ValueError("`runs` is empty: pass a dict of lists of pairs (evaluations, error).")
     lines = {}
@@ -66,7 +76,13 @@ def work_precision(runs: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
                 f"The run {name!r} must be a list of pairs (evaluations, error), got shape "
                 f"{points.shape}."
             )
-        points = points[(np.isfinite(points) & (points > 0)).all(1)]
+        there = np.isfinite(points) & (points > 0)
+        if not there[:, 0].all():
+            raise ValueError(
+                f"The run {name!r} has pairs (evaluations, error), and evaluations are above 0 and "
+                f"finite: got {points[~there[:, 0], 0][0]}."
+            )
+        points = points[there[:, 1]]
         lines[name] = points[np.argsort(points[:, 0], kind="stable")]
     ax = axes_of(ax)
     for i, (name, points) in enumerate(lines.items()):

@@ -10,7 +10,7 @@ from edmjax._numbers import whole
 from edmjax._sample import trajectory
 from edmjax._tiles import check_images, tiles
 from edmjax.plan import PlanLike
-from edmjax.plot._figure import array, axes_of
+from edmjax.plot._figure import array, axes_of, points
 
 
 def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) -> Axes:
@@ -23,9 +23,10 @@ def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) 
         ax: where to draw; a new figure without.
 
     Raises:
-        ValueError: if `images` has another shape, or `columns` is below 1.
+        TypeError: if `images` are not real numbers, or traced.
+        ValueError: if `images` has another shape or NaN, or `columns` is below 1.
     """
-    pictures = array(images, "images")
+    pictures = points(images, "`images`")
     check_images(pictures.shape, "images")
     columns = None if columns is None else whole(columns, "columns")
     picture = tiles(pictures, columns)
@@ -57,15 +58,15 @@ def preview(
         ax: where to draw; a new figure without.
 
     Raises:
-        TypeError: if `plan` is no plan.
-        ValueError: if `x` has another shape or `columns` is below 1; and as `ej.sample`.
+        TypeError: if `plan` is no plan, or `x` no array of real numbers.
+        ValueError: if `x` has another shape or NaN, or `columns` is below 1; and as `ej.sample`.
     """
     plan_of(plan)
-    n, *image_shape = check_images(np.shape(x), "x")
+    n, *image_shape = check_images(points(x, "`x`").shape, "x")
     columns = whole(columns, "columns")
     _, denoised = trajectory(denoise, plan, x, key, cond=cond, save=_denoised)
     shown = np.unique(np.linspace(0, plan.nfe - 1, columns).round().astype(int))
-    images = np.moveaxis(array(denoised, "x")[shown], 0, 1).reshape(-1, *image_shape)
+    images = np.moveaxis(array(denoised, "`x`")[shown], 0, 1).reshape(-1, *image_shape)
     picture = tiles(images, len(shown))
     ax = axes_of(ax, 1.0 + len(shown), 1.0 + n)
     _show(picture, ax)

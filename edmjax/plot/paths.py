@@ -9,7 +9,8 @@ from matplotlib.collections import LineCollection
 from edmjax._checks import plan_of
 from edmjax._sample import trajectory
 from edmjax.plan import PlanLike
-from edmjax.plot._figure import COLORS, array, axes_of, finish
+from edmjax.plot._figure import COLORS, array, axes_of, finish, points
+from edmjax.scalar import host
 
 
 def trajectories(
@@ -33,24 +34,26 @@ def trajectories(
         ax: where to draw; a new figure without.
 
     Raises:
-        TypeError: if `plan` is no plan.
-        ValueError: if `x` has another shape, `sigma_data` is not above 0, or the plan holds its
-            points in the scale of a process; and as `ej.sample`.
+        TypeError: if `plan` is no plan, `x` no array of real numbers, or `sigma_data` no number.
+        ValueError: if `x` has another shape or NaN, `sigma_data` is not above 0, or the plan holds
+            its points in the scale of a process; and as `ej.sample`.
     """
     plan_of(plan)
-    if np.shape(x)[1:] != (2,) or np.ndim(x) != 2:
-        raise ValueError(f"Paths are drawn in the plane: `x` is (samples, 2), got {np.shape(x)}.")
-    if not sigma_data > 0:
+    shape = points(x, "`x`").shape
+    if shape[1:] != (2,) or not shape[0]:
+        raise ValueError(f"Paths are drawn in the plane: `x` is (samples, 2), got {shape}.")
+    width = array(host(sigma_data, "sigma_data"), "`sigma_data`")
+    if not width > 0:
         raise ValueError(f"`sigma_data` is the width of the data, above 0; got {sigma_data}.")
     if plan.scale is not None:
         raise ValueError(
             "This plan holds its points in the scale of a process: make one on the levels alone, "
             "`grid.sigmas`."
         )
-    end, points = trajectory(denoise, plan, x, key, cond=cond)
-    ways = np.concatenate([array(points, "x"), array(end, "x")[None]])
+    end, visited = trajectory(denoise, plan, x, key, cond=cond)
+    ways = np.concatenate([array(visited, "`x`"), array(end, "`x`")[None]])
     levels = np.append(array(plan.sigmas, "plan"), array(plan.grid, "plan")[-1])
-    ways = ways / np.sqrt(1 + (levels / sigma_data) ** 2)[:, None, None]
+    ways = ways / np.sqrt(1 + (levels / width) ** 2)[:, None, None]
     ax = axes_of(ax, 6.0, 6.0)
     ax.add_collection(LineCollection(list(ways.transpose(1, 0, 2)), colors="#888888", lw=0.6))
     ax.plot(*ways[-1].T, ".", color=COLORS[1], markersize=4)

@@ -22,11 +22,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
+from jax.tree_util import Partial, register_dataclass
 from jaxtyping import Array, Float, Num
 
-from edmjax._arrays import is_data, on_host, positive_number, register_fields, working_dtype
-from edmjax._problem import Point, floating, freeze, scaled, spectrum
+from edmjax import _checks
+from edmjax._arrays import (
+    Wraps,
+    check_sigma,
+    has_no_value,
+    is_data,
+    on_host,
+    positive_number,
+    register_fields,
+    working_dtype,
+)
+from edmjax._problem import Point, freeze, scaled, spectrum
 from edmjax._typing import Sigma
 
 # Directions of less variance than this share of the mean one are taken to have it: the estimate is
@@ -82,8 +92,14 @@ class GaussianSplit:
         freeze(self, mean=centre, variances=variances, basis=basis, sigma_data=width)
 
     def __call__(self, denoise: Callable[..., Any]) -> Callable[..., Any]:
-        """The denoiser of the new coordinates, a pytree as `denoise` is one."""
-        return Partial(_denoise, self, denoise if is_data(denoise) else Partial(denoise))
+        """The denoiser of the new coordinates, a pytree as `denoise` is one.
+
+        It declares the `sigma_range` that `denoise` declares. Raises TypeError where `denoise` is
+        no function.
+        """
+        if not callable(denoise):
+            raise TypeError(f"`denoise` must be a denoiser of (x, sigma), got {denoise!r:.80}.")
+        return _Split(self, denoise if is_data(denoise) else Partial(denoise))
 
     def enter(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
         """`z` of the point `x` at level `sigma`, in the shape and dtype of `x`."""
@@ -101,13 +117,21 @@ class GaussianSplit:
 
     def _flat(self, x: Point, sigma: Sigma) -> tuple[Any, Any, Any]:
         """`x` as (..., d), `sigma` as (..., 1), and the constants in the precision of both."""
-        x, event = floating(x), np.shape(self.mean)
+        x, event = _checks.floating_tree(x, "x"), np.shape(self.mean)
+        if not isinstance(x, jax.Array):
+            raise TypeError(
+                f"`gaussian_split` takes points in one array of shape {('batch', *event)}, got "
+                f"{type(x).__name__} {x!r:.80}."
+            )
         lead = x.ndim - len(event)
         if lead < 0 or x.shape[lead:] != event:
             raise ValueError(
                 f"x has shape {x.shape}, but the mean has shape {event}: expected that, or "
                 f"{('batch', *event)}."
             )
+        check_sigma(sigma)
+        if not has_no_value(sigma):
+            on_host("sigma", sigma)  # at infinity both coordinates are NaN
         dtype = working_dtype(x.dtype)
         sigma = jnp.asarray(sigma, dtype)
         if sigma.ndim and (lead == 0 or sigma.shape != x.shape[:1]):
@@ -128,21 +152,30 @@ class GaussianSplit:
         return flat.reshape(np.shape(x)).astype(jnp.asarray(x).dtype)
 
 
-def _denoise(split: GaussianSplit, denoise: Any, z: Any, sigma: Any, *cond: Any) -> Any:
-    x = split.leave(z, sigma)
-    denoised = denoise(x, sigma, *cond)
-    if not isinstance(denoised, jax.Array | np.ndarray) or denoised.shape != x.shape:
-        raise TypeError(
-            "`gaussian_split` takes a denoiser that returns one array of the shape of `x`; put "
-            "clipping and guidance inside it."
-        )
-    flat, level, (mean, v, basis, width) = split._flat(z, sigma)
-    centred, _, _ = split._flat(x, sigma)
-    out, _, _ = split._flat(denoised, sigma)
-    residual = out - mean - scaled(centred - mean, v / (v + level**2), basis)
-    total = level**2 + width**2
-    rest = scaled(residual, jnp.sqrt(total) / jnp.sqrt(v + level**2), basis)
-    return split._like(width**2 / total * flat + rest, z)
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Split(Wraps):
+    """The denoiser of the coordinates of `split`."""
+
+    split: Any
+    denoise: Any
+
+    def __call__(self, z: Any, sigma: Any, *cond: Any) -> Any:
+        split = self.split
+        x = split.leave(z, sigma)
+        denoised = self.denoise(x, sigma, *cond)
+        if not isinstance(denoised, jax.Array | np.ndarray) or denoised.shape != x.shape:
+            raise TypeError(
+                "`gaussian_split` takes a denoiser that returns one array of the shape of `x`; put "
+                "clipping and guidance inside it."
+            )
+        flat, level, (mean, v, basis, width) = split._flat(z, sigma)
+        centred, _, _ = split._flat(x, sigma)
+        out, _, _ = split._flat(denoised, sigma)
+        residual = out - mean - scaled(centred - mean, v / (v + level**2), basis)
+        total = level**2 + width**2
+        rest = scaled(residual, jnp.sqrt(total) / jnp.sqrt(v + level**2), basis)
+        return split._like(width**2 / total * flat + rest, z)
 
 
 # As the samplers are called: `ej.samplers.gaussian_split(mean, cov)`.
