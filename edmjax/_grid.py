@@ -11,7 +11,7 @@ from edmjax.scalar import Scalar, flag, host, is_traced
 
 # Levels that are nearer, of their size, are one level of which one was rounded.
 _APART = 1e-12
-_SMALLEST = 1e-37
+_SMALLEST = 1e-150
 
 
 def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
@@ -41,8 +41,8 @@ def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
             )
         if not (sigma in (0, np.inf) or _SMALLEST <= sigma <= 1 / _SMALLEST):
             raise ValueError(
-                f"sigmas[{i}] = {sigma} is 0 or infinity in float32, which a denoiser is told its "
-                f"level in: choose levels from {_SMALLEST:g} to {1 / _SMALLEST:g}, or 0."
+                f"sigmas[{i}] = {sigma} has a square that is 0 or infinity as a number: choose "
+                f"levels from {_SMALLEST:g} to {1 / _SMALLEST:g}, or 0."
             )
         if sigma == 0 and (i < len(levels) - 1):
             raise ValueError(
