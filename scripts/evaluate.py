@@ -94,7 +94,7 @@ def evaluate(args, out: Path, subject: ev.Subject, plans: dict, data: Mnist, jud
         ev.Rows(out / "levels.csv", LEVEL_COLUMNS, 2), subject, data, args.amounts
     )
     ev.draw_levels(by_level, out / "levels.png")
-    samples = ev.Rows(out / "samples.csv", SAMPLE_COLUMNS, 4)
+    samples = ev.Rows(out / "samples.csv", ev.SAMPLE_COLUMNS, 4)
     evaluate_samples(samples, summary, subject, plans, data, judge, args)
 
     qualities = ev.over_seeds(samples.rows.values())
@@ -186,9 +186,6 @@ def evaluate_levels(
         ]
         for split in missing
     }
-
-
-SAMPLE_COLUMNS = ("sampler", "schedule", "budget", "seed", "evaluations", *ev.FIGURES)
 
 
 def evaluate_samples(

@@ -2,6 +2,8 @@
 
 import importlib.util
 import pathlib
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -114,3 +116,18 @@ def test_help_lists_what_can_be_asked_for(name, words, capsys):
 def test_every_config_file_is_understood(path, tmp_path, capsys):
     with pytest.raises(SystemExit, match="nothing"):
         script("train")([f"--config={path}", "--data=nothing", f"--out={tmp_path}/run"])
+
+
+def test_the_results_page_is_what_the_script_writes(tmp_path):
+    """From the measured sets of samples that are kept beside it."""
+    main, docs = script("results"), ROOT / "docs"
+    page = (docs / "results.md").read_text(encoding="utf-8")
+    empty, n = re.subn(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", page, flags=re.S)
+    assert n == 2 and "<!-- quality -->\n<!-- end -->" in empty
+    (tmp_path / "results.md").write_text(empty, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"There is no .*samples\.csv: run scripts"):
+        main(["--evaluation", str(tmp_path)], docs=tmp_path)
+    shutil.copy(docs / "mnist_samples.csv", tmp_path / "samples.csv")
+    main(["--evaluation", str(tmp_path)], docs=tmp_path)
+    assert (tmp_path / "results.md").read_text(encoding="utf-8") == page
+    assert (tmp_path / "mnist_quality.png").read_bytes().startswith(b"\x89PNG")

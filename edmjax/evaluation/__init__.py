@@ -38,10 +38,12 @@ from edmjax.evaluation.stored import (
 )
 from edmjax.evaluation.subject import Subject as Subject, load_subject as load_subject
 from edmjax.evaluation.tables import (
+    SAMPLE_COLUMNS as SAMPLE_COLUMNS,
     TEST_IMAGES as TEST_IMAGES,
     Quality as Quality,
     markdown as markdown,
     over_seeds as over_seeds,
     plus_minus as plus_minus,
+    table as table,
     write_csv as write_csv,
 )

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from edmjax.evaluation.losses import LevelLoss, Mean, mean_of
 from edmjax.evaluation.quality import FIGURES
 
+# Of `samples.csv`, a line a set of samples; the first four tell them apart.
+SAMPLE_COLUMNS = ("sampler", "schedule", "budget", "seed", "evaluations", *FIGURES)
 # The name of the test images in the place of a sampler.
 TEST_IMAGES = "test images"
 SHOWN = ("frechet", "confident", "off_class", "precision", "recall", "copied", "distance_50")
