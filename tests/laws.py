@@ -127,7 +127,7 @@ def check_slopes(make, values):
     def total(values):
         return sum((f * table).sum() for f, table in zip(factors, tables(values), strict=True))
 
-    gradient = jax.grad(total)(jnp.asarray(values))
+    gradient = jax.jit(jax.grad(total))(jnp.asarray(values))
     for i, value in enumerate(values):
         bump = 1e-5 * max(value, 0.1) * (np.arange(len(values)) == i)
         slope = (total(values + bump) - total(values - bump)) / (2 * bump[i])

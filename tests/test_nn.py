@@ -230,8 +230,12 @@ def run(apply, params, x, c_noise, cond=None):
 
 
 def test_unet_starts_at_zero():
-    make = lambda: nn.UNet((4, 4, 1), channels=(4, 8), embed_dim=8, rngs=nnx.Rngs(0))  # noqa: E731
-    apply, params = jax.jit(lambda: nn.functional(make()))()
+    @jax.jit
+    def make():
+        rngs = nnx.Rngs(jax.random.key(0, impl="rbg"))  # compiles in a quarter of the time
+        return nn.functional(nn.UNet((4, 4, 1), channels=(4, 8), embed_dim=8, rngs=rngs))
+
+    apply, params = make()
     assert not run(apply, params, normal(0, 2, 4, 4, 1), 0.0).any()
     # Otherwise nothing starts at zero but biases and what the docstring names.
     zero = {name for name, array in params.items() if not array.any() and "bias" not in name}
