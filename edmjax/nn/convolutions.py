@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from edmjax._numbers import one_of
+from edmjax.nn._biases import alike
 from edmjax.nn._cpu_convolutions import applies_to, convolve, spread
 
 Impl: TypeAlias = str  # one of IMPLS
@@ -165,7 +166,7 @@ class Conv(nnx.Module):
     def __call__(self, x: Images) -> Output:
         x, kernel = _same_dtype(x, self.kernel[...], dtype=self.dtype)
         y = conv(x, kernel, stride=self.stride, padding=self.padding, impl=self.impl)
-        return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+        return y if self.bias is None else y + alike(self.bias[...], y)
 
 
 class ConvTranspose(nnx.Module):
@@ -203,4 +204,4 @@ class ConvTranspose(nnx.Module):
             output_padding=output_padding,
             impl=self.impl,
         )
-        return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+        return y if self.bias is None else y + alike(self.bias[...], y)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from edmjax._numbers import whole
 from edmjax.nn import _options
+from edmjax.nn._biases import Linear
 from edmjax.nn.convolutions import Conv, Impl
 from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.group_norm import GroupNorm
@@ -73,8 +74,8 @@ class PatchUNet(nnx.Module):
                 [ResidualBlock(width, width, embed_dim=embed_dim, **options) for _ in range(number)]
             )
 
-        def dense(a: int, b: int) -> nnx.Linear:
-            return nnx.Linear(channels[a], channels[b], **layer)
+        def dense(a: int, b: int) -> Linear:
+            return Linear(channels[a], channels[b], **layer)
 
         self.first = Conv(pixels, channels[0], padding=1, **options)
         last = len(channels) - 1

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from edmjax.nn import _options
+from edmjax.nn._biases import alike
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
 from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.group_norm import GroupNorm
@@ -109,5 +110,6 @@ class _Level(nnx.Module):
         self.norm = GroupNorm(features, math.gcd(groups, features))  # gcd: uncommon widths
 
     def __call__(self, x, embedding, *args):
-        x = self.layer(x, *args) + self.dense(embedding)[:, None, None, :]
+        x = self.layer(x, *args)
+        x = x + alike(self.dense(embedding)[:, None, None, :], x)
         return nnx.swish(self.norm(x))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from edmjax._numbers import whole
 from edmjax.nn import _options
+from edmjax.nn._biases import Linear, alike
 from edmjax.nn.convolutions import Conv, Impl
 from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.group_norm import GroupNorm
@@ -135,13 +136,14 @@ class ResidualBlock(nnx.Module):
         self.norm2 = GroupNorm(out_channels)
         self.conv2 = Conv(out_channels, out_channels, kernel_init=_zeros, **options)
         self.skip = (
-            nnx.Linear(in_channels, out_channels, **layer) if in_channels != out_channels else None
+            Linear(in_channels, out_channels, **layer) if in_channels != out_channels else None
         )
 
     def __call__(self, x, embedding):
         scale, shift = _halves(self.modulate, embedding)
         h = self.conv1(nnx.swish(self.norm1(x)))
-        h = self.conv2(nnx.swish(self.norm2(h) * (1 + scale) + shift))
+        h = self.norm2(h)
+        h = self.conv2(nnx.swish(h * alike(1 + scale, h) + alike(shift, h)))
         return h + (x if self.skip is None else self.skip(x))
 
 
@@ -153,8 +155,8 @@ class SelfAttention(nnx.Module):
             raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
         self.num_heads = num_heads
         self.norm = GroupNorm(channels)
-        self.qkv = nnx.Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
-        self.out = nnx.Linear(channels, channels, kernel_init=_zeros, dtype=dtype, rngs=rngs)
+        self.qkv = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
+        self.out = Linear(channels, channels, kernel_init=_zeros, dtype=dtype, rngs=rngs)
 
     def __call__(self, x, embedding):
         del embedding  # same call as a block's
