@@ -24,4 +24,4 @@ class Linear(nnx.Linear):
     def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
         dtype = self.dtype or jnp.result_type(inputs, self.kernel[...])
         y = inputs.astype(dtype) @ self.kernel[...].astype(dtype)
-        return y + alike(self.bias[...], y)
+        return y if self.bias is None else y + alike(self.bias[...], y)
