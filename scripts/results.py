@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edmjax import evaluation as ev
+from edmjax.evaluation.tables import table
 
 DOCS = Path(__file__).parent.parent / "docs"
 NAMES = {
@@ -58,7 +59,7 @@ def over_seeds(qualities: Iterable[ev.Quality]) -> str:
                 + [f"{q.figures[name].value:.2f}" for name in ("precision", "recall")]
                 + [f"{q.figures['copied'].value:g}"]
             )
-    return ev.table([*head, "precision", "recall", "copied"], lines)
+    return table([*head, "precision", "recall", "copied"], lines)
 
 
 def by_nfe(qualities: Iterable[ev.Quality]) -> str:
@@ -71,7 +72,7 @@ def by_nfe(qualities: Iterable[ev.Quality]) -> str:
             found.setdefault(name_of(q), {})[q.budget] = cell
     budgets = sorted({budget for cells in found.values() for budget in cells})
     lines = [[name, *(cells.get(n, "") for n in budgets)] for name, cells in found.items()]
-    return ev.table(["evaluations", *map(str, budgets)], lines)
+    return table(["evaluations", *map(str, budgets)], lines)
 
 
 def name_of(q: ev.Quality) -> str:

@@ -160,7 +160,7 @@ def test_gradient_of_f_trig_in_the_levels(x64):
 
 def test_sigma_data_may_be_traced(x64):
     def total(width):
-        plan = ej.make_plan(s.f_pc(3, "theta", width), GRID)
+        plan = ej.make_plan(s.f_pc(2, "theta", width), GRID)
         return jnp.sum(jnp.sin(plan.d)) + jnp.sum(jnp.cos(plan.y))
 
     slope = (total(0.5 + 1e-5) - total(0.5 - 1e-5)) / 2e-5

@@ -3,9 +3,12 @@
 import pathlib
 import re
 
+import pytest
+
 DOC = (pathlib.Path(__file__).parent.parent / "docs" / "reproducibility.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_runs():
     blocks = re.findall(r"```python\n(.*?)```", DOC, re.S)
     assert len(blocks) > 5

@@ -44,6 +44,5 @@ from edmjax.evaluation.tables import (
     markdown as markdown,
     over_seeds as over_seeds,
     plus_minus as plus_minus,
-    table as table,
     write_csv as write_csv,
 )
