@@ -51,10 +51,7 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
             "This plan's noise has learned variances and that of `like` does not: make this one "
             "first, and the other like it."
         )
-    rows = plan.nfe + 1
-    learned = np.zeros(plan.z.shape) if plan.v is None else plan.v
-    raw = np.zeros((rows, 0)) if plan.r is None else plan.r
-    scale = np.ones(rows) if plan.scale is None else plan.scale
+    raw, scale, learned = _optional(plan)
     return Plan(
         sigmas=plan.sigmas,
         grid=plan.grid,
@@ -68,6 +65,16 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
         scale=None if like.scale is None else scale,
         v=None if like.v is None else _widen(learned, like.v),
         about=plan.about,
+    )
+
+
+def _optional(plan: Plan) -> tuple[Any, Any, Any]:
+    """`r`, `scale` and `v` of the plan, where it has none those that change nothing."""
+    rows = plan.nfe + 1
+    return (
+        np.zeros((rows, 0)) if plan.r is None else plan.r,
+        np.ones(rows) if plan.scale is None else plan.scale,
+        np.zeros(plan.z.shape) if plan.v is None else plan.v,
     )
 
 
@@ -119,10 +126,7 @@ class Shape(NamedTuple):
                 widths += [(0, width - values.shape[1])]
             return (jnp if traced else np).pad(values, widths, constant_values=fill)
 
-        count = plan.nfe + 1
-        raw = np.zeros((count, 0)) if plan.r is None else plan.r
-        scale = np.ones(count) if plan.scale is None else plan.scale
-        learned = np.zeros((count, 0)) if plan.v is None else plan.v
+        raw, scale, learned = _optional(plan)
         return dataclasses.replace(
             plan,
             # One level less than there are rows: the grid has the last.
