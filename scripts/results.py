@@ -19,7 +19,7 @@ from edmjax.evaluation.tables import table
 
 DOCS = Path(__file__).parent.parent / "docs"
 NAMES = {
-    "test images": "test images",
+    ev.TEST_IMAGES: ev.TEST_IMAGES,
     "recommended": "`ej.recommend`",
     "learned, plans/{nfe}.json": "a [learned plan](learning.md)",
 }

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from edmjax._numbers import one_of
-from edmjax.nn._biases import alike
+from edmjax.nn._biases import alike, same_dtype
 from edmjax.nn._cpu_convolutions import applies_to, convolve, spread
 
 Impl: TypeAlias = str  # one of IMPLS
@@ -44,7 +44,7 @@ def conv(
     x: Images, kernel: Kernel, *, stride: int = 1, padding: int = 0, impl: Impl = "auto"
 ) -> Output:
     """The images `y[i, j] = sum_ab kernel[a, b] x[stride i + a, stride j + b]`, `x` zero-padded."""
-    x, kernel = _same_dtype(x, kernel)
+    x, kernel = same_dtype(x, kernel)
     form = _choose(impl, x)
     if form == "cpu":
         return convolve(x, kernel, stride=stride, padding=((padding, padding), (padding, padding)))
@@ -77,7 +77,7 @@ def conv_transpose(
     with no padding; the extra rows and columns at the end are where `conv` with the same stride
     would have rounded down.
     """
-    x, kernel = _same_dtype(x, kernel)
+    x, kernel = same_dtype(x, kernel)
     size, _, _, features = kernel.shape
     height, width = (
         stride * (n - 1) + size + extra
@@ -131,11 +131,6 @@ def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Arra
     return lax.slice_in_dim(y, 0, length, axis=axis)
 
 
-def _same_dtype(*arrays: Array, dtype: Any = None) -> list[Array]:
-    dtype = jnp.result_type(*arrays) if dtype is None else dtype
-    return [array.astype(dtype) for array in arrays]
-
-
 class Conv(nnx.Module):
     """A convolution with a square kernel: `conv` with its kernel and, where asked for, a bias.
 
@@ -164,7 +159,7 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
 
     def __call__(self, x: Images) -> Output:
-        x, kernel = _same_dtype(x, self.kernel[...], dtype=self.dtype)
+        x, kernel = same_dtype(x, self.kernel[...], dtype=self.dtype)
         y = conv(x, kernel, stride=self.stride, padding=self.padding, impl=self.impl)
         return y if self.bias is None else y + alike(self.bias[...], y)
 
@@ -196,7 +191,7 @@ class ConvTranspose(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
 
     def __call__(self, x: Images, output_padding: tuple[int, int] = (0, 0)) -> Output:
-        x, kernel = _same_dtype(x, self.kernel[...], dtype=self.dtype)
+        x, kernel = same_dtype(x, self.kernel[...], dtype=self.dtype)
         y = conv_transpose(
             x,
             kernel,
