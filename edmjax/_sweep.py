@@ -39,11 +39,11 @@ def sweep(
     What comes back has the structure of `plans`, with a sample like `x` in the place of each plan,
     equal to `sample(denoise, plan, x, key)` up to roundings: the same noise to the bit, and the
     denoiser is called `sum(plan.nfe)` times. Plans of other lengths and other solvers share the
-    program, also in a later call; it is compiled again where a later call looks back further, draws
-    more a row, or is the first to use raw outputs, a scale or learned variances. Every plan carries
-    as many arrays as the one that looks back furthest. Under `jit` the plans run in a `lax.map`, so
-    that the program holds one copy of the network. A gradient can be taken forwards alone
-    (`jax.jvp`): a loop of unknown length has no reverse mode.
+    program, also in a later call whose plans together look back as far, draw as many a row, and use
+    raw outputs, a scale or learned variances or do not, as those before did; others, of less too,
+    compile one of their own. Every plan carries as many arrays as the one that looks back furthest.
+    Under `jit` the plans run in a `lax.map`, so that the program holds one copy of the network. A
+    gradient can be taken forwards alone (`jax.jvp`): a loop of unknown length has no reverse mode.
 
     Args:
         denoise: as for `sample`; a plain function is traced once a call, a denoiser that is a

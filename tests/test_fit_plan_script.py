@@ -48,6 +48,14 @@ def test_nfe_is_the_recommended_plan_and_a_plan_is_its_file(run, tmp_path):
         np.testing.assert_allclose(by_nfe, sample(run, tmp_path / "default"), atol=1e-3)
 
 
+def test_a_plan_beyond_the_levels_of_the_network_gets_a_sentence(run, tmp_path):
+    ej.make_plan(ej.samplers.heun(), [500.0, 1.0, 0.0]).save(tmp_path / "far.json")
+    phrase = "levels from 1 to 500, and the network in .* is for those from 0.002 to 80: fit a plan"
+    with pytest.raises(SystemExit, match=phrase):
+        sample(run, tmp_path / "out", "--plan", str(tmp_path / "far.json"))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_plan_is_fitted_written_and_sampled_with(run, tmp_path, capsys):
     out = tmp_path / "new" / "plan.json"

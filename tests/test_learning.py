@@ -243,6 +243,12 @@ def test_mistakes_are_sentences(arguments, options, error, phrase):
         fit_plan(*arguments, **options)
 
 
+def test_noise_about_a_far_mean_is_noise_at_sigma_max():
+    _task._check_scale(X + 1e4, 80.0)
+    with pytest.raises(ValueError, match="its standard deviation is 0"):
+        _task._check_scale(np.full((16, 3), 80.0), 80.0)
+
+
 @pytest.mark.parametrize(
     "sampler, nfe, phrase",
     [

@@ -95,7 +95,16 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def _plan_of(args: argparse.Namespace) -> ej.Plan:
     if args.plan is not None:
-        return ej.Plan.load(args.plan)
+        plan, known = ej.Plan.load(args.plan), levels_of(args.checkpoint)
+        levels = plan.grid[plan.grid > 0]
+        low, high = levels.min(), levels.max()
+        if low < known.sigma_min * (1 - 1e-6) or high > known.sigma_max * (1 + 1e-6):
+            raise ValueError(
+                f"{args.plan} has noise levels from {low:g} to {high:g}, and the network in "
+                f"{args.checkpoint} is for those from {known.sigma_min:g} to {known.sigma_max:g}: "
+                "fit a plan to this network, or make one on levels within these."
+            )
+        return plan
     if args.nfe is not None:
         return ej.make_plan(*ej.recommend(args.nfe, **levels_of(args.checkpoint)._asdict()))
     sampler, schedule, num_steps = (

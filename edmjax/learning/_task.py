@@ -185,10 +185,11 @@ def task_of(
 def _check_scale(rows: np.ndarray, high: float) -> None:
     if not np.isfinite(rows).all():
         raise ValueError("`x` must be finite: it holds NaN or infinity.")
-    size = float(np.sqrt(np.mean(rows**2)))
+    # About the mean of the samples, as the data may lie far from 0.
+    size = float(np.sqrt(np.mean((rows - rows.mean(axis=0)) ** 2)))
     if not 0.5 * high <= size <= 10 * high:
         raise ValueError(
-            f"`x` must be noise at sigma_max = {high:g}, and its root mean square is {size:.3g}: "
+            f"`x` must be noise at sigma_max = {high:g}, and its standard deviation is {size:.3g}: "
             "pass sigma_max times standard normal noise, or another sigma_max."
         )
 

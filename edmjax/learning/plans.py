@@ -71,7 +71,8 @@ def fit_plan(
         batch_size: noises of one update; by default 64, and more where a sample has less than 128
             components.
         reference_nfe: evaluations that the flow is followed with: by default 16 times `nfe`, 128 at
-            least and 320 at most.
+            least and 320 at most. What it is wrong by is learned too, and no error that is reported
+            shows it.
         progress: whether to draw a tqdm bar.
 
     Raises:
