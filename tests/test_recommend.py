@@ -94,8 +94,9 @@ def script(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["P1", "P2"])
-def test_at_10_evaluations_it_is_7_times_as_good_as_heun(x64, name):
+def test_at_10_evaluations_it_is_7_times_as_good_as_heun(x64, monkeypatch, name):
     """And never worse than DPM++(2M), both on Karras 7; 256 starts of another seed."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     measure = script("recommend")
     denoise, x, reference = measure.starts(name, 256, seed=5)
     karras = ej.schedules.karras
