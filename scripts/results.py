@@ -22,6 +22,7 @@ NAMES = {
     ev.TEST_IMAGES: ev.TEST_IMAGES,
     "recommended": "`ej.recommend`",
     "learned, plans/{nfe}.json": "a [learned plan](learning.md)",
+    "learned, longer/{nfe}.json": "a [learned plan](learning.md), fitted longer",
 }
 
 
