@@ -105,7 +105,7 @@ def _draw(plan: ej.Plan, karras: np.ndarray, errors: dict[str, np.ndarray], path
     for name, values in errors.items():
         right.semilogx(np.sort(values), np.arange(1, len(values) + 1) / len(values), label=name)
     right.set(title="errors of fresh noises", xlabel="error of a sample", ylabel="share below")
-    right.legend()
+    right.legend(loc="lower right")
     figure.savefig(path, dpi=120)
 
 
