@@ -65,22 +65,22 @@ class Problem:
 
     @property
     def _event(self) -> tuple[int, ...]:
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _least_variance(self):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _denoise(self, x, sigma):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _score(self, x, sigma):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _log_prob(self, x, sigma):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _draw(self, key, dtype):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _enter(self, x, sigma):
         """`x` as `(..., d)` and `sigma` as `(..., 1)`, both in the precision to compute in."""

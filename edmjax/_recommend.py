@@ -63,36 +63,22 @@ def pair(
     name: str, grid: str, nfe: int, low: float, high: float, width: float, final_zero: bool
 ) -> tuple[Sampler, Any]:
     """A sampler and a grid by their names, of exactly `nfe` evaluations."""
-    # A first step that is analytic is a step more; a single step keeps its evaluation.
-    steps = nfe + (name.startswith("analytic") and nfe > 1)
-    levels = grids_for(low, high, width)[grid](steps if final_zero else steps + 1)
+    levels = grids_for(low, high, width)[grid](nfe if final_zero else nfe + 1)
     return samplers_for(width)[name], np.append(levels, 0.0) if final_zero else levels
 
 
 def samplers_for(width: float) -> dict[str, Sampler]:
-    """What is compared, for data of standard deviation `width`; one evaluation a step each."""
+    """What is compared, for data of standard deviation `width`: one evaluation a step each, and
+    samples that move with the mean of the data."""
     from edmjax import samplers as s
 
-    plain = {
+    return {
         "f_trig(False)": s.f_trig(False, width),
         "f_trig()": s.f_trig(True, width),
         "f_trig(above=0.3)": s.f_trig(True, width, 0.3),
         "unipc(2)": s.unipc(2),
         "unipc(3)": s.unipc(3),
-        "f_ab(2)": s.f_ab(2, sigma_data=width),
-        "f_ab(3)": s.f_ab(3, sigma_data=width),
-        "f_pc(2, 'theta')": s.f_pc(2, "theta", width),
-        "f_pc(2, 'log_sigma')": s.f_pc(2, "log_sigma", width),
-        "f_pc(3, 'log_sigma')": s.f_pc(3, "log_sigma", width),
-        "f_pc(2, 'sigma^(1/7)')": s.f_pc(2, "sigma^(1/7)", width),
-        "f_pc(3, 'sigma^(1/7)')": s.f_pc(3, "sigma^(1/7)", width),
-        "f_pc(4, 'sigma^(1/7)')": s.f_pc(4, "sigma^(1/7)", width),
     }
-    analytic = {
-        f"analytic_first_step({name})": s.analytic_first_step(plain[name], width)
-        for name in ("unipc(3)", "f_pc(2, 'log_sigma')", "f_pc(3, 'log_sigma')")
-    }
-    return plain | analytic
 
 
 def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int], Any]]:

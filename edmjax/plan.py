@@ -136,9 +136,8 @@ class Plan:
                     "this denoiser."
                 )
             return
-        levels = np.asarray(self.grid, float)
-        highest, lowest = levels.max(), levels[levels > 0].min()
-        if highest > high * (1 + 1e-6) or lowest < low * (1 - 1e-6):
+        if beyond := levels_beyond(self, low, high):
+            lowest, highest = beyond
             raise ValueError(
                 f"This plan has noise levels from {lowest:g} to {highest:g}, and the denoiser "
                 f"declares `sigma_range` ({low:g}, {high:g}): make the plan on a grid within that."
@@ -154,6 +153,14 @@ class Plan:
         del fields["about"]
         shown = (f"{k}={getattr(v, 'shape', v)}" for k, v in fields.items() if v is not None)
         return f"Plan({', '.join(shown)})"
+
+
+def levels_beyond(plan: Plan, low: float, high: float) -> tuple[float, float] | None:
+    """The lowest and the highest level of the grid above 0, where one is outside of a range."""
+    levels = np.asarray(plan.grid, float)
+    lowest, highest = float(levels[levels > 0].min()), float(levels.max())
+    inside = lowest >= low * (1 - 1e-6) and highest <= high * (1 + 1e-6)
+    return None if inside else (lowest, highest)
 
 
 def _table(plan: Plan) -> str:

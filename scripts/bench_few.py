@@ -30,14 +30,6 @@ from edmjax._recommend import TABLE, grids_for, samplers_for
 
 SOLVERS = {name: getattr(diffrax, name) for name in ("Bosh3", "Tsit5", "Dopri5", "Dopri8")}
 TOLERANCES = 10.0 ** np.arange(0, -4.1, -0.5)
-TRIED = (
-    "f_trig()",
-    "f_trig(above=0.3)",
-    "unipc(2)",
-    "unipc(3)",
-    "f_ab(2)",
-    "f_pc(2, 'sigma^(1/7)')",
-)
 
 
 class Method(NamedTuple):
@@ -88,7 +80,13 @@ def learned(problem: Any, nfe: int, noises: int) -> Method:
 
 
 def candidates(problem: Any, nfe: int, width: float) -> list[Method]:
-    samplers = {name: samplers_for(width)[name] for name in TRIED} | {"ipndm": ej.samplers.ipndm(3)}
+    known = samplers_for(width)
+    samplers = {
+        **{n: known[n] for n in ("f_trig()", "f_trig(above=0.3)", "unipc(2)", "unipc(3)")},
+        "f_ab(2)": ej.samplers.f_ab(2, sigma_data=width),
+        "f_pc(2, 'sigma^(1/7)')": ej.samplers.f_pc(2, "sigma^(1/7)", width),
+        "ipndm": ej.samplers.ipndm(3),
+    }
     found = []
     for split in (None, split_of(problem, width)):
         for share in (0.6, 0.8, 1, 1.25, 1.6):

@@ -1,6 +1,6 @@
 """Kills a training run with SIGKILL again and again, and compares it with one that nothing stopped.
 
-    python scripts/check_kill.py --kills 10 --out /tmp/kills
+    python scripts/check_kill.py --kills 10 --out runs/kills
 
 Two runs of one command, of a tiny network on the digits: the first undisturbed, the second killed
 at random moments and started anew each time. Three kinds of moments take turns: while steps are

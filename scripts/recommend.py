@@ -2,10 +2,10 @@
 
     python scripts/recommend.py [--nfe 4 6 8 10 ...] [--samples 512]
 
-Every pair of `edmjax._recommend` whose samples move with the mean of the data starts at
-`x0 + 80 n`, stops at sigma 0.002 and is compared there with Dopri8 at 1e-9, in float64 around the
-exact denoiser: on P1, P2, P3 and those of `few_problems.seen`. A figure is how many times an RMS
-error is below that of another solver of as many evaluations on Karras 7, and a pair's score
+Every pair of `edmjax._recommend` starts at `x0 + 80 n`, stops at sigma 0.002 and is compared there
+with Dopri8 at 1e-9, in float64 around the exact denoiser: on P1, P2, P3 and those of
+`few_problems.seen`. A figure is how many times an RMS error is below that of another solver of as
+many evaluations on Karras 7, and a pair's score
 
     least(Heun; P1, P2, P3) * sqrt(least(DPM++(2M); all) * mean(DPM++(2M); all))
 
@@ -20,6 +20,7 @@ The starts are those of seed 1, which `bench_few.py` and `check_recommend.py` do
 import argparse
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,6 @@ from edmjax._recommend import TABLE, grids_for, pair, samplers_for
 
 HIGH, LOW = 80.0, 0.002
 HEUN, KNOWN = "heun on karras", "dpmpp_2m on karras"
-MOVING = ("f_trig", "unipc")  # the samplers whose samples move with the mean of the data
 SIGMA_DATA = {"P1": 0.70807922, "P2": 0.5, "P3": 0.54390235}
 BUDGETS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, 18, 20, 25, 30, 40)
 
@@ -71,7 +71,9 @@ def exact(problem: Any, x: Any) -> np.ndarray:
         return solution.ys[0]
 
     many = jax.jit(jax.vmap(solve))
-    return np.concatenate([np.asarray(many(part)) for part in np.array_split(x, -(-len(x) // 128))])
+    return np.concatenate(
+        [np.asarray(many(part)) for part in np.array_split(x, math.ceil(len(x) / 128))]
+    )
 
 
 def starts(name: str, samples: int, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -93,39 +95,33 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def scan(
-    problem: tuple[Any, np.ndarray, np.ndarray], width: float, budgets: list[int]
-) -> dict[int, dict[str, float]]:
+def scan(problem: Any, width: float, samples: int, nfe: list[int]) -> dict[int, dict[str, float]]:
     """nfe -> "sampler on grid" -> RMS error."""
-    denoise, x, reference = problem
-    samplers = [name for name in samplers_for(width) if name.startswith(MOVING)]
-    found: dict[int, dict[str, float]] = {}
-    for nfe in budgets:
-        levels = functools.partial(
-            ej.schedules.karras, sigma_min=LOW, sigma_max=HIGH, final_zero=False
-        )
+    denoise, x, reference = starts_of(problem, samples, seed=1)
+    karras = functools.partial(ej.schedules.karras, sigma_min=LOW, sigma_max=HIGH, final_zero=False)
+    found = {}
+    for n in nfe:
         pairs = {
-            HEUN: (ej.samplers.heun(), levels(max(nfe // 2, 1) + 1)),
-            KNOWN: (ej.samplers.dpmpp_2m(), levels(nfe + 1)),
+            HEUN: (ej.samplers.heun(), karras(max(n // 2, 1) + 1)),
+            KNOWN: (ej.samplers.dpmpp_2m(), karras(n + 1)),
         }
-        for sampler, grid in itertools.product(samplers, grids_for(LOW, HIGH, width)):
-            pairs[f"{sampler} on {grid}"] = pair(sampler, grid, nfe, LOW, HIGH, width, False)
-        plans = {name: ej.make_plan(*made) for name, made in pairs.items()}
-        found[nfe] = {
-            name: rms(errors(run(denoise, plan, x), reference)) for name, plan in plans.items()
+        for sampler, grid in itertools.product(samplers_for(width), grids_for(LOW, HIGH, width)):
+            pairs[f"{sampler} on {grid}"] = pair(sampler, grid, n, LOW, HIGH, width, False)
+        found[n] = {
+            name: rms(errors(run(denoise, ej.make_plan(*made), x), reference))
+            for name, made in pairs.items()
         }
     return found
 
 
-def scores(scans: dict[str, dict[int, dict[str, float]]], nfe: int) -> dict[str, np.ndarray]:
-    """Of each pair: the score, and the three figures that it is made of."""
+def scores(errors_at: dict[str, dict[str, float]]) -> dict[str, tuple[float, ...]]:
+    """Of each pair, by problem -> pair -> error: the score and the three figures in it."""
     found = {}
-    for name in next(iter(scans.values()))[nfe]:
-        heun = min(scans[p][nfe][HEUN] / scans[p][nfe][name] for p in SIGMA_DATA)
-        known = [scan[nfe][KNOWN] / scan[nfe][name] for scan in scans.values()]
+    for name in errors_at["P1"].keys() - {HEUN, KNOWN}:
+        heun = min(errors_at[problem][HEUN] / errors_at[problem][name] for problem in SIGMA_DATA)
+        known = [of[KNOWN] / of[name] for of in errors_at.values()]
         least, mean = min(known), float(np.exp(np.mean(np.log(known))))
-        if name not in (HEUN, KNOWN):
-            found[name] = np.array([heun * np.sqrt(least * mean), heun, least, mean])
+        found[name] = (heun * math.sqrt(least * mean), heun, least, mean)
     return found
 
 
@@ -138,18 +134,16 @@ def main() -> None:
     arguments = parser.parse_args()
     budgets = sorted(arguments.nfe)
     jax.config.update("jax_enable_x64", True)
+    problems = {name: (getattr(ej.problems, name)(), SIGMA_DATA[name]) for name in SIGMA_DATA}
+    problems |= {name: (problem, width_of(problem)) for name, problem in seen().items()}
     scans = {}
-    for name, width in SIGMA_DATA.items():
-        scans[name] = scan(starts(name, arguments.samples, seed=1), width, budgets)
-        print(name, flush=True)
-    for name, problem in seen().items():
-        drawn = starts_of(problem, arguments.samples, seed=1)
-        scans[name] = scan(drawn, width_of(problem), budgets)
+    for name, (problem, width) in problems.items():
+        scans[name] = scan(problem, width, arguments.samples, budgets)
         print(name, flush=True)
 
     for nfe in budgets:
-        found = scores(scans, nfe)
-        order = sorted(found, key=lambda name: -found[name][0])
+        found = scores({name: scan[nfe] for name, scan in scans.items()})
+        order = sorted(found, key=lambda name: (-found[name][0], name))
         _, sampler, grid = max(row for row in TABLE if row[0] <= nfe)
         print(f"\nnfe {nfe}: score; below Heun at least; below DPM++(2M) at least, in the mean")
         for label, names in (("", order[:6]), ("  (in the table)", [f"{sampler} on {grid}"])):

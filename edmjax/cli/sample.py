@@ -37,6 +37,7 @@ import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import count, seed
 from edmjax.learning._checkpoint import levels_of
+from edmjax.plan import levels_beyond
 from edmjax.training.choices import describe
 
 _DEFAULTS = training.SampleConfig()
@@ -96,9 +97,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 def _plan_of(args: argparse.Namespace) -> ej.Plan:
     if args.plan is not None:
         plan, known = ej.Plan.load(args.plan), levels_of(args.checkpoint)
-        levels = plan.grid[plan.grid > 0]
-        low, high = levels.min(), levels.max()
-        if low < known.sigma_min * (1 - 1e-6) or high > known.sigma_max * (1 + 1e-6):
+        if beyond := levels_beyond(plan, known.sigma_min, known.sigma_max):
+            low, high = beyond
             raise ValueError(
                 f"{args.plan} has noise levels from {low:g} to {high:g}, and the network in "
                 f"{args.checkpoint} is for those from {known.sigma_min:g} to {known.sigma_max:g}: "

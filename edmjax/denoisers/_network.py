@@ -25,7 +25,7 @@ class Preconditioned:
 
     def coefficients(self, sigma: jax.Array) -> tuple[Any, Any, Any, Any]:
         """`(c_skip, c_out, c_in, c_noise)` in the shape and dtype of `sigma`."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
         """The estimate of `E[x0 | x]`. See the module's docstring for shapes and dtypes."""

@@ -34,15 +34,15 @@ class Guided(Wraps):
 
     def positive(self, x: Any, level: Any, cond: Any) -> dict[str, Any]:
         """The outputs of the positive branch."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def branches(self, x: Any, level: Any, cond: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The outputs of the positive and of the negative branch."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def scale_at(self, level: Any) -> Any:
         """The scale at a level: a scalar or one number a sample."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def combine(self, positive: Any, negative: Any, scale: Any, x: Any, level: Any) -> Any:
         """The rule, on trees that are float32 at least."""

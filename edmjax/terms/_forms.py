@@ -41,19 +41,19 @@ class Form:
 
     def time(self, sigma: Any) -> Any:
         """The form's variable at a level; it rises with the level."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def level(self, s: Any) -> Any:
         """The level at a value of the variable."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def factor(self, sigma: Any) -> Any:
         """`y / x` at a level."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def rates(self, s: Any, sigma: Any) -> tuple[Any, Any]:
         """(a, b) of `dy/ds = a y + b D`, at `s` with its level `sigma`."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def times(self, sigmas: Any, x: X) -> jax.Array:
         """The variable at each of `sigmas`, in the precision that a solver must have for `x`.
