@@ -110,7 +110,7 @@ def test_gaussian_flows_are_met_within_the_tolerance(x64, tolerance):
 @pytest.mark.parametrize(("name", "sigma_data", "allowed"), [("P1", 0.708, 43), ("P2", 0.5, 48)])
 def test_half_of_diffrax_evaluations(x64, name, sigma_data, allowed):
     # `allowed` is half of what the best of diffrax's solvers needs in sigma or log sigma for an RMS
-    # of 1e-3; scripts/bench_adaptive.py measures both sides.
+    # of 1e-3; benchmarks/bench_adaptive.py measures both sides.
     problem = getattr(ej.problems, name)()
     x = starts(problem, 64)
     method = ej.adaptive.adaptive(rtol=0.0, atol=1e-3, sigma_data=sigma_data)

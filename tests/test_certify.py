@@ -36,12 +36,12 @@ def test_every_public_sampler_has_a_certificate():
 
 @pytest.mark.parametrize("name", over(SHARED))
 def test_the_claims_hold(name):
-    """Of the others `scripts/certify.py` measures the orders."""
+    """Of the others `checks/certify.py` measures the orders."""
     failed = [finding for finding in findings(CERTIFICATES[name]) if not finding.holds]
     assert failed == []
 
 
-@pytest.mark.slow  # scripts/certify.py runs them too
+@pytest.mark.slow  # checks/certify.py runs them too
 @pytest.mark.parametrize("name", [name for name in CERTIFICATES if name not in KINDS])
 def test_the_claims_but_the_orders_hold_of_every_option(name):
     for finding in findings(CERTIFICATES[name]):
@@ -130,13 +130,13 @@ def test_a_wrong_claim_fails(name, claims):
 
 
 def test_the_script_fails_on_a_flipped_sign_in_the_source(tmp_path):
-    for part in ("edmjax", "tests", "scripts"):
+    for part in ("edmjax", "tests", "checks"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     source = tmp_path / "edmjax" / "samplers" / "heunpp.py"
     text = source.read_text()
     assert text.count("w_2 * (d_2 - d)") == 1
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "scripts/certify.py", "heunpp2"]
+    command = [sys.executable, "checks/certify.py", "heunpp2"]
     results = []
     for source_text in (text, text.replace("w_2 * (d_2 - d)", "w_2 * (d_2 + d)")):
         source.write_text(source_text)

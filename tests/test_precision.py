@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import ALL, mixture
 
-SCRIPT = pathlib.Path(__file__).parent.parent / "scripts" / "bench_precision.py"
+SCRIPT = pathlib.Path(__file__).parent.parent / "benchmarks" / "bench_precision.py"
 
 
 def differences(*arguments):

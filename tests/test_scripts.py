@@ -11,8 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+def script(name, folder="scripts"):
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
@@ -120,7 +120,7 @@ def test_every_config_file_is_understood(path, tmp_path, capsys):
 
 def test_the_results_page_is_what_the_script_writes(tmp_path):
     """From the measured sets of samples that are kept beside it."""
-    main, docs = script("results"), ROOT / "docs"
+    main, docs = script("results", "docs/make"), ROOT / "docs"
     page = (docs / "results.md").read_text(encoding="utf-8")
     empty, n = re.subn(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", page, flags=re.S)
     assert n == 2 and "<!-- quality -->\n<!-- end -->" in empty

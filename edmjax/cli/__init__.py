@@ -1,4 +1,4 @@
-"""The command `edmjax`: train a network, draw samples, compare solvers, check claims.
+"""The command `edmjax`: train a network, draw samples, evaluate them, fit plans, compare solvers.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where training was told
 to stop by SIGTERM). What went wrong is a sentence on standard error.
@@ -20,7 +20,6 @@ COMMANDS = {
         "train,diffrax",
         "draw error against evaluations of samplers, and of diffrax's solvers",
     ),
-    "certify": ("certify:main", "test", "measure what every sampler claims (needs a checkout)"),
 }
 
 EPILOG = """\
@@ -31,7 +30,6 @@ for example:
   edmjax train --data digits --out runs/digits
   edmjax sample --checkpoint runs/digits --sampler dpmpp_2m --num-steps 10 --out samples
   edmjax compare --quick --out runs/quick
-  edmjax certify heun
 
 `edmjax COMMAND --help` has the options of a command.
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted

@@ -1,6 +1,6 @@
 """Kills a training run with SIGKILL again and again, and compares it with one that nothing stopped.
 
-    python scripts/check_kill.py --kills 10 --out runs/kills
+    python checks/check_kill.py --kills 10 --out runs/kills
 
 Two runs of one command, of a tiny network on the digits: the first undisturbed, the second killed
 at random moments and started anew each time. Three kinds of moments take turns: while steps are
@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-TRAIN = Path(__file__).with_name("train.py")
+TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
 STEPS = 240
 OPTIONS = [
     "--net.channels=[4]",

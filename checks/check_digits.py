@@ -1,6 +1,6 @@
 """Prints how good the samples of a digits run are, beside real digits that were held out.
 
-    python scripts/check_digits.py runs/digits
+    python checks/check_digits.py runs/digits
 
 Sure: the share of samples for which a classifier gives some class a probability above 0.9. The
 classifiers for the samples are fitted on all real digits, those for the held-out digits on the

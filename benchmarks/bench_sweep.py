@@ -1,6 +1,6 @@
 """Measures `ej.sweep` over 50 plans against `ej.sample` plan by plan.
 
-    python scripts/bench_sweep.py [--plans 50] [--rounds 5] [--batch 16]
+    python benchmarks/bench_sweep.py [--plans 50] [--rounds 5] [--batch 16]
 
 The target: all of a sweep takes at most 1.15 times the sum of the run times of its plans, each run
 by `sample` once that is compiled, plus the compilation of the sweep. The network is a ScoreNet, at

@@ -1,7 +1,7 @@
 """Problems of a few lines on which solvers of few evaluations are compared, beside P1, P2 and P3.
 
-`seen()` has those by which `scripts/recommend.py` chooses; `fresh()` those that took no part in any
-choice, for `scripts/check_recommend.py`. Their denoisers are exact; nothing is downloaded.
+`seen()` has those by which `docs/make/recommend.py` chooses; `fresh()` has those that took no part
+in any choice, for `checks/check_recommend.py`. Their denoisers are exact; nothing is downloaded.
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """Prints docs/names.md: the names of other packages, and what they are here.
 
-python scripts/names.py > docs/names.md
+python docs/make/names.py > docs/names.md
 """
 
 from edmjax.samplers.names import table as samplers
@@ -9,7 +9,7 @@ from edmjax.schedules.names import table as schedules
 PAGE = """\
 # Names
 
-Printed by `python scripts/names.py`.
+Printed by `python docs/make/names.py`.
 
 `ej.samplers.from_name` takes the names that people know and returns our sampler, with the defaults
 of the package that the name is from:

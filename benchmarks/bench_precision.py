@@ -1,6 +1,6 @@
 """Prints how far samples made in float32 are from the same samples made in float64.
 
-    python scripts/bench_precision.py [--steps 10 18 50 100] [heun "ddim(eta=0.5)" ...]
+    python benchmarks/bench_precision.py [--steps 10 18 50 100] [heun "ddim(eta=0.5)" ...]
 
 Both runs take the same plan, whose weights are formed in float64, the same start and the same
 draws, on the grid of Karras from 80 to 0.002 and 0, around the exact denoiser of a mixture, which

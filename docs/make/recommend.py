@@ -1,6 +1,6 @@
 """Measures samplers and grids on sixteen problems, and what the table of `ej.recommend` holds.
 
-    python scripts/recommend.py [--nfe 4 6 8 10 ...] [--samples 512]
+    python docs/make/recommend.py [--nfe 4 6 8 10 ...] [--samples 512]
 
 Every pair of `edmjax._recommend` starts at `x0 + 80 n`, stops at sigma 0.002 and is compared there
 with Dopri8 at 1e-9, in float64 around the exact denoiser: on P1, P2, P3 and those of

@@ -1,7 +1,7 @@
 """Writes the tables of docs/results.md from what scripts/evaluate.py measured, and its picture.
 
-    python scripts/results.py --evaluation runs/mnist/evaluation   # takes over its samples.csv
-    python scripts/results.py                                      # from the one that docs/ holds
+    python docs/make/results.py --evaluation runs/mnist/evaluation   # takes over its samples.csv
+    python docs/make/results.py                                      # from the one that docs/ holds
 
 Between `<!-- samples -->` and `<!-- end -->` of the page stand the samplers that were run with
 several seeds; between `<!-- quality -->` and `<!-- end -->`, those of seed 0 by evaluations.
@@ -17,7 +17,7 @@ from typing import Any
 from edmjax import evaluation as ev
 from edmjax.evaluation.tables import table
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[1]
 NAMES = {
     ev.TEST_IMAGES: ev.TEST_IMAGES,
     "recommended": "`ej.recommend`",

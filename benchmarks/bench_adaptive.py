@@ -1,6 +1,6 @@
 """Prints the evaluations that adaptive solvers need for a given error, ours and diffrax's.
 
-    python scripts/bench_adaptive.py [--problems P1 P2 P3] [--samples 512] [--seed 0] [--no-diffrax]
+    python benchmarks/bench_adaptive.py [--problems P1 P2 P3] [--samples 512] [--no-diffrax]
 
 Every solver takes the same starts, `x0 + 80 n`, to sigma = 0.002, in float64 around the exact
 denoiser, and is compared with Dopri8 at 1e-10 in log sigma, each sample with steps of its own. The

@@ -1,7 +1,7 @@
-"""Makes the average of a run's parameters that has another width than those it kept.
+"""Makes an average of a run's parameters whose width is not one that the run kept.
 
-    python scripts/reconstruct_ema.py --run runs/mnist --sigma-rel 0.15 --out runs/wide.safetensors
-    python scripts/sample.py --checkpoint runs/wide.safetensors --out samples
+    python benchmarks/reconstruct_ema.py --run runs/mnist --sigma-rel 0.15 --out wide.safetensors
+    edmjax sample --checkpoint wide.safetensors --out samples
 
 The run must have been trained with optim.ema_sigma_rel, for example [0.05, 0.1]. The width is the
 standard deviation of the averaging profile as a part of the run, up to 0.2887 (the plain mean). The

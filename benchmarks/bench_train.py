@@ -1,6 +1,6 @@
 """Measures the training step and the network's other uses against plain layers and torch.
 
-    python scripts/bench_train.py [--rounds 5] [--batch-size 128]
+    python benchmarks/bench_train.py [--rounds 5] [--batch-size 128]
 
 The network is the score-SDE tutorial's, 28x28, the loss EDM's, the optimiser Adam. All cases run in
 one process, in turn and in a new order each round, with one compute thread; a ratio is the median

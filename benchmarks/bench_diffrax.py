@@ -1,6 +1,6 @@
 """Measures the scan against diffrax's Euler and Heun: the same steps of the same flow.
 
-    python scripts/bench_diffrax.py [--rounds 30]
+    python benchmarks/bench_diffrax.py [--rounds 30]
 
 Both go over karras(18) without its 0, in the sigma form, around one network of 24 residual blocks.
 First the samples are compared in float64; then, in float32, the time to trace and compile, and the

@@ -1,6 +1,6 @@
 """Compares `ej.recommend` with DPM++(2M) on Karras 7 on problems that its table was not chosen by.
 
-    python scripts/check_recommend.py [--nfe 6 8 10 12 15 20 30 40] [--samples 512] [--seen]
+    python checks/check_recommend.py [--nfe 6 8 10 12 15 20 30 40] [--samples 512] [--seen]
 
 Float64 around the exact denoiser, from `x0 + 80 n` to sigma 0.002, where Dopri8 at 1e-9 says what
 is right. A figure is how many times the RMS error of the recommended pair is below that of
@@ -10,7 +10,11 @@ nothing else. With --seen the problems are those that the table was chosen by.
 """
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "make"))
 
 import jax
 import numpy as np

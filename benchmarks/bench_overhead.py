@@ -1,6 +1,6 @@
 """Measures what a plan costs over the network's own evaluations, and over a scan written by hand.
 
-    python scripts/bench_overhead.py [--rounds 30] [--quick]
+    python benchmarks/bench_overhead.py [--rounds 30] [--quick]
 
 All cases run in one process, in turn and in a new order each round; the figure of a case is its
 median over rounds, and a ratio is the median of the ratios of the same round. Times are process CPU

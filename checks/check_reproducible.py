@@ -1,7 +1,7 @@
 """Draws the same samples chunked, in one batch, on 8 devices and in 2 processes, and compares them.
 
-    python scripts/check_reproducible.py
-    python scripts/check_reproducible.py --num-samples 256 --num-steps 18
+    python checks/check_reproducible.py
+    python checks/check_reproducible.py --num-samples 256 --num-steps 18
 
 Prints for each sampler and each way how many numbers differ from those of one batch on one device,
 the median difference in ulps of the sample, and the largest in units of sigma_max (an ulp of a

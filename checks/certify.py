@@ -1,8 +1,8 @@
 """Checks every claim of the table of certificates and prints it; exits 1 when a claim fails.
 
-    python scripts/certify.py                             # all samplers, a minute on two cores
-    python scripts/certify.py heun unipc                  # these alone
-    python scripts/certify.py --markdown docs/certificates.md
+    python checks/certify.py                             # all samplers, a minute on two cores
+    python checks/certify.py heun unipc                  # these alone
+    python checks/certify.py --markdown docs/certificates.md
 
 Order: the slope of log-error between the two finest of 40, 80, 160 and 320 steps whose error is
 above 1e-11, uniform in log sigma from 5 to 0.5, in float64; claimed, and measured on a mixture and
@@ -44,7 +44,7 @@ COLUMNS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="edmjax certify",
+        prog="certify.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -132,7 +132,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
         "# Certificates",
         "",
         "What every sampler claims, and what was measured: the output of",
-        "`python scripts/certify.py --markdown docs/certificates.md`.",
+        "`python checks/certify.py --markdown docs/certificates.md`.",
         "",
         meaning,
         "",

@@ -1,7 +1,7 @@
 """Random plans against the exact law on Gaussian data; exits 1 where one fails.
 
-    python scripts/soak.py                       # 10,000 plans in NumPy, 300 of them with samples
-    python scripts/soak.py --plans 200 --samples 20 --seed 1
+    python checks/soak.py                       # 10,000 plans in NumPy, 300 of them with samples
+    python checks/soak.py --plans 200 --samples 20 --seed 1
 
 A plan is a random sampler, with random options and perhaps inside `churn`, `ancestral` or
 `restart`, over a random schedule of 1 to 40 steps. Around the denoiser of N(0.4, 0.7^2), which is

@@ -1,6 +1,6 @@
 """Prints what few evaluations reach on P1, P2 and P3: Heun, DPM++(2M), `ej.recommend`, diffrax.
 
-    python scripts/bench_few.py [--samples 4096] [--problems P1 P2 P3] [--learned] [--no-diffrax]
+    python benchmarks/bench_few.py [--samples 4096] [--problems P1 P2 P3] [--learned] [--no-diffrax]
 
 Float64 around the exact denoiser; every solver starts at `x0 + 80 n`, stops at sigma 0.002, and is
 compared there with Dopri8 at 1e-9. An error is that of a sample, the root mean square over its
@@ -17,7 +17,11 @@ as many evaluations, those of rejected steps included; in sigma or log sigma, an
 """
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "make"))
 
 import diffrax
 import jax
