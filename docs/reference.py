@@ -1,7 +1,8 @@
 """The reference: a page a module, made of its public names; none may be without documentation.
 
-Public is what a module defines under a name without an underscore, and what it imports by the
-package's own sign for that, `from ... import name as name`.
+Public is what a module's `__all__` names. Where a module has none, it is what the module defines
+under a name without an underscore, and what it imports by the package's own sign for that,
+`from ... import name as name`.
 """
 
 import ast
@@ -23,8 +24,10 @@ MODULES = ["edmjax", *(f"edmjax.{name}" for name in edmjax._SUBMODULES)]
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """In the order of the source."""
-    names = []
+    """Those of `__all__`, or those of the source, in its order."""
+    names = list(getattr(module, "__all__", ()))
+    if names:
+        return names
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.ImportFrom):
             names += [alias.name for alias in node.names if alias.asname == alias.name]

@@ -30,8 +30,10 @@ from edmjax.step import Sampler as Sampler, Step as Step
 if TYPE_CHECKING:
     from edmjax import (
         adaptive as adaptive,
+        comparison as comparison,
         correctors as correctors,
         denoisers as denoisers,
+        evaluation as evaluation,
         guidance as guidance,
         learning as learning,
         likelihood as likelihood,
@@ -53,6 +55,7 @@ __version__ = "0.1.0"
 # The extra that installs what a submodule needs; None where the core's own needs are enough.
 _SUBMODULES = {
     "adaptive": None,
+    "comparison": "train,diffrax",
     "correctors": None,
     "denoisers": None,
     "evaluation": "train",

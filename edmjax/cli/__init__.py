@@ -15,11 +15,9 @@ import edmjax
 COMMANDS = {
     "train": ("train:main", "train", "train a network on a dataset and draw samples with it"),
     "sample": ("sample:main", "train", "draw samples with a trained network, by any sampler"),
-    "compare": (
-        "compare:command",
-        "train,diffrax",
-        "draw error against evaluations of samplers, and of diffrax's solvers",
-    ),
+    "evaluate": ("evaluate:main", "train", "measure a network of MNIST, and its samples"),
+    "fit-plan": ("fit_plan:main", "train", "fit a plan of few evaluations to a trained network"),
+    "compare": ("compare:command", "train,diffrax", "compare samplers, and diffrax's solvers"),
 }
 
 EPILOG = """\
@@ -29,6 +27,8 @@ commands:
 for example:
   edmjax train --data digits --out runs/digits
   edmjax sample --checkpoint runs/digits --sampler dpmpp_2m --num-steps 10 --out samples
+  edmjax evaluate --checkpoint runs/mnist --quick
+  edmjax fit-plan --checkpoint runs/digits --nfe 8 --out plan.json
   edmjax compare --quick --out runs/quick
 
 `edmjax COMMAND --help` has the options of a command.

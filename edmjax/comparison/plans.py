@@ -1,18 +1,18 @@
 """Fixed steps: the plans that budgets of evaluations buy, and the few programs that run all."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import diffrax
 import jax
-import numpy as np
 
 import edmjax as ej
 from edmjax import _sweep
 from edmjax._padding import Shape
-from edmjax.cli.comparison.methods import PROCESS, STOCHASTIC, Run, Series, levels
-from edmjax.cli.comparison.targets import Target, perturbed
+from edmjax.comparison.methods import PROCESS, STOCHASTIC, Run, Series, levels
+from edmjax.comparison.targets import Target, perturbed
+from edmjax.evaluation.budgets import most_steps
 
 KINDS = ("plan", "diffrax-fixed", "stochastic")
 
@@ -35,9 +35,9 @@ class Plans:
         bought = plans_of(series, self.target.sigma_data)
         return self._runs[series, setting] if setting in bought else None
 
-    @functools.cached_property  # where all have rows, none is made
+    @functools.cached_property  # where all have results, none is made
     def _runs(self) -> dict[tuple[Series, float], Run]:
-        groups: dict[Any, dict[tuple[Series, float], Any]] = {}
+        groups: dict[tuple[bool, float, bool, int], dict[tuple[Series, float], ej.Plan]] = {}
         for series in self.series:
             noisy = series.kind in STOCHASTIC
             for setting, plan in plans_of(series, self.target.sigma_data).items():
@@ -49,7 +49,9 @@ class Plans:
             for item in self._group(plans, self.starts if noisy else self.target.x, size)
         )
 
-    def _group(self, plans: dict[tuple[Series, float], Any], x: Any, size: float) -> Any:
+    def _group(
+        self, plans: dict[tuple[Series, float], ej.Plan], x: Any, size: float
+    ) -> Iterator[tuple[tuple[Series, float], Run]]:
         denoise, key = perturbed(self.target, size), jax.random.key(self.seed)
         calls = _sweep.runs(denoise, list(plans.values()), x, key)
         program = ("plans", size > 0, x.shape, Shape.of(list(plans.values())))
@@ -57,42 +59,33 @@ class Plans:
             yield what, Run(lambda call=call, nfe=plan.nfe: (call(), nfe), program)
 
 
-def _looks_back(plan: Any) -> int:
+def _looks_back(plan: ej.Plan) -> int:
     """How far a plan looks back: at least 4, and up to a power of two."""
     return max(4, 1 << (max(plan.y.shape[1], plan.d.shape[1]) - 1).bit_length())
 
 
 @functools.cache
-def plans_of(series: Series, sigma_data: float) -> dict[float, Any]:
+def plans_of(series: Series, sigma_data: float) -> dict[float, ej.Plan]:
     """The plans of the budgets; a budget that buys no more steps than one before it has none."""
-    schedule = series.path.split(", ")[1] if series.kind == "diffrax-fixed" else series.path
-    sampler, plans, counts = sampler_of(series, sigma_data), {}, set()
+    schedule = series.path
+    if series.kind == "diffrax-fixed":
+        form, schedule = series.path.split(", ")
+        solver = getattr(diffrax, series.method)()
+        sampler = ej.terms.from_diffrax(solver, form, process=PROCESS, sigma_data=sigma_data)
+    else:
+        sampler = ej.training.parse_sampler(series.method)
+    plans: dict[float, ej.Plan] = {}
     for budget in series.settings:
         made = plan_within(sampler, schedule, int(budget), sigma_data)
-        if made is not None and made.nfe not in counts:
-            counts.add(made.nfe)
+        if made is not None and made.nfe not in {plan.nfe for plan in plans.values()}:
             plans[budget] = made
     return plans
 
 
-def sampler_of(series: Series, sigma_data: float) -> Any:
-    if series.kind == "diffrax-fixed":
-        solver, form = getattr(diffrax, series.method)(), series.path.split(", ")[0]
-        return ej.terms.from_diffrax(solver, form, process=PROCESS, sigma_data=sigma_data)
-    return ej.training.parse_sampler(series.method)
-
-
-def plan_within(sampler: Any, schedule: str, budget: int, sigma_data: float) -> Any:
+def plan_within(
+    sampler: ej.Sampler, schedule: str, budget: int, sigma_data: float
+) -> ej.Plan | None:
     """The plan with the most steps that takes at most `budget` evaluations; None if none does."""
-
-    def plan(steps):
-        return ej.make_plan(sampler, levels(schedule, steps + 1, sigma_data))
-
-    steps = budget
-    while steps > 0:
-        made = plan(steps)
-        if made.nfe <= budget:
-            return made
-        # Evaluations rise with steps, by `nfe / steps` or more for each.
-        steps = min(steps - 1, max(1, int(np.ceil(steps * budget / made.nfe))))
-    return None
+    return most_steps(
+        lambda steps: ej.make_plan(sampler, levels(schedule, steps + 1, sigma_data)), budget
+    )

@@ -1,6 +1,17 @@
-"""Training the classifier: the same steps in the same order each time."""
+"""Trains the classifier of MNIST in whose features `edmjax evaluate` compares samples.
 
+    python benchmarks/mnist/train_classifier.py --data_dir DIR --out classifier.safetensors
+    edmjax evaluate --checkpoint runs/mnist --features classifier.safetensors
+
+About two minutes on two CPU cores, less on a GPU: the same steps in the same order each time. The
+test accuracy and the SHA-256 of the file are printed. Figures compare only where the file is the
+same.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +23,9 @@ from jax import lax, random
 from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
-from edmjax.evaluation.classifier import Classifier
+from edmjax import training
+from edmjax.evaluation import Classifier, TrainedClassifier, load_classifier
+from edmjax.evaluation.subject import load_images
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.data import batch_indices
 
@@ -22,6 +35,7 @@ STEPS_A_CALL = 52
 NUM_CALLS = 81  # 4,212 steps, 9 epochs
 LEARNING_RATE = 2e-3
 MAX_SHIFT = 2
+LEAST_ACCURACY = 0.99
 
 
 def train_classifier(
@@ -34,7 +48,7 @@ def train_classifier(
     """The pair `(apply, params)` of a classifier trained on these images, values 0 to 255.
 
     AdamW on the cross-entropy, a warm-up and a cosine decay to zero; each image is moved by up to
-    two pixels, another way in every epoch. `FloatingPointError` where the loss is not finite.
+    two pixels, differently in every epoch. `FloatingPointError` where the loss is not finite.
     """
     apply, params = functional(Classifier(rngs=nnx.Rngs(SEED)))
     total = num_calls * STEPS_A_CALL
@@ -80,3 +94,44 @@ def _train_steps(apply, optimizer, state, padded, labels, indices):
         return (optax.apply_updates(params, updates), opt_state, step + 1), loss
 
     return lax.scan(one, state, indices)
+
+
+def make_classifier(
+    path: Path, data_dir: str | None = None, train: Callable[..., Any] = train_classifier
+) -> TrainedClassifier:
+    """The classifier, trained on MNIST, tested and written to a file.
+
+    `ValueError`, and nothing written, where it classifies fewer than 99 % of the test images
+    correctly.
+    """
+    images, labels = training.load_mnist(data_dir)
+    apply, params = train(images[..., None], labels.astype(np.int32))
+    test = load_images(data_dir, "test")
+    classes = TrainedClassifier(apply, params, "", 0.0)(test.images).probabilities.argmax(axis=1)
+    accuracy = float(np.mean(classes == test.labels))
+    if accuracy < LEAST_ACCURACY:
+        raise ValueError(
+            f"The classifier is right on {accuracy:.2%} of the test images and must be on "
+            f"{LEAST_ACCURACY:.0%}: it was not written. Train it with its own number of steps."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    training.save_weights(path, params, {"classifier": "mnist", "test_accuracy": accuracy})
+    return load_classifier(path)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="train_classifier.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data_dir", help="directory with MNIST's files (default: downloaded)")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    args = parser.parse_args(argv)
+    with training.plain_errors():
+        made = make_classifier(args.out, args.data_dir)
+    print(f"{args.out}: {made.test_accuracy:.2%} of the test images, SHA-256 {made.sha256}")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ with steps for each sample of its own, at a tolerance of 1e-10 (1e-9 on a traine
 """
 
 import dataclasses
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import edmjax as ej
+from edmjax.training.files import write_file
 
 HIGH, LOW = 80.0, 0.002
 
@@ -95,11 +97,9 @@ def reference(target: Target, cached: Path) -> np.ndarray:
         form="log_sigma",
         per_sample=True,
     )
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    # Under another name first: an interrupted write leaves no half file behind.
-    part = cached.with_suffix(".part.npz")
-    np.savez(part, x=x, x0=np.asarray(x0))
-    part.rename(cached)
+    content = io.BytesIO()
+    np.savez(content, x=x, x0=np.asarray(x0))
+    write_file(cached, content.getvalue())
     return np.asarray(x0)
 
 

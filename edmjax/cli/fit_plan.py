@@ -1,16 +1,16 @@
 """Fits a plan of few evaluations to a trained network: its noise levels and its weights.
 
-    python scripts/fit_plan.py --checkpoint runs/mnist --nfe 8 --out plan.json
-    python scripts/sample.py --checkpoint runs/mnist --plan plan.json --out samples
+    edmjax fit-plan --checkpoint runs/mnist --nfe 8 --out plan.json
+    edmjax sample --checkpoint runs/mnist --plan plan.json --out samples
 
-The network stays as it is; minutes on two CPU cores. Of --num-noises noises three quarters are
-fitted to and a quarter chooses; the plan is then compared, on as many fresh ones as --test-noises
-says, with the recommended plan and with DPM++(2M) on Karras' levels, of as many evaluations. An
-error is that of a sample: the root mean square over its components of what is between it and the
-network's own flow, solved with many more evaluations.
+The network does not change; a fit takes minutes on two CPU cores. Three quarters of --num-noises
+noises are fitted, and a quarter chooses the plan. On --test-noises fresh noises it is then compared
+with the recommended plan and with DPM++(2M) on Karras' levels, at equal evaluations. The error of a
+sample is the root mean square, over its components, of its distance from the network's own flow,
+solved with many more evaluations.
 
-Beside the plan a picture of the same name is written, with .png at its end: the levels against
-Karras', and the errors of the fresh noises.
+A picture is written beside the plan, with .png in place of .json: the levels against Karras', and
+the errors of the fresh noises.
 """
 
 import argparse
@@ -27,14 +27,16 @@ import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import at_least, count, seed
 from edmjax.learning._checkpoint import levels_of
+from edmjax.training.files import make_directory
 
 REFERENCE = 200
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
     args = _parser().parse_args(argv)
     with training.plain_errors():
-        out = _check_out(args)
+        out = _check_out(args.out)
         trained, levels = training.load_trained(args.checkpoint), levels_of(args.checkpoint)
         ends: Any = {"sigma_min": levels.sigma_min, "sigma_max": levels.sigma_max}
         noise_key, test_key, fit_key = jax.random.split(jax.random.key(args.seed), 3)
@@ -109,27 +111,20 @@ def _draw(plan: ej.Plan, karras: np.ndarray, errors: dict[str, np.ndarray], path
     figure.savefig(path, dpi=120)
 
 
-def _check_out(args: argparse.Namespace) -> Path:
-    """The file to write, or a sentence before anything is computed."""
-    out = Path(args.out)
-    if out.suffix == ".png" or out.is_dir():
-        raise SystemExit(
-            f"error: --out is the file of the plan, such as plan.json, and a picture is written "
-            f"beside it; got {args.out}."
+def _check_out(out: str) -> Path:
+    """The file to write; an error before anything is computed where it cannot be one."""
+    if Path(out).suffix == ".png" or Path(out).is_dir():
+        raise ValueError(
+            "--out is the file of the plan, such as plan.json, and a picture is written beside it; "
+            f"got {out}."
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SystemExit(
-            f"error: No directory {out.parent} can be made for the plan ({error.strerror}): choose "
-            "another --out."
-        ) from error
-    return out
+    make_directory(Path(out).parent)
+    return Path(out)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fit_plan.py",
+        prog="edmjax fit-plan",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -137,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nfe", type=count, required=True, help="evaluations of the plan")
     parser.add_argument("--out", required=True, help="the file of the plan, such as plan.json")
     for name, kind, default, text in (
-        ("num-noises", at_least(16), 256, "noises to fit to and to choose by"),
+        ("num-noises", at_least(16), 256, "noises to fit and to choose by"),
         ("test-noises", count, 256, "fresh noises to compare on"),
         ("updates", at_least(0), 100, "how often the levels and the weights are moved"),
         ("seed", seed, 0, "of all noises"),
@@ -149,7 +144,3 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size", type=at_least(4), help="noises of an update (default: 64 or more)"
     )
     return parser
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,23 @@
 """What is compared: each method as a series of runs, from few evaluations to many.
 
-A series has one program for all of its tolerances. What a run needs is made by `prepare`, or for
-plans, which share programs, in `plans`; it is timed elsewhere.
+A series has one program for all of its tolerances. `PREPARE` makes what a run needs, or, for plans,
+which share programs, `plans.Plans`; `runs` times it.
 """
 
 import ast
 import dataclasses
 import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import diffrax
 import jax
 import numpy as np
+from jaxtyping import Array
 
 import edmjax as ej
-from edmjax.cli.comparison import Mistake
-from edmjax.cli.comparison.targets import HIGH, LOW, Target, perturbed
+from edmjax.comparison.targets import HIGH, LOW, Target, perturbed
+from edmjax.evaluation.budgets import with_options
 
 FORMS = ("theta", "log_sigma", "sigma", "t")
 PROCESS = ej.processes.vp()  # whose own time form "t" is
@@ -49,37 +49,20 @@ class Series:
 
 
 class Run(NamedTuple):
-    """A run that is ready: `call()` returns `(x0, evaluations)`, the latter one a sample or one.
+    """A run that is ready: `call()` returns samples and evaluations (one number, or one a sample).
 
     `program` is equal for runs that share a compiled program.
     """
 
-    call: Callable[[], tuple[Any, Any]]
-    program: Any
-
-
-def prepare(series: Series, setting: float, target: Target, x: Any, seed: int) -> Run | None:
-    """The run of a series without plans at a setting; None where the budget buys no run."""
-    make = {
-        "adaptive": _adaptive,
-        "diffrax-adaptive": _diffrax_adaptive,
-        "diffrax-sde": _diffrax_sde,
-        "exact": _exact,
-    }[series.kind]
-    return make(series, setting, target, x, seed)
+    call: Callable[[], tuple[Array, Array | int]]
+    program: Hashable
 
 
 def levels(text: str, n: int, sigma_data: float) -> np.ndarray:
-    """`n` levels from 80 to 0.002 of a schedule, which is told `sigma_data` where it has that."""
-    name = text.split("(")[0].strip()
-    schedule = ej.training.schedule_names().get(name)
-    takes = schedule is not None and "sigma_data" in inspect.signature(schedule).parameters
-    if takes and "sigma_data" not in text:
-        inside = text.partition("(")[2].rstrip(") ")
-        text = f"{name}({inside + ', ' if inside else ''}sigma_data={sigma_data!r})"
-    grid = ej.training.parse_schedule(text, n)[:-1]
+    """`n` levels from 80 to 0.002 of a schedule, for data of this standard deviation."""
+    grid = ej.training.parse_schedule(with_options(text, sigma_data=sigma_data), n)[:-1]
     if len(grid) != n or grid[0] != HIGH or (n > 1 and grid[-1] != LOW):
-        raise Mistake(
+        raise ValueError(
             f"Every solver goes from {HIGH:g} to {LOW:g}, and {text!r} gives levels from "
             f"{grid[0]:g} to {grid[-1]:g}: choose a schedule with these ends."
         )
@@ -102,13 +85,13 @@ def adaptive_of(text: str, tolerance: float, sigma_data: float) -> Any:
             return ej.adaptive.dpm_adaptive(**options)
         raise ValueError
     except (SyntaxError, TypeError, ValueError) as error:
-        raise Mistake(
-            f"{text!r} is no adaptive sampler{f' ({error})' if str(error) else ''}: write "
+        raise ValueError(
+            f"{text!r} is not an adaptive sampler{f' ({error})' if str(error) else ''}: write "
             "'adaptive(order=3)' or 'dpm_adaptive(order=3)', with options by name."
         ) from error
 
 
-def _adaptive(series, setting, target, x, seed):
+def _adaptive(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:
     method = adaptive_of(series.method, setting, target.sigma_data)
 
     def run():
@@ -120,7 +103,7 @@ def _adaptive(series, setting, target, x, seed):
     return Run(run, (series.kind, series.method))
 
 
-def _diffrax_adaptive(series, setting, target, x, seed):
+def _diffrax_adaptive(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:
     def run():
         return ej.terms.adaptive_sample(
             target.denoise,
@@ -139,7 +122,7 @@ def _diffrax_adaptive(series, setting, target, x, seed):
     return Run(run, (series.kind, series.method, series.path))
 
 
-def drifts_a_step(solver: Any) -> int:
+def drifts_a_step(solver: diffrax.AbstractSolver) -> int:
     """How often a solver of SDEs evaluates the drift in a step."""
     tableau = getattr(solver, "tableau", None)
     if tableau is None:  # Euler
@@ -149,7 +132,7 @@ def drifts_a_step(solver: Any) -> int:
 
 
 @functools.partial(jax.jit, static_argnames=("name", "most"))
-def _solve_sde(denoise, x, key, step, *, name, most):
+def _solve_sde(denoise: Any, x: Array, key: Array, step: Array, *, name: str, most: int) -> Array:
     solver, process = getattr(diffrax, name)(), ej.processes.ve(LOW, HIGH)
     tau = ej.terms.sde_times(process, [HIGH, LOW], x)
     path = ej.terms.brownian_path(solver, key, x, tau[0], tau[-1], tol=step / 2)
@@ -161,7 +144,7 @@ def _solve_sde(denoise, x, key, step, *, name, most):
     return form.leave(jax.tree.map(lambda leaf: leaf[0], solution.ys), LOW)
 
 
-def _diffrax_sde(series, setting, target, x, seed):
+def _diffrax_sde(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run | None:
     solver = getattr(diffrax, series.method)()
     each = drifts_a_step(solver)
     steps, most = int(setting) // each, int(max(series.settings)) // each
@@ -181,6 +164,15 @@ def _diffrax_sde(series, setting, target, x, seed):
     )
 
 
-def _exact(series, setting, target, x, seed):
+def _exact(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:
     key = jax.random.key(seed)
     return Run(lambda: (target.law.sample(key, len(x), sigma=LOW), 0), (series.kind,))
+
+
+# Makes the run of a series without plans at a setting; None where the budget buys no run.
+PREPARE: dict[str, Callable[[Series, float, Target, Array, int], Run | None]] = {
+    "adaptive": _adaptive,
+    "diffrax-adaptive": _diffrax_adaptive,
+    "diffrax-sde": _diffrax_sde,
+    "exact": _exact,
+}
