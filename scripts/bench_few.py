@@ -26,7 +26,7 @@ import numpy as np
 from recommend import HIGH, LOW, SIGMA_DATA, errors, rms, run, starts
 
 import edmjax as ej
-from edmjax._recommend import TABLE, grids_for, samplers_for
+from edmjax.few_steps import TABLE, grids_for, samplers_for
 
 SOLVERS = {name: getattr(diffrax, name) for name in ("Bosh3", "Tsit5", "Dopri5", "Dopri8")}
 TOLERANCES = 10.0 ** np.arange(0, -4.1, -0.5)

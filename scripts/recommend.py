@@ -31,7 +31,7 @@ import numpy as np
 from few_problems import seen, width_of
 
 import edmjax as ej
-from edmjax._recommend import TABLE, grids_for, pair, samplers_for
+from edmjax.few_steps import TABLE, grids_for, pair, samplers_for
 
 HIGH, LOW = 80.0, 0.002
 HEUN, KNOWN = "heun on karras", "dpmpp_2m on karras"

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from edmjax import _numbers
+from edmjax._common.arguments import LARGEST_SEED, as_seed, whole
 
 
 def _whole(says: str, check: Callable[[int], int]) -> Callable[[str], int]:
@@ -19,10 +19,8 @@ def _whole(says: str, check: Callable[[int], int]) -> Callable[[str], int]:
 
 def at_least(least: int) -> Any:
     """Integers from `least` on."""
-    return _whole(
-        f"an integer of at least {least}", lambda value: _numbers.whole(value, "", least=least)
-    )
+    return _whole(f"an integer of at least {least}", lambda value: whole(value, "", least=least))
 
 
 count: Any = at_least(1)
-seed: Any = _whole(f"an integer from 0 to {_numbers.LARGEST_SEED}", _numbers.seed)
+seed: Any = _whole(f"an integer from 0 to {LARGEST_SEED}", as_seed)

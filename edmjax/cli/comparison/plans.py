@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 import edmjax as ej
-from edmjax import _sweep
-from edmjax._padding import Shape
 from edmjax.cli.comparison.methods import PROCESS, STOCHASTIC, Run, Series, levels
 from edmjax.cli.comparison.targets import Target, perturbed
+from edmjax.planning.padding import Shape
+from edmjax.running import many_plans as _sweep
 
 KINDS = ("plan", "diffrax-fixed", "stochastic")
 
