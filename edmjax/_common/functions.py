@@ -3,10 +3,12 @@
 import functools
 import inspect
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
@@ -44,7 +46,7 @@ def checked_inputs(
 def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
     """The denoised and the raw output of an evaluation and its `log_var`, each like `x`.
 
-    Without a raw output the denoised one is it; without a `log_var` it is None.
+    The raw output is the denoised one where there is no other; `log_var` may be None.
     """
     many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
     if not many:
@@ -56,6 +58,33 @@ def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
         check_like(out["log_var"], x, "The denoiser's 'log_var'") if "log_var" in out else None
     )
     return denoised, raw, log_var
+
+
+def with_cond(function: Callable[..., Any], *arguments: Any, cond: Any) -> Any:
+    """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition."""
+    return function(*arguments) if cond is None else function(*arguments, cond)
+
+
+def compiled(
+    run: Callable[..., Any], functions: tuple[Any, ...], arrays: tuple[Any, ...], **static: Any
+) -> Any:
+    """`run(*functions, *arrays, **static)`, by one compiled program of its own where it can be.
+
+    Functions that are data travel as arguments, so that calls which differ in numbers alone share a
+    program. Any other function hides what it closes over, which may have changed since the last
+    call: it is traced anew in each call, within the caller's program where there is one.
+    """
+    if all(is_data(function) or function is None for function in functions):
+        return _jitted(run, tuple(sorted(static)))(*functions, *arrays, **static)
+    fresh = functools.partial(run, *functions, **static)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays))):
+        return fresh(*arrays)
+    return jax.jit(lambda *arrays: fresh(*arrays))(*arrays)
+
+
+@functools.cache
+def _jitted(run: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., Any]:
+    return jax.jit(run, static_argnames=static)
 
 
 def is_data(function: Any) -> bool:
