@@ -8,7 +8,7 @@ components: of all samples the root mean square with its 95 % bootstrap interval
 the share that ends further than a quarter of sigma_data away. P3 has a quarter of the samples.
 
 `recommended` is one default, which knows of the problem its sigma_data alone. With --choose also
-the best of several samplers on the grids of `edmjax._recommend`, made for five times sigma_data, in
+the best of several samplers on the grids of `edmjax.few_steps`, made for five times sigma_data, in
 the coordinates of `gaussian_split` too: of all on 512 starts of another seed, and of the 16 best
 there on 2,048 more. With --learned also the plan of `ej.learning.fit_plan`, with its defaults,
 fitted to --noises starts of another seed. Diffrax takes steps for the whole batch (its own norm):
@@ -30,7 +30,7 @@ import numpy as np
 from recommend import HIGH, LOW, SIGMA_DATA, errors, rms, run, starts
 
 import edmjax as ej
-from edmjax._recommend import TABLE, grids_for, samplers_for
+from edmjax.few_steps import TABLE, grids_for, samplers_for
 
 SOLVERS = {name: getattr(diffrax, name) for name in ("Bosh3", "Tsit5", "Dopri5", "Dopri8")}
 TOLERANCES = 10.0 ** np.arange(0, -4.1, -0.5)

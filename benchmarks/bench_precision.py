@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import edmjax as ej
-from edmjax.step import Sampler
+from edmjax.planning.step import Sampler
 
 STEPS = (10, 18, 50, 100)
 TARGETS = (1e-6, 5e-5)  # of the median and of the 99th percentile

@@ -26,8 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from certificates import CERTIFICATES, Certificate
-from claims import THROUGH_THE_LOOP, Finding, findings, loop_finding
+from support.certificates import CERTIFICATES, Certificate
+from support.claims import THROUGH_THE_LOOP, Finding, findings, loop_finding
 
 COLUMNS = (
     "sampler",

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import jax
 import numpy as np
-from laws import recursion
+from support.laws import recursion
 
 import edmjax as ej
 

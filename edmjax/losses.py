@@ -24,9 +24,22 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Key, PyTree
 
-from edmjax import _checks
-from edmjax._numbers import real, whole
-from edmjax._random import check_single
+from edmjax._common.arguments import real, whole
+from edmjax._common.functions import check_function
+from edmjax._common.trees import check_cond, check_like
+from edmjax.noise.keys import check_single_key
+
+__all__ = [
+    "ParametricNetwork",
+    "PerSample",
+    "dsm",
+    "dsm_per_sample",
+    "edm",
+    "edm_per_sample",
+    "init_uncertainty",
+    "log_uncertainty",
+    "uncertainty_weighted",
+]
 
 # `net(params, x, c_noise) -> F`, and `net(params, x, c_noise, cond)` where `cond` is given.
 ParametricNetwork = Callable[..., Array]
@@ -197,7 +210,7 @@ def init_uncertainty(num_entries: int, *, dim: int = 128) -> dict[str, Float[Arr
 def _num_samples(net: Any, x0: Any, key: Any, cond: Any) -> int:
     """How many samples a batch has, once it is one."""
     told = () if cond is None else ("cond",)
-    _checks.function_of(net, "net", "params", "x", "c_noise", *told)
+    check_function(net, "net", "params", "x", "c_noise", *told)
     floating = hasattr(x0, "dtype") and jnp.issubdtype(x0.dtype, jnp.floating)
     if not floating:
         got = x0.dtype if hasattr(x0, "dtype") else f"{type(x0).__name__} {x0!r:.80}"
@@ -208,9 +221,9 @@ def _num_samples(net: Any, x0: Any, key: Any, cond: Any) -> int:
         raise ValueError(
             f"Axis 0 of `x0` counts samples, at least one of them, got shape {np.shape(x0)}."
         )
-    check_single(key)
+    check_single_key(key)
     if cond is not None:
-        _checks.cond_like(cond, x0, "x0")
+        check_cond(cond, x0, "x0")
     return len(x0)
 
 
@@ -230,8 +243,12 @@ def _along(levels: Float[Array, " batch"], x: Array) -> Array:
 def _call(net, params, x, c_noise, cond):
     output = net(params, x, c_noise, *(() if cond is None else (cond,)))
     # Or another shape would be broadcast, and the loss be of something else.
-    return _checks.like(output, x, "The network", "x0")
+    return check_like(output, x, "The network", "x0")
 
 
 def _sum_of_squares(error: Array) -> Float[Array, " batch"]:
     return jnp.sum(jnp.square(error), axis=tuple(range(1, error.ndim)))
+
+
+def __dir__() -> list[str]:
+    return __all__

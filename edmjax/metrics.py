@@ -17,9 +17,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from edmjax._arrays import has_no_value
-from edmjax._numbers import whole
-from edmjax._random import check_key, check_single
+from edmjax._common.arguments import whole
+from edmjax._common.arrays import has_no_value
+from edmjax.noise.keys import check_key, check_single_key
+
+__all__ = ["Estimate", "energy_distance", "sliced_wasserstein"]
 
 
 class Estimate(NamedTuple):
@@ -55,7 +57,7 @@ def sliced_wasserstein(
     """
     x, y = _groups(x, y, num_groups)
     check_key(key)
-    check_single(key)
+    check_single_key(key)
     count = whole(num_projections, "num_projections")
     keys = jax.random.split(key, len(x))
     return _mean(_sliced(x, y, keys, count))
@@ -156,3 +158,7 @@ def _numbers(name: str, value: Any) -> Any:
     if jnp.iscomplexobj(array):
         raise TypeError(f"`{name}` must hold real numbers, got {array.dtype}.")
     return array
+
+
+def __dir__() -> list[str]:
+    return __all__

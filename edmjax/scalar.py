@@ -15,6 +15,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+__all__ = [
+    "Scalar",
+    "exp",
+    "expm1",
+    "flag",
+    "host",
+    "is_traced",
+    "is_zero",
+    "log",
+    "minimum",
+    "not_negative",
+    "sqrt",
+    "static",
+    "where",
+]
+
 Scalar = Any  # a Python or NumPy number, or a traced scalar
 
 
@@ -121,3 +137,7 @@ def where(condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
 def is_zero(value: Scalar) -> bool:
     """Whether `value` is known on the host to be 0: what it multiplies need not be computed."""
     return not is_traced(value) and bool(value == 0.0)
+
+
+def __dir__() -> list[str]:
+    return __all__

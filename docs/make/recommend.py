@@ -2,7 +2,7 @@
 
     python docs/make/recommend.py [--nfe 4 6 8 10 ...] [--samples 512]
 
-Every pair of `edmjax._recommend` starts at `x0 + 80 n`, stops at sigma 0.002 and is compared there
+Every pair of `edmjax.few_steps` starts at `x0 + 80 n`, stops at sigma 0.002 and is compared there
 with Dopri8 at 1e-9, in float64 around the exact denoiser: on P1, P2, P3 and those of
 `few_problems.seen`. A figure is how many times an RMS error is below that of another solver of as
 many evaluations on Karras 7, and a pair's score
@@ -31,7 +31,7 @@ import numpy as np
 from few_problems import seen, width_of
 
 import edmjax as ej
-from edmjax._recommend import TABLE, grids_for, pair, samplers_for
+from edmjax.few_steps import TABLE, grids_for, pair, samplers_for
 
 HIGH, LOW = 80.0, 0.002
 HEUN, KNOWN = "heun on karras", "dpmpp_2m on karras"

@@ -11,7 +11,20 @@ is a predictor-corrector with one evaluation a step, `dpm_adaptive` is DPM-Solve
 The frame is that of the package: `x = x0 + sigma n`, levels fall from `sigma_max` to `sigma_min`.
 """
 
-from edmjax.adaptive._dpm import DPMAdaptive as DPMAdaptive, dpm_adaptive as dpm_adaptive
-from edmjax.adaptive._multistep import Adaptive as Adaptive, adaptive as adaptive
-from edmjax.adaptive._report import Report as Report
-from edmjax.adaptive._sample import sample as sample
+from edmjax.adaptive._dpm import DPMAdaptive, dpm_adaptive
+from edmjax.adaptive._multistep import Adaptive, adaptive
+from edmjax.adaptive._report import Report
+from edmjax.adaptive._sample import sample
+
+__all__ = [
+    "Adaptive",
+    "DPMAdaptive",
+    "Report",
+    "adaptive",
+    "dpm_adaptive",
+    "sample",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax._arrays import has_no_value, positive_number
+from edmjax._common.arguments import positive_number
+from edmjax._common.arrays import has_no_value
 from edmjax.adaptive._task import Task, combine, select
 from edmjax.adaptive._tolerances import at_least_zero, check_order, tolerances
 from edmjax.scalar import flag

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from edmjax._arrays import positive_number
+from edmjax._common.arguments import positive_number
 from edmjax.adaptive._task import Task, combine, select
 from edmjax.adaptive._tolerances import check_order, tolerances
 from edmjax.scalar import flag

@@ -9,14 +9,17 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
 
-from edmjax import _checks, _random
-from edmjax._arrays import has_no_value, is_data, positive_number, working_dtype
-from edmjax._numbers import whole
-from edmjax._typing import X
+from edmjax._common.arguments import positive_number, whole
+from edmjax._common.arrays import has_no_value, working_dtype
+from edmjax._common.functions import checked_inputs, is_data
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import X
 from edmjax.adaptive._dpm import DPMAdaptive
 from edmjax.adaptive._multistep import Adaptive
 from edmjax.adaptive._report import Report
 from edmjax.adaptive._task import select, task_of
+from edmjax.noise.keys import check_keys
+from edmjax.running.source import check_noise
 from edmjax.scalar import flag
 
 
@@ -66,7 +69,7 @@ def sample(
             "`method` must be `ej.adaptive.adaptive(...)` or `ej.adaptive.dpm_adaptive(...)`, got "
             f"{method!r:.80}; samplers with plans run in `ej.sample`."
         )
-    x = _checks.inputs(denoise, x, cond)
+    x = checked_inputs(denoise, x, cond)
     levels = _levels(denoise, method, sigma_max, sigma_min, x)
     key, noise = _source(method, x, key, noise)
     differentiable = flag(differentiable, "differentiable")
@@ -150,10 +153,10 @@ def _source(method: Any, x: Any, key: Any, noise: Any) -> tuple[Any, Any]:
     if not method.draws:
         return None, None
     if noise is not None:
-        noise = _checks.floating_tree(noise, "noise")
-        _checks.noise_like(noise, x, None)
+        noise = floating_tree(noise, "noise")
+        check_noise(noise, x, None)
         return None, noise
     if key is None:
         raise ValueError("With eta above 0 the method draws noise: pass `key` or `noise`.")
-    _random.check_keys(key, x, batched=True)
+    check_keys(key, x, batched=True)
     return key, None

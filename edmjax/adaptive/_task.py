@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from edmjax import _checks, _random
-from edmjax._arrays import from_left
-from edmjax._random import wide
+from edmjax._common.arrays import from_left, wide
+from edmjax._common.functions import outputs_of
+from edmjax.noise.keys import keys_of, normal_like
 
 
 class Task(NamedTuple):
@@ -35,7 +35,7 @@ def task_of(
     dtypes = jax.tree.map(lambda leaf: wide(leaf.dtype), x)
     dtype = jnp.result_type(*jax.tree.leaves(dtypes))
     batch = jax.tree.leaves(x)[0].shape[0]
-    keys: Any = None if key is None else _random.keys_of(key, x, batched=True)
+    keys: Any = None if key is None else keys_of(key, x, batched=True)
 
     def widen(tree):
         return jax.tree.map(lambda leaf, like: leaf.astype(like), tree, dtypes)
@@ -43,7 +43,7 @@ def task_of(
     def evaluate(point, sigma):
         point = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), point, x)
         out = denoise(point, sigma) if cond is None else denoise(point, sigma, cond)
-        return widen(jax.tree.map(jnp.asarray, _checks.outputs(out, x)[0]))
+        return widen(jax.tree.map(jnp.asarray, outputs_of(out, x)[0]))
 
     def draw(ordinal):
         if noise is not None:
@@ -53,7 +53,7 @@ def task_of(
                 lambda v: v.at[ordinal, rows].get(mode="fill", fill_value=jnp.nan), noise
             )
         else:
-            drawn = _random.normal_like(jax.vmap(jax.random.fold_in)(keys, ordinal), x)
+            drawn = normal_like(jax.vmap(jax.random.fold_in)(keys, ordinal), x)
         return widen(drawn)
 
     def norm(tree):

@@ -3,7 +3,8 @@
 import operator
 from typing import Any
 
-from edmjax._arrays import has_no_value, on_host
+from edmjax._common.arguments import on_host
+from edmjax._common.arrays import has_no_value
 
 
 def tolerances(rtol: Any, atol: Any) -> tuple[Any, Any]:

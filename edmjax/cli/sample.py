@@ -37,7 +37,7 @@ import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import count, seed
 from edmjax.learning._checkpoint import levels_of
-from edmjax.plan import levels_beyond
+from edmjax.planning.table import levels_beyond
 from edmjax.training.choices import describe
 
 _DEFAULTS = training.SampleConfig()

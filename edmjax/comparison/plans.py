@@ -8,11 +8,11 @@ import diffrax
 import jax
 
 import edmjax as ej
-from edmjax import _sweep
-from edmjax._padding import Shape
 from edmjax.comparison.methods import PROCESS, STOCHASTIC, Run, Series, levels
 from edmjax.comparison.targets import Target, perturbed
 from edmjax.evaluation.budgets import most_steps
+from edmjax.planning.padding import Shape
+from edmjax.running.many_plans import runs
 
 KINDS = ("plan", "diffrax-fixed", "stochastic")
 
@@ -53,7 +53,7 @@ class Plans:
         self, plans: dict[tuple[Series, float], ej.Plan], x: Any, size: float
     ) -> Iterator[tuple[tuple[Series, float], Run]]:
         denoise, key = perturbed(self.target, size), jax.random.key(self.seed)
-        calls = _sweep.runs(denoise, list(plans.values()), x, key)
+        calls = runs(denoise, list(plans.values()), x, key)
         program = ("plans", size > 0, x.shape, Shape.of(list(plans.values())))
         for (what, plan), call in zip(plans.items(), calls, strict=True):
             yield what, Run(lambda call=call, nfe=plan.nfe: (call(), nfe), program)

@@ -15,7 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxtyping import Array
+
 import edmjax as ej
+from edmjax._common.typing import Denoiser
 from edmjax.training.files import write_file
 
 HIGH, LOW = 80.0, 0.002
@@ -43,9 +46,9 @@ class Target:
     """
 
     name: str
-    denoise: Any
+    denoise: Denoiser
     sigma_data: float
-    x: Any
+    x: Array
     law: Any
     judged_by: str
     share: float = 1.0
@@ -132,7 +135,7 @@ class Perturbed:
         return self.denoise(x, sigma) + error.reshape(x.shape)
 
 
-def perturbed(target: Target, size: float, cosines: int = 256, seed: int = 20) -> Any:
+def perturbed(target: Target, size: float, cosines: int = 256, seed: int = 20) -> Denoiser:
     """The target's denoiser, off by `size`; the denoiser itself where that is 0."""
     if size == 0:
         return target.denoise

@@ -5,11 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from edmjax import _checks
-from edmjax._arrays import as_sigma, weighted, working_dtype
-from edmjax._typing import Sigma, X
+from edmjax._common.arrays import as_sigma, weighted, working_dtype
+from edmjax._common.trees import check_like, floating_tree
+from edmjax._common.typing import Sigma, X
 
 
 class Preconditioned:
@@ -29,22 +28,13 @@ class Preconditioned:
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
         """The estimate of `E[x0 | x]`. See the module's docstring for shapes and dtypes."""
-        x = _checks.floating_tree(x, "x")
+        x = floating_tree(x, "x")
         level = as_sigma(sigma, x)
         c_skip, c_out, c_in, c_noise = self.coefficients(level)
         output = call(self.net, weighted((c_in, x)), c_noise, cond)
         output, log_var = _halves(output, x, self.learned_range)
-        denoised = weighted((c_skip, x), (c_out, _checks.like(output, x, "The network")))
+        denoised = weighted((c_skip, x), (c_out, check_like(output, x, "The network")))
         return denoised if log_var is None else {"x0": denoised, "log_var": log_var}
-
-
-def as_pytree(function: Any, name: str) -> Any:
-    """`function` as a child: itself where it is a pytree with arrays, else within a `Partial`."""
-    if not callable(function):
-        raise TypeError(f"`{name}` must be a function of (x, sigma), got {function!r:.80}.")
-    arrays = (jax.Array, np.ndarray, np.generic)
-    has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
-    return function if has_arrays else Partial(function)
 
 
 def call(function: Any, x: Any, level: jax.Array, cond: Any) -> Any:

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from edmjax import _checks
-from edmjax._arrays import as_sigma, has_no_value, weighted, working_dtype
-from edmjax._typing import Sigma, X
-from edmjax.denoisers._network import as_pytree, call
+from edmjax._common.arrays import as_sigma, has_no_value, weighted, working_dtype
+from edmjax._common.functions import as_pytree, outputs_of
+from edmjax._common.trees import argument_like, check_like, floating_tree
+from edmjax._common.typing import Sigma, X
+from edmjax.denoisers._network import call
 
 
 def denoised_from_score(x: X, score: X, sigma: Sigma) -> X:
@@ -70,12 +71,12 @@ class Converted:
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
         """The converted output. See the module's docstring for shapes and dtypes."""
-        x = _checks.floating_tree(x, "x")
+        x = floating_tree(x, "x")
         level = as_sigma(sigma, x)
         output = call(self.fn, x, level, cond)
         if self.name == "denoise":
-            output, *_ = _checks.outputs(output, x)
-        return self.convert(x, _checks.like(output, x, f"`{self.name}`"), sigma)
+            output, *_ = outputs_of(output, x)
+        return self.convert(x, check_like(output, x, f"`{self.name}`"), sigma)
 
 
 def from_score(score_fn: Any) -> Converted:
@@ -126,8 +127,8 @@ def _same(x: Any, output: Any, sigma: Any) -> Any:
 
 def _enter(x: Any, other: Any, sigma: Any, name: str, divides: bool = False):
     """The arguments of a conversion, checked; `sigma` as an array."""
-    x = _checks.floating_tree(x, "x")
-    other = _checks.argument_like(other, x, name, "x")
+    x = floating_tree(x, "x")
+    other = argument_like(other, x, name, "x")
     if divides and not has_no_value(sigma) and (np.asarray(sigma) == 0).any():
         raise ValueError("At sigma = 0 a score, eps or v has no value: ask for sigma above 0.")
     return x, other, as_sigma(sigma, x)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from edmjax import processes
-from edmjax._arrays import positive_number
-from edmjax.denoisers._network import Preconditioned, as_pytree
-from edmjax.schedules.tables import iddpm_table
+from edmjax._common.arguments import positive_number
+from edmjax._common.functions import as_pytree
+from edmjax.denoisers._network import Preconditioned
+from edmjax.processes.tables import iddpm_table
 
 
 @register_dataclass

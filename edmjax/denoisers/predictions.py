@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from edmjax.denoisers._network import Preconditioned, as_pytree
+from edmjax._common.functions import as_pytree
+from edmjax.denoisers._network import Preconditioned
 from edmjax.processes import DDPM, Process
 
 _TYPES = ("epsilon", "v_prediction", "sample")

@@ -1,8 +1,6 @@
 """How good a trained network and its samples are: losses, bits, distances, copies."""
 
-import warnings
-from typing import Any
-
+from edmjax._common.deprecation import former_names
 from edmjax.evaluation.bits import image_bits
 from edmjax.evaluation.budgets import Method, parse_methods, plan_of
 from edmjax.evaluation.classifier import Classified, Classifier, TrainedClassifier, load_classifier
@@ -24,22 +22,15 @@ __all__ = [
     "mean_loss", "parse_methods", "plan_of", "precision_recall",
 ]  # fmt: skip
 
-_RENAMED = {
-    "Judge": "TrainedClassifier",
-    "Seen": "Classified",
-    "Way": "Method",
-    "parse_way": "parse_methods",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    new = _RENAMED[name]
-    warnings.warn(
-        f"ej.evaluation.{name} is now ej.evaluation.{new}.", DeprecationWarning, stacklevel=2
-    )
-    return globals()[new]
+__getattr__ = former_names(
+    __name__,
+    {
+        "Judge": "edmjax.evaluation.TrainedClassifier",
+        "Seen": "edmjax.evaluation.Classified",
+        "Way": "edmjax.evaluation.Method",
+        "parse_way": "edmjax.evaluation.parse_methods",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -9,12 +9,13 @@ from jax import random
 from jaxtyping import Float
 
 import edmjax as ej
+from edmjax._common.typing import Denoiser
 
 STEP = 2 / 255  # between neighbouring greys, in the units of the images
 
 
 def image_bits(
-    denoise: Any,
+    denoise: Denoiser,
     images: Float[np.ndarray, "n ..."],
     *,
     sigma_min: float = 0.002,

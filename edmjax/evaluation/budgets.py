@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import edmjax as ej
-from edmjax.plan import Plan
+from edmjax.planning.table import Plan
 from edmjax.training.choices import parse_sampler, parse_schedule, schedule_names
 
 RECOMMENDED, LEARNED = "recommended", "learned"

@@ -20,6 +20,8 @@ from jax import random
 from jaxtyping import Float
 
 import edmjax as ej
+from edmjax._common.functions import with_cond
+from edmjax._common.typing import Denoiser
 
 Images = Float[np.ndarray, "n ..."]
 
@@ -47,7 +49,7 @@ class LevelLoss(NamedTuple):
 
 
 def mean_loss(
-    denoise: Any,
+    denoise: Denoiser,
     images: Images,
     *,
     sigma_data: float = 0.5,
@@ -94,7 +96,7 @@ def stratified_levels(
 
 
 def level_losses(
-    denoise: Any,
+    denoise: Denoiser,
     best: Callable[..., np.ndarray],
     images: Images,
     sigmas: Sequence[float] | np.ndarray,
@@ -189,7 +191,7 @@ def _add_noise(x0, sigma, keys):
 @jax.jit
 def _call(denoise, x, sigma, cond):
     sigma = sigma.astype(x.dtype)
-    return denoise(x, sigma, *(() if cond is None else (cond,)))
+    return with_cond(denoise, x, sigma, cond=cond)
 
 
 @jax.jit

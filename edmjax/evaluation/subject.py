@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from edmjax._common.typing import Denoiser
 from edmjax.training.checkpoints import WEIGHTS, load_weights
 from edmjax.training.mnist import load_mnist
 from edmjax.training.pretrained import load_trained
@@ -28,7 +29,7 @@ class Subject(NamedTuple):
         sha256: of the file.
     """
 
-    denoise: Any
+    denoise: Denoiser
     own: dict[str, Any] | None
     schedule: dict[str, float]
     num_classes: int

@@ -25,15 +25,22 @@ rule the two `raw`; `log_var`, and anything else, is that of the positive branch
 `x0` and keep the rest; `raw` is then the output before the threshold.
 """
 
-from edmjax.guidance._branches import (
-    Guided as Guided,
-    autoguidance as autoguidance,
-    cfg_pp as cfg_pp,
-    classifier_free as classifier_free,
-)
-from edmjax.guidance._rules import (
-    adaptive_projected as adaptive_projected,
-    interval as interval,
-    rescale as rescale,
-)
-from edmjax.guidance._thresholds import clip as clip, dynamic_threshold as dynamic_threshold
+from edmjax.guidance._branches import Guided, autoguidance, cfg_pp, classifier_free
+from edmjax.guidance._rules import adaptive_projected, interval, rescale
+from edmjax.guidance._thresholds import clip, dynamic_threshold
+
+__all__ = [
+    "Guided",
+    "adaptive_projected",
+    "autoguidance",
+    "cfg_pp",
+    "classifier_free",
+    "clip",
+    "dynamic_threshold",
+    "interval",
+    "rescale",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,18 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from edmjax._arrays import Wraps, as_sigma, has_no_value, on_host
-from edmjax._typing import Sigma, X
+from edmjax._common.arguments import on_host
+from edmjax._common.arrays import as_sigma, has_no_value
+from edmjax._common.functions import Wraps
+from edmjax._common.typing import Sigma, X
 from edmjax.guidance._halves import alternate, every_other, paired
-from edmjax.guidance._outputs import (
-    as_pytree,
-    call,
-    named,
-    plus,
-    returned,
-    sampled,
-    wide,
-)
+from edmjax.guidance._outputs import as_pytree, call, named, plus, returned, sampled, wide
 
 
 class Guided(Wraps):

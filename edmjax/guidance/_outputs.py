@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from edmjax import _checks
-from edmjax._arrays import from_left, working_dtype
+from edmjax._common.arrays import from_left, working_dtype
+from edmjax._common.trees import check_like, floating_tree
 from edmjax.scalar import host, is_traced
 
 
@@ -43,7 +43,7 @@ def named(out: Any, x: Any) -> dict[str, Any]:
     many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
     out = dict(out) if many else {"x0": out}
     for name in {"x0", "raw"} & set(out):
-        _checks.like(out[name], x, f"The denoiser's '{name}'" if many else "The denoiser")
+        check_like(out[name], x, f"The denoiser's '{name}'" if many else "The denoiser")
     return out
 
 
@@ -95,7 +95,7 @@ def vectors(tree: Any) -> jax.Array:
 
 def sampled(x: Any) -> Any:
     """`x` as arrays, checked to have the samples on axis 0 of every leaf."""
-    x = _checks.floating_tree(x, "x")
+    x = floating_tree(x, "x")
     shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
     if () in shapes or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(

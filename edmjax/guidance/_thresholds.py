@@ -8,18 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from edmjax import _checks
-from edmjax._arrays import Wraps, as_sigma, from_left
-from edmjax._typing import Sigma, X
-from edmjax.guidance._outputs import (
-    as_pytree,
-    call,
-    option,
-    returned,
-    sampled,
-    vectors,
-    wide,
-)
+from edmjax._common.arrays import as_sigma, from_left
+from edmjax._common.functions import Wraps
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import Sigma, X
+from edmjax.guidance._outputs import as_pytree, call, option, returned, sampled, vectors, wide
 
 
 @register_dataclass
@@ -33,7 +26,7 @@ class Clipped(Wraps):
 
     def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
         """A dict of the clipped "x0", the "raw" before it, and other outputs."""
-        x = _checks.floating_tree(x, "x")
+        x = floating_tree(x, "x")
         out = call(self.denoise, x, as_sigma(sigma, x), cond)
 
         def leaf(v):

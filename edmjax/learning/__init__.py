@@ -12,6 +12,16 @@ Of the noises `x` three quarters are fitted to and a quarter decides which itera
 runs from `sigma_max` down; `x = x0 + sigma n`.
 """
 
-from edmjax.learning._report import Report as Report
-from edmjax.learning.plans import fit_plan as fit_plan
-from edmjax.learning.schedules import fit_schedule as fit_schedule
+from edmjax.learning._report import Report
+from edmjax.learning.plans import fit_plan
+from edmjax.learning.schedules import fit_schedule
+
+__all__ = [
+    "Report",
+    "fit_plan",
+    "fit_schedule",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

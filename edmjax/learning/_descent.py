@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from edmjax import _progress
+from edmjax._common.progress import require_tqdm
 
 _CALLS = 20  # of one compiled program, each followed by a look at the score
 
@@ -61,9 +61,7 @@ def descend(
     state = optimizer.init(params)
     value, found = look(params, data)
     best = Descent(params, float(value), found)
-    bar = _progress.require_tqdm().tqdm(
-        total=updates, desc=label, unit="update", disable=not progress
-    )
+    bar = require_tqdm().tqdm(total=updates, desc=label, unit="update", disable=not progress)
     with bar:
         for start in range(0, updates, each):
             try:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax import schedules
-from edmjax._recommend import grids_for
+from edmjax.few_steps import grids_for
 
 
 def levels(logits: Any, low: float, high: float, dtype: Any = None) -> Any:

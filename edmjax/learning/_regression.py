@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from edmjax.learning._task import Part, Task, interpolate
-from edmjax.plan import Plan
+from edmjax.planning.table import Plan
 
 _einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 

@@ -12,16 +12,17 @@ import numpy as np
 from jax import lax, random
 from jax.core import Tracer
 
-from edmjax import _checks
-from edmjax._random import check_keys, wide
-from edmjax._reading import make_plan
-from edmjax._sample import trajectory
-from edmjax.denoisers._network import as_pytree
-from edmjax.plan import Plan
+from edmjax._common.arguments import count, ordered, positive
+from edmjax._common.arrays import wide
+from edmjax._common.functions import as_pytree, outputs_of
+from edmjax._common.trees import check_batch_axis, check_cond, floating_tree
+from edmjax.noise.keys import check_keys
+from edmjax.planning.make import make_plan
+from edmjax.planning.table import Plan
+from edmjax.running.one_plan import trajectory
 from edmjax.samplers import unipc
 from edmjax.scalar import flag
 from edmjax.schedules import exponential
-from edmjax.schedules._ends import count, ordered, positive
 
 LEAST_NOISES = 16  # a quarter of them chooses
 
@@ -53,7 +54,7 @@ class Flat:
     def denoise(self, denoise: Any, rows: Any, sigma: Any, cond: Any) -> Any:
         x = self.tree(rows)
         out = denoise(x, sigma) if cond is None else denoise(x, sigma, cond)
-        return self.rows(_checks.outputs(out, x)[0])
+        return self.rows(outputs_of(out, x)[0])
 
 
 class Part(NamedTuple):
@@ -131,10 +132,10 @@ def task_of(
     nfe = count(nfe, "`nfe`")
     low, high = ordered(sigma_min, sigma_max)
     zero = flag(final_zero, "final_zero")
-    x = _checks.floating_tree(x, "x")
-    _checks.batch_axis(x, "x", True)
+    x = floating_tree(x, "x")
+    check_batch_axis(x, "x", True)
     if cond is not None:
-        _checks.cond_like(cond, x)
+        check_cond(cond, x)
     total = jax.tree.leaves(x)[0].shape[0]
     if total < LEAST_NOISES:
         raise ValueError(

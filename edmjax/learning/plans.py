@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax import _sweep
-from edmjax._plan_file import About, pair_of_levels
-from edmjax._reading import make_plan
-from edmjax._recommend import recommend
-from edmjax._typing import X
+from edmjax._common.arguments import count
+from edmjax._common.typing import X
+from edmjax.few_steps import recommend
 from edmjax.learning import _grids
 from edmjax.learning._descent import descend
 from edmjax.learning._regression import Way, fit_rows, plan_of, run_rows
 from edmjax.learning._report import report_of
 from edmjax.learning._task import Part, Task, interpolate, task_of
-from edmjax.plan import Plan
+from edmjax.planning.file import About, pair_of_levels
+from edmjax.planning.make import make_plan
+from edmjax.planning.table import Plan
+from edmjax.running import many_plans as _sweep
 from edmjax.samplers import dpmpp_2m, unipc
 from edmjax.scalar import flag
-from edmjax.schedules._ends import count
 
 
 def fit_plan(

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax._reading import make_plan
-from edmjax._sample import sample
-from edmjax._typing import X
+from edmjax._common.arguments import count
+from edmjax._common.typing import X
 from edmjax.learning import _grids
 from edmjax.learning._descent import descend
 from edmjax.learning._report import Report, report_of
 from edmjax.learning._task import task_of
+from edmjax.planning.make import make_plan
+from edmjax.planning.step import Sampler
+from edmjax.running.one_plan import sample
 from edmjax.scalar import flag
-from edmjax.schedules._ends import count
-from edmjax.step import Sampler
 
 
 def fit_schedule(

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from edmjax import _checks
-from edmjax._arrays import working_dtype
-from edmjax._random import Like
+from edmjax._common.arrays import working_dtype
+from edmjax._common.functions import outputs_of
+from edmjax._common.trees import Layout
 
 
 class Flat:
@@ -47,7 +47,7 @@ class Flat:
 
     def like(self, batch: int) -> Any:
         """Shapes of `batch` points, in the precision of the rows."""
-        return Like(
+        return Layout(
             self.treedef.unflatten(
                 [jax.ShapeDtypeStruct((batch, *shape), self.dtype) for shape, _ in self.leaves]
             )
@@ -57,4 +57,4 @@ class Flat:
         """`D(x, sigma)` as rows."""
         x = self.tree(rows)
         out = denoise(x, sigma) if cond is None else denoise(x, sigma, cond)
-        return self.rows(_checks.outputs(out, x)[0])
+        return self.rows(outputs_of(out, x)[0])

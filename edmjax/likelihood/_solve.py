@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from edmjax import _checks, scalar
-from edmjax._arrays import is_data, positive_number
-from edmjax._numbers import whole
-from edmjax._sample import sample
+from edmjax import scalar
+from edmjax._common.arguments import positive_number, whole
+from edmjax._common.functions import checked_inputs, is_data
 from edmjax.likelihood import reversing
 from edmjax.likelihood._flat import Flat
 from edmjax.likelihood._flow import Augmented, field
 from edmjax.likelihood._traces import Probes
+from edmjax.planning.table import check_plan
+from edmjax.running.one_plan import sample
 
 
 class End(NamedTuple):
@@ -158,7 +159,7 @@ def data_width(denoise: Any, sigma_data: Any) -> Any:
 
 def checked(denoise: Any, x: Any, name: str, cond: Any) -> tuple[Any, Flat]:
     """`x` with its leaves as arrays, and how to flatten it."""
-    x = _checks.inputs(denoise, x, cond, name=name)
+    x = checked_inputs(denoise, x, cond, name=name)
     flat = Flat(x)
     if flat.dim == 0:
         raise ValueError(
@@ -169,7 +170,7 @@ def checked(denoise: Any, x: Any, name: str, cond: Any) -> tuple[Any, Flat]:
 
 
 def _plan_levels(plan: Any, upward: bool) -> tuple[Any, Any]:
-    _checks.plan_of(plan)
+    check_plan(plan)
     if plan.z.shape[-1]:
         raise ValueError(
             "This plan draws noise, and the flow is deterministic: make it from a sampler without "

@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax import _checks, _random
-from edmjax._numbers import whole
+from edmjax._common.arguments import whole
+from edmjax._common.trees import floating_tree
 from edmjax.likelihood._flat import Flat
+from edmjax.noise.keys import check_keys, draw_all, keys_of
 
 TRACES = ("exact", "hutchinson", "hutch++")
 LAWS = ("rademacher", "gaussian")
@@ -90,15 +91,15 @@ def _drawn(num_probes: Any, law: str, key: Any, flat: Flat, batch: int) -> jax.A
             f"d = {flat.dim} products with the Jacobian an evaluation."
         )
     like = flat.like(batch)
-    _random.check_keys(key, like, batched=True)
-    draws = _random.draw_all(_random.keys_of(key, like, True), num_probes, like)
+    check_keys(key, like, batched=True)
+    draws = draw_all(keys_of(key, like, True), num_probes, like)
     vectors = jnp.moveaxis(jax.vmap(flat.rows)(draws), 0, 1)
     # The sign of a normal draw is a Rademacher draw, and belongs to its sample as that does.
     return jnp.where(vectors < 0, -1.0, 1.0).astype(flat.dtype) if law == LAWS[0] else vectors
 
 
 def _given(probes: Any, flat: Flat, batch: int) -> jax.Array:
-    probes = _checks.floating_tree(probes, "probes")
+    probes = floating_tree(probes, "probes")
     like = jax.tree.leaves(flat.like(batch))
     leaves = jax.tree.leaves(probes)
     fits = jax.tree.structure(probes) == flat.treedef and len({v.shape[:1] for v in leaves}) == 1

@@ -17,10 +17,11 @@ import numpy as np
 from jax import random
 from jax.core import Tracer
 
-from edmjax import _checks, _random
-from edmjax._numbers import whole
-from edmjax._random import sample_keys
-from edmjax._typing import X
+from edmjax._common.arguments import whole
+from edmjax._common.arrays import wide
+from edmjax._common.trees import check_batch_axis, floating_tree
+from edmjax._common.typing import X
+from edmjax.noise.keys import check_keys, sample_keys
 from edmjax.scalar import host, is_traced
 
 _LAST = 2**31 - 1  # an ordinal that no draw has: the probes of one key are other numbers
@@ -41,9 +42,9 @@ def dequantize(x: X, key: Any, *, step: Any) -> X:
             as of pixels of another scale; under `jit` this is not seen.
     """
     step = _positive(step)
-    x = _checks.floating_tree(x, "x")
-    _checks.batch_axis(x, "x", True)
-    _random.check_keys(key, x, True)
+    x = floating_tree(x, "x")
+    check_batch_axis(x, "x", True)
+    check_keys(key, x, True)
     leaves, treedef = jax.tree.flatten(x)
     for leaf in leaves:
         _on_steps(leaf, step)
@@ -52,10 +53,10 @@ def dequantize(x: X, key: Any, *, step: Any) -> X:
     def spread(index, leaf):
         def one(key):
             key = random.fold_in(random.fold_in(key, _LAST), index)
-            return random.uniform(key, leaf.shape[1:], _random.wide(leaf.dtype))
+            return random.uniform(key, leaf.shape[1:], wide(leaf.dtype))
 
-        wide = leaf.astype(_random.wide(leaf.dtype))
-        return (wide + step * (jax.vmap(one)(keys) - 0.5)).astype(leaf.dtype)
+        level = leaf.astype(wide(leaf.dtype))
+        return (level + step * (jax.vmap(one)(keys) - 0.5)).astype(leaf.dtype)
 
     return treedef.unflatten([spread(i, leaf) for i, leaf in enumerate(leaves)])
 

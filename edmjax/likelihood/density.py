@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax._typing import X
+from edmjax._common.typing import X
 from edmjax.likelihood import _solve
 from edmjax.likelihood._traces import make_probes
 from edmjax.scalar import flag, is_traced

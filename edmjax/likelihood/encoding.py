@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from edmjax import _checks
-from edmjax._typing import X
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import X
 from edmjax.likelihood import _solve
 from edmjax.likelihood._traces import Probes
 from edmjax.likelihood.reversing import Pair, Reversible
@@ -99,7 +99,7 @@ def _move(
         x, companion = x
     x, flat = _solve.checked(denoise, x, name, cond)
     if companion is not None:
-        companion = _checks.floating_tree(companion, "companion")
+        companion = floating_tree(companion, "companion")
         given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (companion, x))
         if given != wanted:
             raise ValueError(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax._numbers import whole
+from edmjax._common.arguments import whole
 
 
 class Pair(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from edmjax._numbers import whole
+from edmjax._common.arguments import whole
 
 
 def widths(channels: Any) -> tuple[int, ...]:

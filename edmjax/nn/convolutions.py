@@ -17,7 +17,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from edmjax._numbers import one_of
+from edmjax._common.arguments import one_of
 from edmjax.nn._biases import alike, same_dtype
 from edmjax.nn._cpu_convolutions import applies_to, convolve, spread
 

@@ -8,8 +8,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from edmjax._arrays import has_no_value
-from edmjax._numbers import real, whole
+from edmjax._common.arguments import real, whole
+from edmjax._common.arrays import has_no_value
 
 
 class Buffer(nnx.Variable):

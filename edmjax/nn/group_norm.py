@@ -5,7 +5,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from edmjax._numbers import whole
+from edmjax._common.arguments import whole
 
 _EPSILON = 1e-5
 

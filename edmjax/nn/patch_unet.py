@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax._numbers import whole
+from edmjax._common.arguments import whole
 from edmjax.nn import _options
 from edmjax.nn._biases import Linear
 from edmjax.nn.convolutions import Conv, Impl

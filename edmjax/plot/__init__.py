@@ -13,7 +13,20 @@ known to pyplot and is freed when nothing refers to it. In a notebook `ax.figure
 cell shows it. Noise levels go from high to low, as they are visited.
 """
 
-from edmjax.plot.curves import sigmas as sigmas, work_precision as work_precision
-from edmjax.plot.images import preview as preview, samples as samples
-from edmjax.plot.paths import trajectories as trajectories
-from edmjax.plot.weights import plan as plan
+from edmjax.plot.curves import sigmas, work_precision
+from edmjax.plot.images import preview, samples
+from edmjax.plot.paths import trajectories
+from edmjax.plot.weights import plan
+
+__all__ = [
+    "plan",
+    "preview",
+    "samples",
+    "sigmas",
+    "trajectories",
+    "work_precision",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

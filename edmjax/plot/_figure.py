@@ -9,7 +9,7 @@ from jax.core import Tracer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from edmjax._arrays import reals
+from edmjax._common.arrays import reals
 
 # Colours of Okabe and Ito, which are told apart by every kind of eye.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from edmjax._checks import plan_of
-from edmjax._numbers import whole
-from edmjax._sample import trajectory
-from edmjax._tiles import check_images, tiles
-from edmjax.plan import PlanLike
+from edmjax._common.arguments import whole
+from edmjax._common.tiles import check_images, tiles
+from edmjax.planning.table import PlanLike, check_plan
 from edmjax.plot._figure import array, axes_of, points
+from edmjax.running.one_plan import trajectory
 
 
 def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) -> Axes:
@@ -61,7 +60,7 @@ def preview(
         TypeError: if `plan` is no plan, or `x` no array of real numbers.
         ValueError: if `x` has another shape or NaN, or `columns` is below 1; and as `ej.sample`.
     """
-    plan_of(plan)
+    check_plan(plan)
     n, *image_shape = check_images(points(x, "`x`").shape, "x")
     columns = whole(columns, "columns")
     _, denoised = trajectory(denoise, plan, x, key, cond=cond, save=_denoised)

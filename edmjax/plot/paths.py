@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from edmjax._checks import plan_of
-from edmjax._sample import trajectory
-from edmjax.plan import PlanLike
+from edmjax.planning.table import PlanLike, check_plan
 from edmjax.plot._figure import COLORS, array, axes_of, finish, points
+from edmjax.running.one_plan import trajectory
 from edmjax.scalar import host
 
 
@@ -38,7 +37,7 @@ def trajectories(
         ValueError: if `x` has another shape or NaN, `sigma_data` is not above 0, or the plan holds
             its points in the scale of a process; and as `ej.sample`.
     """
-    plan_of(plan)
+    check_plan(plan)
     shape = points(x, "`x`").shape
     if shape[1:] != (2,) or not shape[0]:
         raise ValueError(f"Paths are drawn in the plane: `x` is (samples, 2), got {shape}.")

@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 
-from edmjax._checks import plan_of
-from edmjax.plan import PlanLike
+from edmjax.planning.table import PlanLike, check_plan
 from edmjax.plot._figure import array, axes_of
 
 
@@ -28,7 +27,7 @@ def plan(plan: PlanLike, *, ax: Axes | None = None) -> Axes:
         TypeError: if `plan` is no plan, or traced.
         ValueError: if it is a stack of plans.
     """
-    plan_of(plan)
+    check_plan(plan)
     matrix, names = _matrix(plan)
     ax = axes_of(ax)
     # White is a weight of zero. Above 1 the colours are logarithmic: noise at high levels has

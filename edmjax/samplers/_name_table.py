@@ -5,7 +5,6 @@
 
 import functools
 
-from edmjax._names import Row
 from edmjax.samplers.adams import ipndm, ipndm_v, lms
 from edmjax.samplers.cfg_pp import euler_cfg_pp
 from edmjax.samplers.combinators import ancestral, churn
@@ -19,6 +18,7 @@ from edmjax.samplers.er_sde import er_sde
 from edmjax.samplers.exponential import exp_heun, res_multistep
 from edmjax.samplers.gradient_estimation import gradient_estimation
 from edmjax.samplers.heunpp import heunpp2
+from edmjax.samplers.lookup import Row
 from edmjax.samplers.pndm import pndm
 from edmjax.samplers.runge_kutta import dpm_2, euler, heun
 from edmjax.samplers.seeds import seeds_2, seeds_3

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edmjax._process import Process
+from edmjax.planning.step import Step
+from edmjax.processes.process import Process
 from edmjax.scalar import Scalar, host, is_traced
-from edmjax.step import Step
 
 
 class Move(NamedTuple):

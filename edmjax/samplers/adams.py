@@ -8,10 +8,10 @@ Nothing is singular at sigma = 0 in this form, so the formula holds on the step 
 
 from collections.abc import Callable, Sequence
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._weights import weights_of
 from edmjax.scalar import Scalar, static
-from edmjax.step import Evaluation, Sampler, Step
 
 # The weights of equally spaced steps, newest first.
 CONSTANT = (

@@ -1,7 +1,7 @@
 """Euler's method with two outputs of an evaluation: one to step to, one for the noise."""
 
-from edmjax.combination import Combination
-from edmjax.step import Sampler, Step
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 
 
 def euler_cfg_pp() -> Sampler:

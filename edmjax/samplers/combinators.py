@@ -6,8 +6,9 @@ across the noise diverges.
 
 import math
 
-from edmjax._reading import check_sampler
-from edmjax.combination import Combination
+from edmjax.planning.make import check_sampler
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.scalar import (
     Scalar,
     host,
@@ -19,7 +20,6 @@ from edmjax.scalar import (
     static,
     where,
 )
-from edmjax.step import Sampler, Step
 
 
 def churn(

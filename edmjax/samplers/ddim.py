@@ -8,12 +8,12 @@ where `(x - D) / sigma` is the predicted noise, and `sigma_up` the standard devi
 papers write for points of the variance-preserving process, over its scale at the next level.
 """
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers.cfg_pp import euler_cfg_pp
 from edmjax.samplers.combinators import ancestral
 from edmjax.samplers.runge_kutta import euler
 from edmjax.scalar import Scalar, flag, log, sqrt
-from edmjax.step import Sampler, Step
 
 
 def ddim(eta: Scalar = 0.0, *, use_clipped_model_output: bool = True) -> Sampler:

@@ -8,11 +8,11 @@ variable in which the outputs are extrapolated.
 import math
 from collections.abc import Sequence
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._weights import phi, weights_of
 from edmjax.samplers.adams import adams_weights, advance, order_of
 from edmjax.scalar import Scalar, flag, log
-from edmjax.step import Sampler, Step
 
 FEW_STEPS = 15  # below this number of steps the last ones are lowered
 

@@ -8,13 +8,13 @@ and with `eps` a polynomial by `x - sigma_next (h phi_1(h) eps + h^2 phi_2(h) ep
 `h phi_1(h) = e^h - 1`.
 """
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._weights import phi
 from edmjax.samplers.adams import order_of
 from edmjax.samplers.dpmpp import differences
 from edmjax.samplers.runge_kutta import dpm_2, euler
 from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt, static, where
-from edmjax.step import Sampler, Step
 
 
 def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -> Sampler:

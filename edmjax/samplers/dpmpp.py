@@ -12,11 +12,11 @@ and the methods differ in how they extrapolate `D` over the step. With `D` a pol
 
 from typing import Any
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._weights import phi
 from edmjax.samplers.adams import order_of
 from edmjax.scalar import Scalar, exp, flag, host, is_traced, log
-from edmjax.step import Sampler, Step
 
 
 def dpmpp_2s(r: Scalar = 0.5) -> Sampler:

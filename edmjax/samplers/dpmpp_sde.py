@@ -11,7 +11,8 @@ diffusion. The methods differ in how they extrapolate `D` over the step. Multist
 across their own noise, which is what makes them second order, so they keep their history.
 """
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._weights import phi
 from edmjax.scalar import (
     Scalar,
@@ -25,7 +26,6 @@ from edmjax.scalar import (
     not_negative,
     sqrt,
 )
-from edmjax.step import Sampler, Step
 
 
 def dpmpp_2m_sde(

@@ -5,11 +5,11 @@ with the k outputs made since. So n steps take n evaluations, and the orders of 
 1, 2, 1, 2, ... or 1, 2, 3, 1, 2, 3, ...
 """
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._weights import phi
 from edmjax.samplers.adams import order_of
 from edmjax.scalar import flag, log
-from edmjax.step import Sampler, Step
 
 
 def dpmpp_singlestep(

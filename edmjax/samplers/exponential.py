@@ -11,10 +11,10 @@ problems". In diffusion they are the refined exponential solvers (RES) of Zhang 
 `dpmpp_2s` meets the conditions in the limit of small steps only.
 """
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._weights import phi
 from edmjax.scalar import Scalar, exp, expm1, host, is_traced, log
-from edmjax.step import Sampler, Step
 
 
 def res_2s(c2: Scalar = 0.5) -> Sampler:

@@ -20,11 +20,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax._reading import check_sampler
-from edmjax.combination import Combination
+from edmjax.planning.make import check_sampler
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers.adams import order_of
 from edmjax.scalar import Scalar, host, is_traced, log, sqrt
-from edmjax.step import Evaluation, Sampler, Step
 
 # The integrand has its poles pi / 2 off the axis of log sigma: 64 points are right to 1e-14 on a
 # step from 80 to 0.002.

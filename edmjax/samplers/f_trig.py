@@ -12,10 +12,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers.f_form import advance, correction, quadrature, width_of
 from edmjax.scalar import Scalar, flag, is_traced, not_negative
-from edmjax.step import Evaluation, Sampler, Step
 
 
 def f_trig(corrected: bool = True, sigma_data: Scalar = 0.5, above: Scalar = 0.0) -> Sampler:

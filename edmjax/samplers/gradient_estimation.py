@@ -2,9 +2,9 @@
 
 import math
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.scalar import Scalar, host, is_traced
-from edmjax.step import Sampler, Step
 
 
 def gradient_estimation(gamma: Scalar = 2.0) -> Sampler:

@@ -1,8 +1,8 @@
 """Heun++: a mean of slopes at this level and the next two, weighted by the levels."""
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.scalar import where
-from edmjax.step import Sampler, Step
 
 
 def heunpp2() -> Sampler:

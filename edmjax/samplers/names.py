@@ -4,11 +4,11 @@ import functools
 import inspect
 from typing import Any
 
-from edmjax import _names
-from edmjax._names import Row
+from edmjax.planning.step import Sampler
+from edmjax.samplers import lookup as _names
 from edmjax.samplers._name_table import ROWS
+from edmjax.samplers.lookup import Row
 from edmjax.schedules.names import table as schedules
-from edmjax.step import Sampler
 
 
 def from_name(name: Any, **options: Any) -> Sampler:

@@ -6,10 +6,10 @@ pseudo methods are the classical ones, with the weights of equal steps on whatev
 
 from typing import Any
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers.adams import CONSTANT, advance, final_of
 from edmjax.scalar import Scalar, flag, sqrt
-from edmjax.step import Sampler, Step
 
 
 def pndm(runge_kutta: bool = True, process: Any = None, final: str = "multistep") -> Sampler:

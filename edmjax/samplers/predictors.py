@@ -13,10 +13,10 @@ the marginals exact instead of the beta(t) h to which they are equal for many st
 from collections.abc import Callable
 from typing import Any
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._own_time import OwnTime, host_all
 from edmjax.scalar import Scalar, is_zero, not_negative, sqrt, where
-from edmjax.step import Sampler, Step
 
 
 def reverse_diffusion(process: Any = None, lam: Scalar = 1.0, final: str = "denoise") -> Sampler:

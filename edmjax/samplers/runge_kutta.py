@@ -3,9 +3,9 @@
 Each starts from the point alone and keeps nothing from step to step.
 """
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.scalar import sqrt
-from edmjax.step import Sampler, Step
 
 
 def euler() -> Sampler:

@@ -10,10 +10,10 @@ has the marginals of the process for every `lam`.
 
 from typing import Any
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._own_time import OwnTime
 from edmjax.scalar import Scalar, is_zero, not_negative, sqrt
-from edmjax.step import Sampler, Step
 
 
 def euler_maruyama(process: Any = None, lam: Scalar = 1.0, final: str = "denoise") -> Sampler:

@@ -11,10 +11,10 @@ and the noises of the points inside a step are one process: with independent dra
     N(c) = sigma(c) / sigma(b) e^(-eta (c - b) h) N(b) + sigma(c) sqrt(1 - e^(-2 eta (c - b) h)) z
 """
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers.dpmpp_sde import first_order, psi
 from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, not_negative, sqrt
-from edmjax.step import Sampler, Step
 
 
 def seeds_2(

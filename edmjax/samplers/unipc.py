@@ -13,11 +13,11 @@ made anyway, by the next step, which then starts from the corrected point.
 import math
 from collections.abc import Collection, Sequence
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._weights import phi, weights_of
 from edmjax.samplers.adams import order_of, slope
 from edmjax.scalar import Scalar, expm1, flag, log
-from edmjax.step import Evaluation, Sampler, Step
 
 
 def unipc(

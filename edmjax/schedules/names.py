@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from edmjax import _names
-from edmjax._names import Row
+from edmjax.samplers import lookup as _names
+from edmjax.samplers.lookup import Row
 from edmjax.schedules.angles import kl_optimal
 from edmjax.schedules.discrete import beta_discrete, normal, sgm_uniform, simple
 from edmjax.schedules.powers import exponential, karras, polyexponential

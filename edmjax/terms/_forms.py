@@ -17,18 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax import _checks
-from edmjax._arrays import (
-    as_level,
-    has_no_value,
-    positive_number,
-    register_fields,
-    weighted,
-    working_dtype,
-)
-from edmjax._process import Process, array_module
-from edmjax._typing import X
+from edmjax._common.arguments import positive_number
+from edmjax._common.arrays import as_level, has_no_value, register_fields, weighted, working_dtype
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import X
 from edmjax.processes import edm
+from edmjax.processes.process import Process, array_module
 
 FORMS = ("theta", "log_sigma", "sigma", "t")
 
@@ -74,11 +68,11 @@ class Form:
 
     def enter(self, x: X, sigma: Any) -> X:
         """`y` of a point `x` of the package's frame at level `sigma`, in float32 at least."""
-        return _scaled(_checks.floating_tree(x, "x"), self.factor(_levels(sigma)))
+        return _scaled(floating_tree(x, "x"), self.factor(_levels(sigma)))
 
     def leave(self, y: X, sigma: Any) -> X:
         """`x` of `y` at level `sigma`: the inverse of `enter`."""
-        return _scaled(_checks.floating_tree(y, "y"), 1 / self.factor(_levels(sigma)))
+        return _scaled(floating_tree(y, "y"), 1 / self.factor(_levels(sigma)))
 
 
 @register_fields
@@ -220,7 +214,7 @@ def _one(sigma: Any) -> Any:
 
 
 def _precision(x: Any) -> Any:
-    leaves = jax.tree.leaves(_checks.floating_tree(x, "x", shapes=True))
+    leaves = jax.tree.leaves(floating_tree(x, "x", shapes=True))
     return working_dtype(*[leaf.dtype for leaf in leaves])
 
 

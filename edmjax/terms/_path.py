@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from edmjax import _random
+from edmjax._common.arrays import wide
 
 
 class Path(diffrax.AbstractBrownianPath):
@@ -21,9 +21,7 @@ class Path(diffrax.AbstractBrownianPath):
     @staticmethod
     def of(brownian: Any, x: Any, batched: bool) -> "Path":
         """The path for a state like `x`, in float32 at least."""
-        shape = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, _random.wide(leaf.dtype)), x
-        )
+        shape = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, wide(leaf.dtype)), x)
         area = diffrax.BrownianIncrement
         return Path(brownian=brownian, shape=shape, batched=batched, levy_area=area)
 

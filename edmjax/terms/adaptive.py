@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from edmjax import _checks
-from edmjax._arrays import is_data, register_fields, working_dtype
-from edmjax._numbers import whole
-from edmjax._typing import X
-from edmjax.denoisers._network import as_pytree
+from edmjax._common.arguments import whole
+from edmjax._common.arrays import register_fields, working_dtype
+from edmjax._common.functions import as_pytree, checked_inputs, is_data
+from edmjax._common.typing import X
 from edmjax.scalar import flag, host, is_traced, not_negative
 from edmjax.terms.ode import is_edm, ode_term
 from edmjax.terms.tableaus import explicit_solver
@@ -86,7 +85,7 @@ def adaptive_sample(
             f"{type(solver).__name__} has no error estimate to choose steps by: use "
             "`diffrax.Heun()` or `diffrax.Tsit5()`, or fixed steps with `ej.terms.from_diffrax`."
         )
-    x = _checks.inputs(denoise, x, cond)
+    x = checked_inputs(denoise, x, cond)
     rtol, atol = _tolerances(rtol, atol)
     sigma_max, sigma_min = host(sigma_max, "sigma_max"), host(sigma_min, "sigma_min")
     max_steps, per_sample = whole(max_steps, "max_steps"), flag(per_sample, "per_sample")

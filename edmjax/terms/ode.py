@@ -7,10 +7,11 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
-from edmjax import _checks
-from edmjax._arrays import from_left, working_dtype
+from edmjax._common.arrays import from_left, working_dtype
+from edmjax._common.functions import as_pytree, outputs_of
+from edmjax._common.trees import check_like
 from edmjax.denoisers import EDM
-from edmjax.denoisers._network import as_pytree, call
+from edmjax.denoisers._network import call
 from edmjax.terms._forms import Theta, make_form
 
 
@@ -78,7 +79,7 @@ class Flow:
         sigma = self.form.level(s)
         if self.direct:
             c_noise = self.denoise.coefficients(sigma)[-1]
-            output = _checks.like(call(self.denoise.net, y, c_noise, args), y, "The network")
+            output = check_like(call(self.denoise.net, y, c_noise, args), y, "The network")
             return jax.tree.map(lambda value, leaf: -value.astype(leaf.dtype), output, y)
         factor = self.form.factor(sigma)
         x = jax.tree.map(lambda leaf: leaf / factor, y)
@@ -88,7 +89,7 @@ class Flow:
 
 def denoised(denoise: Any, x: Any, sigma: Any, cond: Any) -> Any:
     out = denoise(x, sigma) if cond is None else denoise(x, sigma, cond)
-    return _checks.outputs(out, x)[0]
+    return outputs_of(out, x)[0]
 
 
 def affine(a: Any, y: Any, b: Any, outputs: Any) -> Any:

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import lineax
 import numpy as np
 
-from edmjax import _checks, scalar
-from edmjax._arrays import has_no_value, register_fields, working_dtype
-from edmjax._random import check_key
-from edmjax._typing import X
-from edmjax.denoisers._network import as_pytree
+from edmjax import scalar
+from edmjax._common.arrays import has_no_value, register_fields, working_dtype
+from edmjax._common.functions import as_pytree
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import X
+from edmjax.noise.keys import check_key
 from edmjax.terms._forms import Own, process_of
 from edmjax.terms.ode import affine, denoised, in_precision_of
 
@@ -150,7 +151,7 @@ def brownian_path(
     area = next(kind for kind in made if issubclass(kind, asked))
     shape = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, working_dtype(leaf.dtype)),
-        _checks.floating_tree(x, "x", shapes=True),
+        floating_tree(x, "x", shapes=True),
     )
     return diffrax.VirtualBrownianTree(t0, t1, tol, shape, key, area)
 

@@ -5,9 +5,9 @@ from typing import Any
 import diffrax
 import numpy as np
 
-from edmjax.combination import Combination
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
 from edmjax.scalar import is_traced
-from edmjax.step import Sampler, Step
 from edmjax.terms._forms import make_form
 
 

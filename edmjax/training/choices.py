@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edmjax import samplers, schedules
-from edmjax.step import Sampler
+from edmjax.planning.step import Sampler
 
 
 def sampler_names() -> dict[str, Callable[..., Sampler]]:

@@ -12,7 +12,7 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from edmjax._numbers import real
+from edmjax._common.arguments import real
 from edmjax.training.mnist import load_mnist
 
 

@@ -3,7 +3,8 @@
 import typing
 from typing import Any
 
-from edmjax import _numbers, scalar
+from edmjax import scalar
+from edmjax._common.arguments import one_of, real, whole
 
 
 class Entries:
@@ -18,13 +19,13 @@ class Entries:
         self.hints = typing.get_type_hints(type(config))
 
     def wholes(self, *fields: str, least: int = 1) -> None:
-        self._each(fields, lambda value, name: _numbers.whole(value, name, least=least))
+        self._each(fields, lambda value, name: whole(value, name, least=least))
 
     def seeds(self, *fields: str) -> None:
-        self._each(fields, _numbers.seed)
+        self._each(fields, seed)
 
     def reals(self, *fields: str, **limits: float | int) -> None:
-        self._each(fields, lambda value, name: _numbers.real(value, name, **limits))
+        self._each(fields, lambda value, name: real(value, name, **limits))
 
     def flags(self, *fields: str) -> None:
         self._each(fields, scalar.flag)
@@ -35,9 +36,7 @@ class Entries:
             parts = [self.hints[field], *typing.get_args(self.hints[field])]
             literal = next(part for part in parts if typing.get_origin(part) is typing.Literal)
             known = typing.get_args(literal)
-            self._each(
-                [field], lambda value, name, known=known: _numbers.one_of(value, name, known)
-            )
+            self._each([field], lambda value, name, known=known: one_of(value, name, known))
 
     def texts(self, *fields: str) -> None:
         def text(value: Any, name: str) -> str:
@@ -62,8 +61,8 @@ class Entries:
         def one_or_list(value: Any, name: str) -> Any:
             lists = isinstance(value, list | tuple)
             if not lists and int in typing.get_args(self.hints[name.removeprefix(self.prefix)]):
-                return _numbers.whole(value, name, least=least)
-            return self._list(value, name, lambda v, n: _numbers.whole(v, n, least=least))
+                return whole(value, name, least=least)
+            return self._list(value, name, lambda v, n: whole(v, n, least=least))
 
         self._each(fields, one_or_list)
 
@@ -71,7 +70,7 @@ class Entries:
         """Lists of one number or more."""
 
         def each(value: Any, name: str) -> list[float]:
-            return self._list(value, name, lambda v, n: _numbers.real(v, n, **limits))
+            return self._list(value, name, lambda v, n: real(v, n, **limits))
 
         self._each(fields, each)
 

@@ -16,11 +16,10 @@ from jaxtyping import Float, Int
 from matplotlib import image
 
 import edmjax as ej
-from edmjax import _numbers
-from edmjax._checks import plan_of
-from edmjax._chunks import start_std
-from edmjax._numbers import whole
-from edmjax._tiles import check_images, tiles
+from edmjax._common.arguments import as_seed, whole
+from edmjax._common.tiles import check_images, tiles
+from edmjax.planning.table import check_plan
+from edmjax.running.chunks import start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.distributed import to_host
@@ -84,14 +83,14 @@ def draw(
     They start from noise of the plan's first level, in the scale that it holds its points in.
     `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
     """
-    plan_of(plan)
+    check_plan(plan)
     num_samples, chunk_size = whole(num_samples, "num_samples"), whole(chunk_size, "chunk_size")
     std = np.float32(start_std(plan))
     if labels is not None and len(labels) != num_samples:
         raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
     if mesh is not None:
         denoise = shard_parameters(denoise, mesh)
-    key_start, key_steps = random.split(random.key(_numbers.seed(seed)))
+    key_start, key_steps = random.split(random.key(as_seed(seed)))
     chunks = []
     for start in range(0, num_samples, chunk_size):
         n = min(chunk_size, num_samples - start)

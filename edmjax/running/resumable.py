@@ -1,0 +1,128 @@
+"""Runs that stop half-way and go on, in this process or in another, to the same bits."""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from edmjax._common.arguments import whole
+from edmjax._common.typing import X
+from edmjax.noise.keys import is_typed
+from edmjax.planning.table import PlanLike, check_plan
+from edmjax.running.one_plan import _dispatch, _nothing
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class PartialSample:
+    """A run that has made some of its evaluations: a pytree of arrays, to be saved as such.
+
+    Attributes:
+        x: the point that comes next, like the `x` of `sample`; the sample once `evaluation` is the
+            plan's `nfe`.
+        evaluation: int32, how many evaluations were made.
+        held: what the loop carries: sums of points and outputs, and the noise of the next point.
+        widths: int32, the numbers of evaluations, windows and draws of the plan that began it.
+        marks: uint32, checksums of that plan, of the key and of the corrector; 0 for what was
+            traced.
+    """
+
+    x: Any
+    evaluation: Any
+    held: Any
+    widths: Any
+    marks: Any
+
+
+def sample_until(
+    denoise: Any,
+    plan: PlanLike,
+    x: X | PartialSample,
+    key: Any = None,
+    *,
+    stop: int,
+    noise: Any = None,
+    cond: Any = None,
+    corrector: Any = None,
+    batched: bool = True,
+) -> PartialSample:
+    """Returns the run after `stop` evaluations, counted from its beginning, to be gone on with.
+
+        half = ej.sample_until(denoise, plan, x, key, stop=10)
+        leaves, tree = jax.tree.flatten(half)  # np.savez("half.npz", *leaves), or orbax
+        x0 = ej.sample_until(denoise, plan, half, key, stop=plan.nfe).x
+
+    Wherever it is cut, the sample has the same bits, for every sampler: one compiled program makes
+    any part of a run. It is the sample of `ej.sample` up to roundings, whose program is another.
+    There is no gradient, as the number of evaluations is data.
+
+    Args:
+        denoise, plan, key, noise, cond, corrector, batched: as for `sample`, the same in each part.
+        x: the point to start from, or the run to go on with.
+        stop: when to stop, from what was made already to `plan.nfe`.
+
+    Raises:
+        TypeError: if `stop` is not an integer; and as `sample` raises.
+        ValueError: if `stop` is out of range, or the run was begun with another plan, key or
+            corrector; and as `sample` raises.
+    """
+    check_plan(plan)
+    stop = whole(stop, "stop", least=0)
+    widths = np.array([plan.nfe, *_widths(plan)], np.int32)
+    begun = x if isinstance(x, PartialSample) else None
+    done = np.int32(0) if begun is None else begun.evaluation
+    if isinstance(done, Tracer):
+        raise TypeError("A run is stopped, and gone on with, outside of `jit`.")
+    if begun is not None and not np.array_equal(begun.widths, widths):
+        raise ValueError(
+            "This run was begun by a plan of other evaluations, windows and draws "
+            f"({', '.join(map(str, np.asarray(begun.widths)))}; this one has "
+            f"{', '.join(map(str, widths))}): go on with the plan that began it."
+        )
+    marks = np.array([_mark(plan), _mark(key), _mark(corrector)], np.uint32)
+    if begun is not None:
+        for name, now, then in zip(("plan", "key", "corrector"), marks, begun.marks, strict=True):
+            if now and then and now != then:
+                raise ValueError(
+                    f"This run was begun with another {name}: going on with this one gives what no "
+                    f"single run would. Pass the {name} that it was begun with."
+                )
+    if not int(done) <= stop <= plan.nfe:
+        raise ValueError(
+            f"`stop` counts evaluations from the beginning of the run: from {int(done)}, which "
+            f"were made, to {plan.nfe}, got {stop}."
+        )
+    options = {"remat": False, "batched": batched, "progress": False, "save": _nothing}
+
+    def made(point: Any, held: Any, stop: Any) -> Any:
+        part = (held, done, stop)
+        return _dispatch(denoise, plan, point, key, noise, cond, corrector, part=part, **options)
+
+    # What begins a run makes no evaluation: those are all made by the program of the rest.
+    point, held = made(x, None, done) if begun is None else (begun.x, begun.held)
+    if stop > done:
+        point, held = made(point, held, np.int32(stop))
+    return PartialSample(point, np.int32(stop), held, widths, marks)
+
+
+def _widths(plan: PlanLike) -> tuple[int, int]:
+    tables = [plan.y, plan.d] + ([] if plan.r is None else [plan.r])
+    return max(table.shape[-1] for table in tables), plan.z.shape[-1]
+
+
+def _mark(tree: Any) -> int:
+    """A checksum of the arrays of a tree and of how they are held; 0 where one is traced."""
+    leaves, treedef = jax.tree.flatten(tree)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return 0
+    # Functions and objects have addresses, which another process does not share: their types do.
+    mark = zlib.crc32(f"{type(tree).__name__} {treedef.num_leaves}".encode())
+    for leaf in leaves:
+        if is_typed(leaf):
+            leaf = jax.random.key_data(leaf)
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float):
+            mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)
+    return mark or 1
