@@ -10,8 +10,8 @@ one CPU and with the same JAX. Names, dtypes, shapes and bits of all results are
 array that differs, the largest difference is printed, in ulps and as a number. Exit code 0 says
 that all bits are equal and no run raised an error; 1 that some run differs or raised one.
 
-Both packages may share JAX's compilation cache (JAX_COMPILATION_CACHE_DIR): its key is the
-compiled program itself, so a package never gets another program than its own.
+Both packages share JAX's compilation cache, by default the one of the tests: its key is the
+program itself, so a package never gets a program other than its own.
 """
 
 import argparse
@@ -28,6 +28,12 @@ from bits_runs import comparison, registry
 ROOT = Path(__file__).resolve().parent.parent
 # What a side needs: the package, the name of its command, and scripts that become commands.
 PARTS = ("edmjax", "pyproject.toml", "scripts", "configs")
+# The cache may be chosen by the caller; the rest decides what is computed.
+CACHE = {
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+}
 SETTINGS = {
     "JAX_PLATFORMS": "cpu",
     # One thread, so that no sum depends on how work is divided; four devices, for meshes.
@@ -94,7 +100,8 @@ def _extract(commit: str, into: Path) -> None:
 def _runner(root: Path, arguments: list[str], scratch: Path) -> int:
     """Makes runs with the package that lies in `root`, in a process of its own."""
     mode = arguments[arguments.index("--mode") + 1] if "--mode" in arguments else "x32"
-    environment = os.environ | SETTINGS | {"JAX_ENABLE_X64": "1" if mode == "x64" else "0"}
+    environment = CACHE | os.environ | SETTINGS
+    environment["JAX_ENABLE_X64"] = "1" if mode == "x64" else "0"
     environment["PYTHONPATH"] = os.pathsep.join([str(root), str(ROOT / "checks")])
     command = [sys.executable, "-P", "-m", "bits_runs", "--package", str(root), *arguments]
     return subprocess.run(command, env=environment, cwd=scratch).returncode

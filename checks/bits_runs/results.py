@@ -40,7 +40,7 @@ class Writer:
         self._directory, self._table, self._at = directory, {}, 0
 
     def __enter__(self) -> "Writer":
-        self._file = open(self._directory / "arrays.bin", "wb")  # noqa: SIM115
+        self._file = open(self._directory / "arrays.bin", "wb")
         return self
 
     def __exit__(self, *_: Any) -> None:
