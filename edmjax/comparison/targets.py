@@ -14,7 +14,6 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from jaxtyping import Array
 
 import edmjax as ej
