@@ -35,6 +35,14 @@ def unchecked(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A test is in one tier: with both marks, as of two parameters, in the slow one."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "thorough"]
+
+
 # ---- memory
 
 WORKER_BYTES = 1.5e9  # what a worker may hold at its peak
