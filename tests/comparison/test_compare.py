@@ -189,10 +189,13 @@ def test_a_run_of_a_plan_is_that_of_sample(x64, some_plans):
             np.testing.assert_allclose(x0, expected, rtol=0, atol=1e-10)
 
 
-def test_a_budget_that_buys_no_step_or_no_more_has_no_run(some_plans):
-    series, _, made = some_plans
-    tsit5 = series[3]  # six evaluations a step
-    assert [made.run(tsit5, n) is None for n in tsit5.settings] == [True, False, True]
+def test_a_budget_that_buys_no_step_or_no_more_has_no_run():
+    target = targets.problem("P1", 6, 0)
+    budgets = (5.0, 13.0, 14.0)
+    # Tsit5 takes six evaluations a step.
+    tsit5 = methods.Series("diffrax-fixed", "Tsit5", "t, karras", budgets)
+    made = plans.Plans([tsit5], target, target.x[:4], seed=2)
+    assert [made.run(tsit5, n) is None for n in budgets] == [True, False, True]
 
 
 def test_schedules_get_the_width_of_the_data():
