@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float64, Key
+from jaxtyping import Array as Array, Float, Float64, Key
 
 # A point, and whatever else comes back in the structure that it was given in: any pytree of
 # floating arrays whose axis 0 counts samples.
@@ -18,10 +18,9 @@ X = TypeVar("X")
 # Noise levels as a schedule returns them: on the host, in float64.
 Levels: TypeAlias = Float64[np.ndarray, " levels"]
 
-# One typed key, or one key a sample.
-Keys: TypeAlias = Key[Array, "..."]
-
 if TYPE_CHECKING:
+    # One typed key (`jax.random.key(seed)`), or one key a sample.
+    Keys: TypeAlias = Key[Array, "..."]
     # A user's own pytree: conditions, noise, parameters. Nothing can be said about its type.
     PyTree: TypeAlias = Any
     # A number on the host.
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 else:
     from jaxtyping import PyTree as PyTree
 
-    Number = Int = Scalar = Grid = Arraylike = Any
+    Keys = Number = Int = Scalar = Grid = Arraylike = Any
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]
