@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Array as Array, Float, Float64, Key
 
+from edmjax.scalar import Scalar as Scalar
+
 # A point, and whatever else comes back in the structure that it was given in: any pytree of
 # floating arrays whose axis 0 counts samples.
 X = TypeVar("X")
@@ -27,18 +29,18 @@ if TYPE_CHECKING:
     Number: TypeAlias = float | int | np.floating[Any] | np.integer[Any]
     # A count.
     Int: TypeAlias = int | np.integer[Any]
-    # A number on the host, or a scalar that may be traced.
-    Scalar: TypeAlias = Number | jax.Array
     # A noise level: a scalar, or one level a sample, broadcast from the left.
-    Sigma: TypeAlias = Scalar | np.ndarray
+    Sigma: TypeAlias = Number | jax.Array | np.ndarray
     # The levels of a grid, first to last: an array, or a sequence of numbers and traced scalars.
     Grid: TypeAlias = np.ndarray | jax.Array | Sequence[Scalar]
+    # An array on the host, or a JAX array where its numbers are traced.
+    Numbers: TypeAlias = np.ndarray | jax.Array
     # Anything that NumPy makes an array of.
     Arraylike: TypeAlias = np.ndarray | jax.Array | Sequence[Any] | Number
 else:
     from jaxtyping import PyTree as PyTree
 
-    Keys = Number = Int = Scalar = Grid = Arraylike = Any
+    Keys = Number = Int = Grid = Numbers = Arraylike = Any
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]

@@ -164,9 +164,7 @@ def _increment(keys: Any, times: Any, *, like: Layout) -> Any:
     return jax.tree.map(lambda draw, leaf: cut_draw(draw, leaf.shape), draws, x)
 
 
-def unit_increment(
-    keys: Keys, times: Array, x: PyTree, length: Scalar = 1.0
-) -> PyTree:
+def unit_increment(keys: Keys, times: Array, x: PyTree, length: Scalar = 1.0) -> PyTree:
     """The increment over `times`, shape (2,), of variance `length^2`; noise before it is cut."""
     forward = times[1] >= times[0]
     low, high = jnp.minimum(*times), jnp.maximum(*times)
@@ -212,9 +210,7 @@ def unit_increment(
     return jax.tree.map(lambda t, v: t.astype(v.dtype), total, x)
 
 
-def draw_path(
-    path: Increments, keys: Keys, draws: np.ndarray, num_draws: int, x: PyTree
-) -> PyTree:
+def draw_path(path: Increments, keys: Keys, draws: np.ndarray, num_draws: int, x: PyTree) -> PyTree:
     """All draws of a concrete plan, leaf shape (num_draws, *leaf.shape)."""
     at = np.array([np.argwhere(draws == j)[0] for j in range(num_draws)], int).reshape(-1, 2)
     return _draw_all(keys, path.times[at[:, 0], at[:, 1]], like=Layout(x))

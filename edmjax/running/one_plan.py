@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 
@@ -138,7 +139,7 @@ def draw_noise(
     num_draws = plan.num_draws + declared.calls(plan) * declared.draws
     if isinstance(key, Brownian):
         path, keys = key.over(plan, x, batched), keys_of(key.key, x, batched)
-        return draw_path(path, keys, plan.draws, num_draws, x)
+        return draw_path(path, keys, np.asarray(plan.draws), num_draws, x)
     check_keys(key, x, batched)
     return draw_all(keys_of(key, x, batched), num_draws, x)
 
