@@ -38,7 +38,7 @@ else:
     Scalar = Any
 
 
-def is_traced(*values: Scalar) -> bool:
+def is_traced(*values: Scalar | np.ndarray | None) -> bool:
     """Whether any of `values` is a JAX array or tracer, as opposed to a number on the host."""
     # Nearly all are floats, and this is asked a hundred times a step: no generator.
     for value in values:  # noqa: SIM110
