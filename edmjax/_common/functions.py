@@ -74,10 +74,10 @@ def is_data(function: Any) -> bool:
     )
 
 
-def as_pytree(function: Any, name: str) -> Any:
+def as_pytree(function: Any, name: str, what: str = "a function of (x, sigma)") -> Any:
     """`function` as a child: itself where it is a pytree with arrays, else within a `Partial`."""
     if not callable(function):
-        raise TypeError(f"`{name}` must be a function of (x, sigma), got {function!r:.80}.")
+        raise TypeError(f"`{name}` must be {what}, got {function!r:.80}.")
     arrays = (jax.Array, np.ndarray, np.generic)
     has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
     return function if has_arrays else Partial(function)
@@ -85,7 +85,7 @@ def as_pytree(function: Any, name: str) -> Any:
 
 def denoiser_as_pytree(denoise: Any, name: str) -> Any:
     """`as_pytree` of a denoiser, which must not be a network."""
-    child = as_pytree(denoise, name)
+    child = as_pytree(denoise, name, "a denoiser of (x, sigma)")
     refuse_network(denoise, name)
     return child
 
