@@ -1,4 +1,4 @@
-"""What a network is told beside the image: the noise level, and a class where there are classes."""
+"""What a network gets beside the image: the noise level, and a class where there are classes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from edmjax._common.arrays import has_no_value
 
 
 class Buffer(nnx.Variable):
-    """An array that belongs to a network and is not trained: saved and restored, never updated."""
+    """An array of a network that is not trained: saved and restored, never updated."""
 
 
 class FourierFeatures(nnx.Module):
@@ -40,8 +40,8 @@ class Conditioning(nnx.Module):
 
     `num_classes = 0` makes an unconditional network, which takes no `cond`. Otherwise `cond` holds
     labels `0 ... num_classes - 1`; the label `num_classes`, and `cond=None`, mean "no class", which
-    is what classifier-free guidance trains and evaluates beside the classes. Under `jit` a label
-    has no value to look at: one above these gives NaN, and one below 0 counts from the end.
+    classifier-free guidance trains and evaluates beside the classes. Under `jit` labels cannot be
+    checked: one that is too large gives NaN, and one below 0 counts from the end.
     """
 
     def __init__(self, dim: int, scale: float, num_classes: int = 0, *, rngs: nnx.Rngs):

@@ -433,7 +433,13 @@ BAD = [
         r"`eps` must have the shape of `x`, \(4, 2\), got \(1, 2\)",
     ),
     (lambda: denoisers.eps_from_denoised(X, X, 0.0), ValueError, "At sigma = 0"),
-    (lambda: denoisers.to_score(_scale)(X, jnp.array([1.0, 0, 1, 1])), ValueError, "At sigma = 0"),
+    (
+        lambda: denoisers.to_score(lambda x, sigma: x)(X, jnp.array([1.0, 0, 1, 1])),
+        ValueError,
+        "At sigma = 0",
+    ),
+    (lambda: denoisers.to_eps(_scale), TypeError, r"this function takes \(x, c_noise\), as a net"),
+    (lambda: denoisers.edm(denoisers.edm(_scale)), TypeError, "got the denoiser EDM: it goes"),
 ]  # fmt: skip
 
 

@@ -319,12 +319,12 @@ BAD = [
     ),
     (lambda: denoisers.eps(lambda x, t: x[:2], SD)(X, 1.0), ValueError, "must return the shape"),
     (lambda: denoisers.vp(SAME, 0.0), ValueError, "beta_min must be one positive number"),
-    (lambda: denoisers.consistency(SAME, -1.0), ValueError, "sigma_min must be one positive"),
+    (lambda: denoisers.consistency(SAME, sigma_min=-1.0), ValueError, "sigma_min must be one"),
     (lambda: denoisers.iddpm(SAME, 0), ValueError, "num_timesteps must be 1 at least"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("make, error, message", BAD)
-def test_bad_input_gets_a_sentence(make, error, message):
+def test_bad_input_gets_a_sentence(make, error, message, unchecked):
     with pytest.raises(error, match=message):
         make()
