@@ -3,10 +3,12 @@
 import functools
 import inspect
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
@@ -45,7 +47,7 @@ def checked_inputs(
 def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
     """The denoised and the raw output of an evaluation and its `log_var`, each like `x`.
 
-    Without a raw output the denoised one is it; without a `log_var` it is None.
+    The raw output is the denoised one where there is no other; `log_var` may be None.
     """
     many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
     if not many:
@@ -57,6 +59,38 @@ def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
         check_like(out["log_var"], x, "The denoiser's 'log_var'") if "log_var" in out else None
     )
     return denoised, raw, log_var
+
+
+def with_cond(function: Callable[..., Any], *arguments: Any, cond: Any) -> Any:
+    """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition."""
+    return function(*arguments) if cond is None else function(*arguments, cond)
+
+
+def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable[..., Any]:
+    """The compiled `run(*functions, *arrays, **static)`, as a function of the arrays alone.
+
+    Functions that are data travel as arguments: calls which differ in numbers alone, now or later,
+    share a program. Any other function hides what it closes over, which may have changed since the
+    last call, so the program is made anew and is for the calls of this one alone.
+    """
+    if all(is_data(function) for function in functions if function is not None):
+        return functools.partial(_jitted(run, tuple(sorted(static))), *functions, **static)
+    return jax.jit(functools.partial(run, *functions, **static))
+
+
+def compiled(
+    run: Callable[..., Any], functions: tuple[Any, ...], arrays: tuple[Any, ...], **static: Any
+) -> Any:
+    """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays)))
+    if traced and not all(is_data(function) for function in functions if function is not None):
+        return run(*functions, *arrays, **static)
+    return program(run, *functions, **static)(*arrays)
+
+
+@functools.cache
+def _jitted(run: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., Any]:
+    return jax.jit(run, static_argnames=static)
 
 
 def is_data(function: Any) -> bool:

@@ -21,7 +21,7 @@ from edmjax.training.loss_log import read_losses
 from edmjax.training.signals import Stopped, stop_requests
 
 ROOT = pathlib.Path(__file__).parents[2]
-CHECK = [sys.executable, ROOT / "scripts" / "check_kill.py"]
+CHECK = [sys.executable, ROOT / "checks" / "check_kill.py"]
 
 
 @pytest.fixture(scope="module")
