@@ -25,7 +25,7 @@ from jax import random
 from jaxtyping import Array, Float, Key
 
 from edmjax._common.arguments import real, whole
-from edmjax._common.functions import check_function
+from edmjax._common.functions import check_function, with_cond
 from edmjax._common.trees import check_cond, check_like
 from edmjax._common.typing import Int, PyTree, Scalar
 from edmjax.noise.keys import check_single_key
@@ -242,7 +242,7 @@ def _along(levels: Float[Array, " batch"], x: Array) -> Array:
 
 
 def _call(net, params, x, c_noise, cond):
-    output = net(params, x, c_noise, *(() if cond is None else (cond,)))
+    output = with_cond(net, params, x, c_noise, cond=cond)
     # Another shape would be broadcast, and the loss would be one of something else.
     return check_like(output, x, "The network", "x0")
 

@@ -157,11 +157,6 @@ def _names_of_call(kind: type) -> tuple[str, ...]:
     return _names_of(kind.__call__)
 
 
-def evaluate(function: Any, x: Any, level: Any, cond: Any) -> Any:
-    """`function(x, level)`, and with the condition where there is one."""
-    return function(x, level) if cond is None else function(x, level, cond)
-
-
 class Wraps:
     """A denoiser around `self.denoise`: it declares the levels that that one declares."""
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import as_sigma, weighted, working_dtype
-from edmjax._common.functions import as_pytree, evaluate
+from edmjax._common.functions import as_pytree, with_cond
 from edmjax._common.trees import check_like, floating_tree
 from edmjax._common.typing import Network, PyTree, Sigma, Values
 
@@ -56,7 +56,7 @@ def call(function: Network, x: PyTree, level: Values, cond: PyTree) -> PyTree:
     # Coefficients may need a level in float64 at float32 `x`; the network would be promoted by it.
     if jnp.issubdtype(level.dtype, jnp.floating):  # a whole timestep stays an integer
         level = level.astype(working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(x)]))
-    return evaluate(function, x, level, cond)
+    return with_cond(function, x, level, cond=cond)
 
 
 def _halves(output: PyTree, x: PyTree, learned_range: bool) -> tuple[PyTree, PyTree]:

@@ -14,7 +14,7 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import as_sigma, has_no_value, weighted
-from edmjax._common.functions import Wraps, denoiser_as_pytree, evaluate
+from edmjax._common.functions import Wraps, denoiser_as_pytree, with_cond
 from edmjax._common.typing import Arraylike, Denoiser, PyTree, Sigma
 from edmjax.guidance.outputs import Outputs, call, named, returned, sampled, wide
 
@@ -104,7 +104,7 @@ class ClassifierFree(Guided):
             return call(self.denoise, x, level, cond), call(self.denoise, x, level, uncond)
         both = _alternate(x, x)
         levels = level if level.ndim == 0 else _alternate(level, level)
-        out = named(evaluate(self.denoise, both, levels, _alternate(cond, uncond)), both)
+        out = named(with_cond(self.denoise, both, levels, cond=_alternate(cond, uncond)), both)
         return _every_other(out, 0), _every_other(out, 1)
 
 

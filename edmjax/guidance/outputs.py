@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import working_dtype
-from edmjax._common.functions import evaluate
+from edmjax._common.functions import with_cond
 from edmjax._common.trees import check_like, floating_tree
 from edmjax._common.typing import Denoiser, PyTree, Scalar
 from edmjax.scalar import host, is_traced
@@ -17,7 +17,7 @@ from edmjax.scalar import host, is_traced
 Outputs = dict[str, PyTree]
 
 
-def option(name: str, value: Scalar, allows: Callable[[float], bool], kind: str) -> PyTree:
+def option(name: str, value: Scalar, allows: Callable[..., bool], kind: str) -> PyTree:
     """`value` as a scalar leaf: float64 on the host, left as it is where it is traced."""
     value = host(value, name)
     if is_traced(value):
@@ -29,7 +29,7 @@ def option(name: str, value: Scalar, allows: Callable[[float], bool], kind: str)
 
 def call(denoise: Denoiser, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
     """The outputs of `denoise` by name."""
-    return named(evaluate(denoise, x, level, cond), x)
+    return named(with_cond(denoise, x, level, cond=cond), x)
 
 
 def named(out: PyTree, x: PyTree) -> Outputs:

@@ -1,6 +1,6 @@
 """What a network gets beside the image: the noise level, and a class where there are classes."""
 
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from edmjax._common.arguments import real, whole
 from edmjax._common.arrays import has_no_value
+
+# `c_noise`, a scalar or one number an image, and the class of each image, as a network gets them.
+CNoise: TypeAlias = Float[Array | np.ndarray, "..."] | float
+Labels: TypeAlias = Int[Array | np.ndarray, "..."]
 
 
 class Buffer(nnx.Variable):
@@ -59,7 +63,7 @@ class Conditioning(nnx.Module):
         self,
         batch: int,
         c_noise: Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"] | float,
-        cond: Int[Array | np.ndarray, "..."] | None = None,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch dim"]:
         if np.shape(c_noise) not in ((), (batch,)):
             raise ValueError(
@@ -77,7 +81,7 @@ class Conditioning(nnx.Module):
             )
         return nnx.swish(vector)
 
-    def _label(self, cond: Any, batch: int) -> Int[Array, " batch"]:
+    def _label(self, cond: Labels | int, batch: int) -> Int[Array, " batch"]:
         dtype = jnp.result_type(cond)
         if np.shape(cond) not in ((), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
             raise ValueError(

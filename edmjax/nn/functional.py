@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import jax
 from flax import nnx
 
+from edmjax._common.functions import with_cond
 from edmjax._common.typing import Arraylike, PyTree
 
 # Name to array; in place of an array a tracer, or its shape alone under `nnx.eval_shape`.
@@ -32,7 +33,7 @@ class Functional:
     def __call__(
         self, params: Arrays, x: PyTree, c_noise: Arraylike, cond: PyTree = None
     ) -> PyTree:
-        return self.merge(params)(x, c_noise, *(() if cond is None else (cond,)))
+        return with_cond(self.merge(params), x, c_noise, cond=cond)
 
     def merge(self, params: Arrays) -> nnx.Module:
         """The module with these parameters."""

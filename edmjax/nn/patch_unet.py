@@ -8,11 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from edmjax._common.arguments import whole
-from edmjax._common.typing import Arraylike
 from edmjax.nn import _options
 from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import Conditioning
+from edmjax.nn.embeddings import CNoise, Conditioning, Labels
 from edmjax.nn.layers import GroupNorm, Linear
 from edmjax.nn.unet import ResidualBlock, double, halve
 
@@ -91,8 +90,8 @@ class PatchUNet(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        c_noise: Arraylike,
-        cond: Arraylike | None = None,
+        c_noise: CNoise,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax._common.typing import Arraylike
 from edmjax.nn import _options
 from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
-from edmjax.nn.embeddings import Conditioning
+from edmjax.nn.embeddings import CNoise, Conditioning, Labels
 from edmjax.nn.layers import GroupNorm, alike
 
 
@@ -73,8 +72,8 @@ class ScoreNet(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        c_noise: Arraylike,
-        cond: Arraylike | None = None,
+        c_noise: CNoise,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)

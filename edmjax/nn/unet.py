@@ -9,11 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from edmjax._common.arguments import whole
-from edmjax._common.typing import Arraylike
 from edmjax.nn import _options
 from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import Conditioning
+from edmjax.nn.embeddings import CNoise, Conditioning, Labels
 from edmjax.nn.layers import GroupNorm, Linear, alike
 
 _zeros = nnx.initializers.zeros
@@ -88,8 +87,8 @@ class UNet(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        c_noise: Arraylike,
-        cond: Arraylike | None = None,
+        c_noise: CNoise,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)
