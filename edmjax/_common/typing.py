@@ -4,7 +4,7 @@ A type checker sees what a call accepts. At run time most of these are `Any`: th
 annotation while they run, and a wrong argument must reach the message that the package has for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import jax
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     Arraylike: TypeAlias = np.ndarray | jax.Array | Sequence[Any] | Number
     # What a formula of levels or times returns, in their shape: NumPy on the host, JAX elsewhere.
     Values: TypeAlias = np.ndarray | jax.Array
+    # A function of the user's that no protocol below describes.
+    Function: TypeAlias = Callable[..., Any]
 else:
     from jaxtyping import PyTree as PyTree
 
-    Number = Int = Scalar = Grid = Arraylike = Values = Any
+    Number = Int = Scalar = Grid = Arraylike = Values = Function = Any
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]

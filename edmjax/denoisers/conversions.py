@@ -4,8 +4,6 @@ Everything is in the variance-exploding frame, `x = x0 + sigma n`.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ from jax.tree_util import register_dataclass
 from edmjax._common.arrays import as_sigma, has_no_value, weighted, working_dtype
 from edmjax._common.functions import as_pytree, denoiser_as_pytree, outputs_of
 from edmjax._common.trees import argument_like, check_like, floating_tree
-from edmjax._common.typing import Denoiser, PyTree, Scalar, Sigma, X
+from edmjax._common.typing import Denoiser, Function, PyTree, Scalar, Sigma, X
 from edmjax.denoisers.network import call
 
 
@@ -64,17 +62,13 @@ def v_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
     return _spread(x, denoised, alpha / sigma, -sigma * alpha)
 
 
-# A function of a point and a noise level, and of the condition where there is one.
-_Function: TypeAlias = Callable[..., Any]
-
-
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Converted:
     """A function of `(x, sigma[, cond])`: `convert(x, output, sigma)` of the output of `fn`."""
 
-    fn: _Function
-    convert: _Function = dataclasses.field(metadata={"static": True})
+    fn: Function
+    convert: Function = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
 
     def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
@@ -87,22 +81,22 @@ class Converted:
         return self.convert(x, check_like(output, x, f"`{self.name}`"), sigma)
 
 
-def from_score(score_fn: _Function) -> Converted:
+def from_score(score_fn: Function) -> Converted:
     """The denoiser of `score_fn(x, sigma[, cond])`, the score of `x0 + sigma n` at `x`."""
     return _made("score_fn", score_fn, denoised_from_score)
 
 
-def from_eps(eps_fn: _Function) -> Converted:
+def from_eps(eps_fn: Function) -> Converted:
     """The denoiser of `eps_fn(x, sigma[, cond])`, an estimate of `n` in `x = x0 + sigma n`."""
     return _made("eps_fn", eps_fn, denoised_from_eps)
 
 
-def from_v(v_fn: _Function) -> Converted:
+def from_v(v_fn: Function) -> Converted:
     """The denoiser of `v_fn(x, sigma[, cond])`, an estimate of v; see `denoised_from_v`."""
     return _made("v_fn", v_fn, denoised_from_v)
 
 
-def from_x0(x0_fn: _Function) -> Converted:
+def from_x0(x0_fn: Function) -> Converted:
     """The denoiser of `x0_fn(x, sigma[, cond])`, an estimate of `x0` itself.
 
     It is the function made a pytree, its output checked and cast to the dtypes of `x`.
@@ -125,7 +119,7 @@ def to_v(denoise: Denoiser) -> Converted:
     return Converted(denoiser_as_pytree(denoise, "denoise"), v_from_denoised, "denoise")
 
 
-def _made(name: str, function: _Function, convert: _Function) -> Converted:
+def _made(name: str, function: Function, convert: Function) -> Converted:
     return Converted(as_pytree(function, name), convert, name)
 
 

@@ -1,8 +1,7 @@
 """What a process is: marginals, SDE and levels; `edmjax.processes` has the instances."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +19,7 @@ from edmjax._common.arrays import (
     working_dtype,
 )
 from edmjax._common.trees import argument_like, floating_tree
-from edmjax._common.typing import Arraylike, Grid, PyTree, Scalar, Values, X
-
-# A function of times, or of noise levels, element by element.
-Function: TypeAlias = Callable[[Any], Any]
+from edmjax._common.typing import Arraylike, Function, Grid, PyTree, Scalar, Values, X
 
 
 @register_fields

@@ -33,8 +33,8 @@ class Linear(nnx.Module):
     def __init__(self, value):
         self.scale = nnx.Param(jnp.array([value, value]))
 
-    def __call__(self, x, c_noise):
-        return x * self.scale[...] + c_noise
+    def __call__(self, x, level):
+        return x * self.scale[...] + level
 
 
 # Coefficients by an independent NumPy program in float64:
@@ -330,8 +330,8 @@ def test_song_is_x_plus_std_squared_score(x64):
     np.testing.assert_allclose(other, x + 2.0 * np.log10(8 * np.log(10) + 1) / 2, rtol=1e-13)
 
 
-def _apply(scale, x, c_noise):
-    return x * scale + c_noise
+def _apply(scale, x, level):
+    return x * scale + level
 
 
 MODELS = {
