@@ -104,7 +104,7 @@ def on_host(name: str, value) -> np.ndarray:
     return array
 
 
-def positive_number(name: str, value):
+def positive_number(name: str, value: Any) -> Any:
     """`value` as a positive float64 scalar array, a leaf; left as it is where it is traced."""
     if has_no_value(value):
         return value

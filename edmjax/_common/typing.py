@@ -4,7 +4,7 @@ A type checker sees what a call accepts. At run time most of these are `Any`: th
 annotation while they run, and a wrong argument must reach the message that the package has for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import jax
@@ -33,14 +33,17 @@ if TYPE_CHECKING:
     Sigma: TypeAlias = Number | jax.Array | np.ndarray
     # The levels of a grid, first to last: an array, or a sequence of numbers and traced scalars.
     Grid: TypeAlias = np.ndarray | jax.Array | Sequence[Scalar]
-    # An array on the host, or a JAX array where its numbers are traced.
-    Numbers: TypeAlias = np.ndarray | jax.Array
     # Anything that NumPy makes an array of.
     Arraylike: TypeAlias = np.ndarray | jax.Array | Sequence[Any] | Number
+    # Numbers of a plan, or what a formula of levels or times returns: NumPy on the host, JAX arrays
+    # where something is traced.
+    Values: TypeAlias = np.ndarray | jax.Array
+    # A function of the user's that no protocol below describes.
+    Function: TypeAlias = Callable[..., Any]
 else:
     from jaxtyping import PyTree as PyTree
 
-    Keys = Number = Int = Grid = Numbers = Arraylike = Any
+    Keys = Number = Int = Grid = Arraylike = Values = Function = Any
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]

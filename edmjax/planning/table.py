@@ -22,7 +22,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax._common.arguments import describe
-from edmjax._common.typing import Denoiser, Numbers
+from edmjax._common.typing import Denoiser, Values
 from edmjax.planning.file import About, pair_of_levels, read_plan, write_plan
 
 
@@ -54,17 +54,17 @@ class Plan:
         about: what the plan was fitted on, where it was; no array, and not compared.
     """
 
-    sigmas: Numbers
-    grid: Numbers
-    step: Numbers
-    y: Numbers
-    d: Numbers
-    z: Numbers
-    draws: Numbers
-    intervals: Numbers
-    r: Numbers | None = None
-    scale: Numbers | None = None
-    v: Numbers | None = None
+    sigmas: Values
+    grid: Values
+    step: Values
+    y: Values
+    d: Values
+    z: Values
+    draws: Values
+    intervals: Values
+    r: Values | None = None
+    scale: Values | None = None
+    v: Values | None = None
     about: About = dataclasses.field(default=About(), metadata={"static": True})
 
     @property
