@@ -15,12 +15,12 @@ from edmjax.training.data import Dataset, Examples, batch_indices, drop_labels, 
 from edmjax.training.device_options import DEVICE_OPTIONS, add_device_options, open_mesh
 from edmjax.training.distributed import initialize, is_first
 from edmjax.training.errors import TrainingWarning, plain_errors
-from edmjax.training.generate import draw, generate, sample_labels, write_samples
 from edmjax.training.loop import train
 from edmjax.training.mesh import make_mesh, shard_batch, shard_state
 from edmjax.training.mnist import load_mnist
 from edmjax.training.optimizers import build_optimizer
 from edmjax.training.pretrained import Trained, guided, load_denoiser, load_trained
+from edmjax.training.samples import draw, generate, sample_labels, write_samples
 from edmjax.training.signals import Stopped
 from edmjax.training.snapshots import reconstruct_ema, save_snapshots
 from edmjax.training.state import TrainState, init_state, make_batch_loss, make_train_steps

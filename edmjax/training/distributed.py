@@ -3,8 +3,6 @@
 `jax.distributed` connects them. Process 0 alone writes what is not sharded, and shows bars.
 """
 
-from typing import Any
-
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -82,15 +80,3 @@ def wait_for_all(name: str) -> None:
     processes that import or compile may be further apart.
     """
     ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE_MS)
-
-
-def to_host(tree: Any) -> Any:
-    """NumPy arrays of the whole values, in every process, wherever their parts lie."""
-
-    def whole(array: Any) -> Any:
-        # A process can read what it holds; for the rest all of them exchange their parts.
-        if isinstance(array, jax.Array) and not array.is_fully_addressable:
-            return np.asarray(multihost_utils.process_allgather(array, tiled=True))
-        return np.asarray(array)
-
-    return jax.tree.map(whole, tree)

@@ -11,12 +11,13 @@ from jax import random
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from edmjax._common.mesh import to_host
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.build import build_averages, build_loss, build_net, build_uncertainty
 from edmjax.training.checkpoints import WEIGHTS, Checkpoints, save_weights
 from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
-from edmjax.training.distributed import agree, gather_flags, is_first, to_host
+from edmjax.training.distributed import agree, gather_flags, is_first
 from edmjax.training.feed import Feed
 from edmjax.training.files import make_directory, write_file
 from edmjax.training.finite import check_losses, check_state

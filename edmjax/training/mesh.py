@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
+from edmjax._common.mesh import along_model, place, split_axis, split_samples
 from edmjax.training.distributed import is_first, wait_for_all
 from edmjax.training.errors import TrainingWarning
 
@@ -57,12 +57,6 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def split_axis(shape: tuple[int, ...], size: int) -> int | None:
-    """The largest axis that `size` divides, the last of equals; None where it divides none."""
-    divisible = [(n, axis) for axis, n in enumerate(shape) if n and n % size == 0]
-    return max(divisible)[1] if divisible else None
-
-
 def state_shardings(state: Any, mesh: Mesh) -> Any:
     """The sharding of each array of a training state (arrays or their shapes).
 
@@ -85,33 +79,12 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
             TrainingWarning,
             stacklevel=2,
         )
-    return jax.tree.map(lambda leaf: _along_model(leaf.shape, mesh), state)
-
-
-def _along_model(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    axis = split_axis(shape, mesh.shape["model"])
-    return NamedSharding(mesh, P() if axis is None else P(*[None] * axis, "model"))
+    return jax.tree.map(lambda leaf: along_model(leaf.shape, mesh), state)
 
 
 def shard_state(state: Any, mesh: Mesh) -> Any:
     """A training state of equal values in every process, placed as `state_shardings` says."""
-    return jax.tree.map(_place, state, state_shardings(state, mesh))
-
-
-def shard_parameters(tree: Any, mesh: Mesh) -> Any:
-    """A pytree whose arrays, equal in every process, are split along `model` as in training.
-
-    Arrays that lie on this mesh already stay as they are, and so does what is no array.
-    """
-
-    def place(leaf: Any) -> Any:
-        if not isinstance(leaf, jax.Array | np.ndarray):
-            return leaf
-        if getattr(getattr(leaf, "sharding", None), "mesh", None) == mesh:
-            return leaf
-        return _place(leaf, _along_model(leaf.shape, mesh))
-
-    return jax.tree.map(place, tree)
+    return jax.tree.map(place, state, state_shardings(state, mesh))
 
 
 def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable[..., Any]:
@@ -139,8 +112,7 @@ def shard_batch(batch: Any, mesh: Mesh, *, axis: int = 0) -> Any:
     """
     for leaf in jax.tree.leaves(batch):
         check_batch(leaf.shape[axis], mesh)
-    sharding = NamedSharding(mesh, P(*[None] * axis, "data"))
-    return jax.tree.map(lambda leaf: _place(leaf, sharding), batch)
+    return split_samples(batch, mesh, axis=axis)
 
 
 def load_batches(
@@ -158,12 +130,3 @@ def load_batches(
         return rows(indices[part[:2]])
 
     return jax.make_array_from_callback(shape, sharding, load)
-
-
-def _place(array: Any, sharding: NamedSharding) -> jax.Array:
-    """The array at its place; no process sends another anything."""
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        data = _place(jax.random.key_data(array), NamedSharding(sharding.mesh, sharding.spec))
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
-    value = np.asarray(array)
-    return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])

@@ -17,20 +17,21 @@ from matplotlib import image
 
 import edmjax as ej
 from edmjax._common.arguments import as_seed, whole
+from edmjax._common.mesh import split_parameters
 from edmjax._common.tiles import check_images, tiles
+from edmjax._common.trees import Layout
+from edmjax._common.typing import Denoiser, Keys, PyTree
 from edmjax.planning.table import check_plan
-from edmjax.running.chunks import start_std
+from edmjax.running.chunks import check_mesh, run_in_chunks, start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
-from edmjax.training.distributed import to_host
 from edmjax.training.files import make_directory, write_file
-from edmjax.training.mesh import shard_batch, shard_parameters
 
 _SIDE, _GAP = 56, 4  # of a sample in samples.png, about, and between two, in pixels
 
 
 def generate(
-    denoise: Callable[..., Any],
+    denoise: Denoiser,
     config: SampleConfig,
     image_shape: tuple[int, ...],
     *,
@@ -66,7 +67,7 @@ def generate(
 
 
 def draw(
-    denoise: Callable[..., Any],
+    denoise: Denoiser,
     plan: ej.Plan,
     image_shape: tuple[int, ...],
     *,
@@ -76,7 +77,7 @@ def draw(
     chunk_size: int = 512,
     mesh: Mesh | None = None,
     progress: bool = False,
-    on_chunk: Callable[[int], Any] = lambda evaluations: None,
+    on_chunk: Callable[[int], object] = lambda evaluations: None,
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples of a plan, as `generate` draws them; see there.
 
@@ -84,33 +85,42 @@ def draw(
     `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
     """
     check_plan(plan)
+    check_mesh(mesh)
     num_samples, chunk_size = whole(num_samples, "num_samples"), whole(chunk_size, "chunk_size")
     std = np.float32(start_std(plan))
     if labels is not None and len(labels) != num_samples:
         raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
     if mesh is not None:
-        denoise = shard_parameters(denoise, mesh)
+        denoise = split_parameters(denoise, mesh)
     key_start, key_steps = random.split(random.key(as_seed(seed)))
-    chunks = []
-    for start in range(0, num_samples, chunk_size):
-        n = min(chunk_size, num_samples - start)
-        # As many for each device; those beyond n are thrown away, and no sample depends on them.
-        rows = n + (-n % mesh.shape["data"] if mesh is not None else 0)
-        x = _start(ej.sample_keys(key_start, rows, start), std, image_shape)
-        keys = ej.sample_keys(key_steps, rows, start)
-        cond = None if labels is None else jnp.asarray(np.resize(labels[start : start + n], rows))
-        if mesh is not None:
-            x, keys, cond = shard_batch((x, keys, cond), mesh)
-        x0 = ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
-        made = to_host(x0)[:n]
-        _check_finite(made, start)
-        chunks.append(np.clip(made, -1, 1))
-        on_chunk(n * plan.nfe)
-    return np.concatenate(chunks)
+
+    def begin(first: int, rows: int) -> tuple[jax.Array, Keys]:
+        x = _start(ej.sample_keys(key_start, rows, first), std, image_shape)
+        return x, ej.sample_keys(key_steps, rows, first)
+
+    def run(x: jax.Array, keys: Keys, cond: PyTree) -> PyTree:
+        return ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
+
+    def after(first: int, made: np.ndarray) -> None:
+        _check_finite(made, first)
+        on_chunk(len(made) * plan.nfe)
+
+    samples = run_in_chunks(
+        begin,
+        run,
+        Layout(jax.ShapeDtypeStruct(image_shape, jnp.result_type(float))),
+        labels,
+        num_samples,
+        chunk_size,
+        filled=False,
+        mesh=mesh,
+        after=after,
+    )
+    return np.clip(samples, -1, 1, out=samples)
 
 
 @partial(jax.jit, static_argnums=2)
-def _start(keys: Any, sigma: Any, image_shape: tuple[int, ...]) -> Any:
+def _start(keys: Keys, sigma: np.float32, image_shape: tuple[int, ...]) -> jax.Array:
     return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)
 
 

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import edmjax as ej
 from edmjax import training
-from edmjax.training import distributed
+from edmjax._common.mesh import to_host
 from edmjax.training.loss_log import read_losses
 from edmjax.training.mesh import make_mesh
 
@@ -58,7 +58,7 @@ def main():
         return jax.vmap(lambda key: random.normal(key, (8, 8, 1)))(keys)
 
     split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
-    noise = [distributed.to_host(jax.jit(f, out_shardings=split)()) for f in (draw, draw_rows)]
+    noise = [to_host(jax.jit(f, out_shardings=split)()) for f in (draw, draw_rows)]
     if distributed.is_first():
         np.savez(
             args.result,

@@ -27,10 +27,11 @@ from support.runs import script
 from test_training import config
 
 from edmjax import training
+from edmjax._common.mesh import split_axis
 from edmjax.nn import functional
 from edmjax.training.checkpoints import Checkpoints
 from edmjax.training.loss_log import read_losses
-from edmjax.training.mesh import load_batches, split_axis
+from edmjax.training.mesh import load_batches
 
 ROOT = pathlib.Path(__file__).parents[2]
 WORKER = ROOT / "tests" / "support" / "mesh_worker.py"
