@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 from jax.core import Tracer
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import wide
@@ -100,7 +100,7 @@ def sample_in_chunks(
                 f"Axis 0 of every leaf of `cond` counts the {num_samples} samples, got shape "
                 f"{np.shape(leaf)}."
             )
-    check_mesh(mesh)
+    mesh = mesh_of_samples(mesh)
     path = key if isinstance(key, Brownian) else None
     key_start, key_steps = _split(key if path is None else path.key)
     std = start_std(plan)
@@ -196,10 +196,14 @@ def run_in_chunks(
     return like.treedef.unflatten(samples)
 
 
-def check_mesh(mesh: Mesh | None) -> None:
-    """Raises where `mesh` is not a mesh of devices that can split samples."""
+def mesh_of_samples(mesh: Mesh | None) -> Mesh | None:
+    """`mesh`, which must have an axis `data`, with shardings that the compiler completes.
+
+    `jax.make_mesh` makes axes of type Explicit, along which a network would have to say the
+    sharding of whatever it reshapes.
+    """
     if mesh is None:
-        return
+        return None
     if not isinstance(mesh, Mesh):
         raise TypeError(
             f"`mesh` must be a `jax.sharding.Mesh` with an axis `data`, got {mesh!r:.80}."
@@ -209,6 +213,8 @@ def check_mesh(mesh: Mesh | None) -> None:
             "The axis `data` of `mesh` splits the samples, and this mesh has the axes "
             f"{', '.join(mesh.axis_names)}: make one by `jax.make_mesh((n,), ('data',))`."
         )
+    automatic = (AxisType.Auto,) * len(mesh.axis_names)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
 
 
 def _sampled(

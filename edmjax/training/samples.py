@@ -22,7 +22,7 @@ from edmjax._common.tiles import check_images, tiles
 from edmjax._common.trees import Layout
 from edmjax._common.typing import Denoiser, Keys, PyTree
 from edmjax.planning.table import check_plan
-from edmjax.running.chunks import check_mesh, run_in_chunks, start_std
+from edmjax.running.chunks import mesh_of_samples, run_in_chunks, start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.files import make_directory, write_file
@@ -85,7 +85,7 @@ def draw(
     `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
     """
     check_plan(plan)
-    check_mesh(mesh)
+    mesh = mesh_of_samples(mesh)
     num_samples, chunk_size = whole(num_samples, "num_samples"), whole(chunk_size, "chunk_size")
     std = np.float32(start_std(plan))
     if labels is not None and len(labels) != num_samples:
