@@ -65,21 +65,26 @@ def with_cond(function: Callable[..., Any], *arguments: Any, cond: Any) -> Any:
     return function(*arguments) if cond is None else function(*arguments, cond)
 
 
+def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable[..., Any]:
+    """The compiled `run(*functions, *arrays, **static)`, as a function of the arrays alone.
+
+    Functions that are data travel as arguments: calls which differ in numbers alone, now or later,
+    share a program. Any other function hides what it closes over, which may have changed since the
+    last call, so the program is made anew and is for the calls of this one alone.
+    """
+    if all(is_data(function) for function in functions if function is not None):
+        return functools.partial(_jitted(run, tuple(sorted(static))), *functions, **static)
+    return jax.jit(functools.partial(run, *functions, **static))
+
+
 def compiled(
     run: Callable[..., Any], functions: tuple[Any, ...], arrays: tuple[Any, ...], **static: Any
 ) -> Any:
-    """`run(*functions, *arrays, **static)`, by one compiled program of its own where it can be.
-
-    Functions that are data travel as arguments, so that calls which differ in numbers alone share a
-    program. Any other function hides what it closes over, which may have changed since the last
-    call: it is traced anew in each call, within the caller's program where there is one.
-    """
-    if all(is_data(function) or function is None for function in functions):
-        return _jitted(run, tuple(sorted(static)))(*functions, *arrays, **static)
-    fresh = functools.partial(run, *functions, **static)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays))):
-        return fresh(*arrays)
-    return jax.jit(lambda *arrays: fresh(*arrays))(*arrays)
+    """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays)))
+    if traced and not all(is_data(function) for function in functions if function is not None):
+        return run(*functions, *arrays, **static)
+    return program(run, *functions, **static)(*arrays)
 
 
 @functools.cache

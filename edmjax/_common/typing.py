@@ -18,7 +18,7 @@ X = TypeVar("X")
 # Noise levels as a schedule returns them: on the host, in float64.
 Levels: TypeAlias = Float64[np.ndarray, " levels"]
 
-# One typed key, or one a sample.
+# One typed key, or one key a sample.
 Keys: TypeAlias = Key[Array, "..."]
 
 if TYPE_CHECKING:

@@ -200,11 +200,6 @@ def unit_increment(keys: Any, times: Any, x: Any, length: Any = 1.0) -> Any:
     return jax.tree.map(lambda t, v: t.astype(v.dtype), total, x)
 
 
-def unit_noises(held: Any, times: Any, *, key: Any, noise: None) -> list[Any]:
-    """The draws of a row of the loop, whose times have shape (draws a row, 2)."""
-    return [unit_increment(key, pair, held.x) for pair in times]
-
-
 def draw_path(path: Increments, keys: Any, draws: Any, num_draws: int, x: Any) -> Any:
     """All draws of a concrete plan, leaf shape (num_draws, *leaf.shape)."""
     at = np.array([np.argwhere(draws == j)[0] for j in range(num_draws)], int).reshape(-1, 2)

@@ -12,7 +12,8 @@ from jax.core import Tracer
 
 from edmjax._common.typing import X
 from edmjax.planning.table import PlanLike
-from edmjax.running.one_plan import _dispatch, _nothing
+from edmjax.running.body import Visit
+from edmjax.running.one_plan import dispatch, run
 
 
 class Report(NamedTuple):
@@ -76,14 +77,13 @@ def sample_checked(
     costs a pass over these an evaluation, and a byte a sample and evaluation. Arguments and errors
     are those of `sample`.
     """
-    options = {"remat": remat, "batched": batched, "progress": progress, "save": _nothing}
-    arguments = (denoise, plan, x, key, noise, cond, corrector)
-    x0, (_, seen) = _dispatch(*arguments, watch=_watch, **options)
+    options = {"remat": remat, "batched": batched, "progress": progress, "look": _watch}
+    x0, seen = dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)
     return x0, _report(x0, seen, plan.sigmas, plan.grid[-1:], batched)
 
 
-def _watch(x: Any, outputs: Any, batched: bool) -> tuple[Any, Any]:
-    return _not_finite(x, batched), _not_finite(outputs, batched)
+def _watch(visit: Visit, save: None) -> tuple[Any, Any]:
+    return _not_finite(visit.x, visit.batched), _not_finite(visit.outputs, visit.batched)
 
 
 def _not_finite(tree: Any, batched: bool) -> Any:

@@ -12,7 +12,9 @@ from edmjax._common.arguments import whole
 from edmjax._common.typing import X
 from edmjax.noise.keys import is_typed
 from edmjax.planning.table import PlanLike, check_plan
-from edmjax.running.one_plan import _dispatch, _nothing
+from edmjax.running.body import Body, Carry, run_rows
+from edmjax.running.declared import Declared
+from edmjax.running.one_plan import dispatch
 
 
 @jax.tree_util.register_dataclass
@@ -95,17 +97,33 @@ def sample_until(
             f"`stop` counts evaluations from the beginning of the run: from {int(done)}, which "
             f"were made, to {plan.nfe}, got {stop}."
         )
-    options = {"remat": False, "batched": batched, "progress": False, "save": _nothing}
-
-    def made(point: Any, held: Any, stop: Any) -> Any:
-        part = (held, done, stop)
-        return _dispatch(denoise, plan, point, key, noise, cond, corrector, part=part, **options)
-
-    # What begins a run makes no evaluation: those are all made by the program of the rest.
-    point, held = made(x, None, done) if begun is None else (begun.x, begun.held)
+    arguments = (key, noise, cond, corrector)
+    # The program that begins a run makes no evaluation: all of them are made by the other one.
+    if begun is None:
+        point, held = dispatch(_begin, denoise, plan, x, *arguments, batched=batched)
+    else:
+        point, held = begun.x, begun.held
     if stop > done:
-        point, held = made(point, held, np.int32(stop))
+        rest = (None, held, done, np.int32(stop))
+        point, held = dispatch(_resume, denoise, plan, point, *arguments, *rest, batched=batched)
     return PartialSample(point, np.int32(stop), held, widths, marks)
+
+
+def _begin(
+    denoise: Any, corrector: Any, save: None, *arrays: Any, declared: Declared, batched: bool
+) -> tuple[Any, Carry]:
+    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    body = Body(denoise, *arrays, **options)
+    carry = body.start()
+    return body.finish(carry, body.ends[0]), carry
+
+
+def _resume(
+    denoise: Any, corrector: Any, save: None, *arrays: Any, declared: Declared, batched: bool
+) -> tuple[Any, Carry]:
+    *of_sample, carry, begin, stop = arrays
+    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    return run_rows(Body(denoise, *of_sample, **options), carry, begin, stop)
 
 
 def _widths(plan: PlanLike) -> tuple[int, int]:
