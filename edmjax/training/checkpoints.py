@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.flax import save
 
 from edmjax.nn.functional import Arrays
-from edmjax.training.distributed import agree, is_first
+from edmjax.training.devices import agree, is_first
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import CHECKSUMS, damage, write_checksums, write_file
 from edmjax.training.state import TrainState

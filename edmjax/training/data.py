@@ -1,4 +1,4 @@
-"""Datasets by name, and the batch of a step."""
+"""Datasets by name, the batch of a step, and how its examples get to the devices."""
 
 import difflib
 import os
@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from edmjax._common.arguments import real
+from edmjax.training.config import Config
+from edmjax.training.mesh import load_batches
 from edmjax.training.mnist import load_mnist
 
 
 class Examples(NamedTuple):
-    """Images as they were stored, and their labels where a network is told them."""
+    """Images as they were stored, and their labels where a network is given them."""
 
-    images: Any
-    labels: Any = None
+    images: np.ndarray | jax.Array
+    labels: np.ndarray | jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,12 @@ class Dataset:
 
 
 def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
-    """The dataset of this name, and never another one: `ValueError` where there is none.
+    """The dataset of this name; `ValueError` where there is none, with the nearest name.
 
-    "digits": the 1,797 real handwritten digits of 8x8 pixels in 17 greys that come with
-    scikit-learn (the test part of UCI's Optical Recognition of Handwritten Digits). "mnist": the
-    60,000 training images of MNIST, 28x28; `data_dir` is where its files are (`load_mnist`).
+    "digits" is the 1,797 real handwritten digits of 8x8 pixels in 17 greys that come with
+    scikit-learn (the test part of UCI's Optical Recognition of Handwritten Digits). "mnist" is the
+    60,000 training images of MNIST, 28x28, with `data_dir` the directory of its files (see
+    `load_mnist`).
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(str(name), DATASETS, n=1)
@@ -62,7 +67,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
     return DATASETS[name](data_dir)
 
 
-def _digits(data_dir) -> Dataset:
+def _digits(data_dir: str | os.PathLike | None) -> Dataset:
     del data_dir  # part of an installed package
     from sklearn.datasets import load_digits
 
@@ -71,7 +76,7 @@ def _digits(data_dir) -> Dataset:
     return Dataset("digits", images, digits.target.astype(np.int32), 16, 10)
 
 
-def _mnist(data_dir) -> Dataset:
+def _mnist(data_dir: str | os.PathLike | None) -> Dataset:
     images, labels = load_mnist(data_dir)
     return Dataset("mnist", images[..., None], labels.astype(np.int32), 255, 10)
 
@@ -108,3 +113,37 @@ def batch_indices(seed: int, step: int, batch_size: int, n: int) -> Int[np.ndarr
 def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
     return order.astype(np.int32)
+
+
+class Feed:
+    """The examples that the steps of a run read, in the form that `make_train_steps` takes them.
+
+    On one device the whole dataset lies there, as it was stored, and a call is given indices. On a
+    mesh a call is given its batches, of which each process loads the part that its own devices
+    compute with.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, mesh: Mesh | None):
+        self.seed: int = config.seed
+        self.batch_size: int = config.optim.batch_size
+        self.mesh: Mesh | None = mesh
+        self.examples: Examples = dataset.examples(labels=bool(config.net.classes))
+        self.on_device: Examples | None = jax.device_put(self.examples) if mesh is None else None
+
+    def steps(self, start: int, stop: int) -> tuple[Examples | None, Examples | jax.Array]:
+        """The pair `(examples, indices)` of the steps `start ... stop - 1`, counted from 0."""
+        indices = np.stack([self.indices(step) for step in range(start, stop)])
+        mesh = self.mesh
+        if mesh is None:
+            return self.on_device, jnp.asarray(indices)
+        loaded = jax.tree.map(lambda v: load_batches(v.__getitem__, indices, mesh), self.examples)
+        return None, loaded
+
+    def indices(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The indices into the dataset of a step's batch."""
+        return batch_indices(self.seed, step, self.batch_size, len(self.examples.images))
+
+    def batch(self, step: int) -> Examples:
+        """The examples of a step, on the host."""
+        chosen = self.indices(step)
+        return jax.tree.map(lambda values: values[chosen], self.examples)

@@ -5,46 +5,17 @@ optimizer's moments alike. The compiler inserts the communication (`jax.jit` wit
 so what is computed does not change but for the order of sums.
 """
 
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from edmjax._common.mesh import along_model, place, split_axis, split_samples
-from edmjax.training.distributed import is_first, wait_for_all
+from edmjax.training.devices import is_first, wait_for_all
 from edmjax.training.errors import TrainingWarning
-
-AXES = ("data", "model")
-
-
-def make_mesh(text: str | None = None) -> Mesh:
-    """The mesh of a text such as `data=4,model=2`; an axis that is left out has size 1.
-
-    Without a text all devices, those of other processes included, are along `data`.
-
-    Raises:
-        ValueError: not of this form, or the product is not the number of devices.
-    """
-    devices = jax.device_count()
-    text = f"data={devices}" if text is None else text
-    sizes = dict.fromkeys(AXES, 1)
-    parts = [re.fullmatch(r"\s*(\w+)\s*=\s*([1-9]\d*)\s*", part) for part in text.split(",")]
-    names = [part[1] for part in parts if part]
-    if not all(parts) or not set(names) <= set(AXES) or len(set(names)) < len(names):
-        raise ValueError(f"A mesh is written data=4,model=2, or one of the two; got {text!r}.")
-    sizes |= {part[1]: int(part[2]) for part in parts if part}
-    product = sizes["data"] * sizes["model"]
-    if product != devices:
-        raise ValueError(
-            f"The mesh {text!r} is of {product} devices, and there are {devices}: the product of "
-            "its sizes must be their number."
-        )
-    # Auto: the compiler places what is between the inputs and the outputs.
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:

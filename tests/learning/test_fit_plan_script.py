@@ -8,7 +8,7 @@ import pytest
 from support.runs import check_samples, run as run, script
 
 import edmjax as ej
-from edmjax.learning._checkpoint import levels_of
+from edmjax.training import levels_of
 
 CHOICE = "chooses the sampler and its levels"
 
