@@ -11,7 +11,7 @@ A sampler may also have the name that k-diffusion, diffusers, ComfyUI or A1111 g
 "DPM++ 2M Karras" (docs/names.md has them all). The schedule is still that of --schedule.
 
 In their place, --nfe 10 takes the sampler and the grid that are recommended for 10 evaluations of
-the network, and --plan plan.json a plan that scripts/fit_plan.py fitted to it:
+the network, and --plan plan.json a plan that edmjax fit-plan fitted to it:
 
     --nfe 10
     --plan plan.json

@@ -115,7 +115,7 @@ class OptimConfig:
             parameters themselves.
         ema_sigma_rel: widths of power-function averages, as parts of the run, in place of
             ema_decay, for example [0.05, 0.1]. Samples are drawn with the first; snapshots of all
-            make any other width afterwards (scripts/reconstruct_ema.py).
+            make any other width afterwards (benchmarks/reconstruct_ema.py).
     """
 
     name: Literal["adamw", "muon"] = "adamw"

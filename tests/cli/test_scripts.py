@@ -86,7 +86,7 @@ def test_every_config_file_is_understood(path, tmp_path, capsys):
 
 def test_the_results_page_is_what_the_script_writes(tmp_path):
     """From the measured sets of samples that are kept beside it."""
-    main, docs = script("results"), ROOT / "docs"
+    main, docs = script("results", "docs/make"), ROOT / "docs"
     page = (docs / "results.md").read_text(encoding="utf-8")
     empty, n = re.subn(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", page, flags=re.S)
     assert n == 2 and "<!-- quality -->\n<!-- end -->" in empty

@@ -21,7 +21,7 @@ from edmjax.training.loop import check_state
 from edmjax.training.outputs import read_losses
 
 ROOT = pathlib.Path(__file__).parents[2]
-CHECK = [sys.executable, ROOT / "scripts" / "check_kill.py"]
+CHECK = [sys.executable, ROOT / "checks" / "check_kill.py"]
 
 
 @pytest.fixture(scope="module")
