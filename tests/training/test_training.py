@@ -1,6 +1,8 @@
 """Training: resumption to the bit, refusals, what is written, and text that names a sampler."""
 
 import dataclasses
+import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -279,6 +281,19 @@ def test_every_sampler_and_schedule_is_listed_with_its_options():
     for name in ("euler", "heun", "dpm_2", "dpmpp_2m", "ddpm", "ddim(eta=0.0", "churn(inner,"):
         assert name in text
     assert "karras(sigma_min=0.002" in choices.describe(choices.schedule_names(), skip=("n",))
+
+
+def test_functions_that_return_anything_are_not_offered_as_samplers(monkeypatch):
+    def helper() -> Any:
+        return None
+
+    before = choices.sampler_names()
+    monkeypatch.setattr(ej.samplers, "helper", helper, raising=False)
+    monkeypatch.setattr(ej.samplers, "__all__", [*ej.samplers.__all__, "helper"])
+    assert choices.sampler_names() == before
+    # All others of the public functions are samplers or wrappers of one.
+    functions = {n for n in ej.samplers.__all__ if inspect.isfunction(getattr(ej.samplers, n))}
+    assert functions - before.keys() == {"from_name", "gaussian_split", "helper"}
 
 
 def test_samples_are_written_whole_or_refused_in_a_sentence(tmp_path):
