@@ -1,4 +1,4 @@
-"""Datasets by name, the batch of a step, and how its examples get to the devices."""
+"""Datasets by name, and the batch of a step."""
 
 import difflib
 import os
@@ -11,12 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from edmjax._common.arguments import real
-from edmjax.training.config import Config
-from edmjax.training.mesh import load_batches
 from edmjax.training.mnist import load_mnist
 
 
@@ -113,37 +110,3 @@ def batch_indices(seed: int, step: int, batch_size: int, n: int) -> Int[np.ndarr
 def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
     return order.astype(np.int32)
-
-
-class Feed:
-    """The examples that the steps of a run read, in the form that `make_train_steps` takes them.
-
-    On one device the whole dataset lies there, as it was stored, and a call is given indices. On a
-    mesh a call is given its batches, of which each process loads the part that its own devices
-    compute with.
-    """
-
-    def __init__(self, config: Config, dataset: Dataset, mesh: Mesh | None):
-        self.seed: int = config.seed
-        self.batch_size: int = config.optim.batch_size
-        self.mesh: Mesh | None = mesh
-        self.examples: Examples = dataset.examples(labels=bool(config.net.classes))
-        self.on_device: Examples | None = jax.device_put(self.examples) if mesh is None else None
-
-    def steps(self, start: int, stop: int) -> tuple[Examples | None, Examples | jax.Array]:
-        """The pair `(examples, indices)` of the steps `start ... stop - 1`, counted from 0."""
-        indices = np.stack([self.indices(step) for step in range(start, stop)])
-        mesh = self.mesh
-        if mesh is None:
-            return self.on_device, jnp.asarray(indices)
-        loaded = jax.tree.map(lambda v: load_batches(v.__getitem__, indices, mesh), self.examples)
-        return None, loaded
-
-    def indices(self, step: int) -> Int[np.ndarray, " batch"]:
-        """The indices into the dataset of a step's batch."""
-        return batch_indices(self.seed, step, self.batch_size, len(self.examples.images))
-
-    def batch(self, step: int) -> Examples:
-        """The examples of a step, on the host."""
-        chosen = self.indices(step)
-        return jax.tree.map(lambda values: values[chosen], self.examples)

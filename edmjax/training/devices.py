@@ -4,6 +4,7 @@
 one program. Process 0 alone writes what is not sharded, and shows progress bars.
 """
 
+import argparse
 import os
 import re
 from typing import Any
@@ -22,14 +23,14 @@ _PATIENCE_MS = 30 * 60 * 1000
 DEVICE_OPTIONS = ("mesh", "distributed", "coordinator", "num_processes", "process_id")
 
 
-def add_device_options(parser: Any) -> None:
-    """Adds `DEVICE_OPTIONS` to a parser of argparse or jsonargparse."""
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `DEVICE_OPTIONS` to a parser, `argparse.ArgumentParser` or jsonargparse's."""
     group = parser.add_argument_group("Devices (no part of the configuration)")
     group.add_argument(
         "--mesh",
         help="axes whose product is the number of devices, such as data=4,model=2: data splits the "
-        "batch, model each parameter (default: one device, of a CPU one for each core; with "
-        "processes all along data)",
+        "batch, model each parameter (default: one device, on a CPU one for each core; with "
+        "several processes all devices along data)",
     )
     group.add_argument(
         "--distributed",
@@ -44,8 +45,8 @@ def add_device_options(parser: Any) -> None:
 def open_mesh(options: dict[str, Any], batch_size: int) -> Mesh | None:
     """Joins the processes and makes the mesh that the values of `DEVICE_OPTIONS` ask for.
 
-    To be called before any device is used. None where one device does all. Raises what `initialize`
-    and `make_mesh` raise.
+    Call it before any device is used. None where one device does all the work. Raises what
+    `initialize` and `make_mesh` raise.
     """
     processes = [options[name] for name in ("coordinator", "num_processes", "process_id")]
     joins = options["distributed"] or any(value is not None for value in processes)
@@ -78,16 +79,17 @@ def make_mesh(text: str | None = None) -> Mesh:
             f"The mesh {text!r} is of {product} devices, and there are {devices}: the product of "
             "its sizes must be their number."
         )
-    # Auto: the compiler places what is between the inputs and the outputs.
+    # Auto: the compiler chooses the shardings between the inputs and the outputs.
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def split_over_cores(batch_size: int) -> Mesh | None:
-    """A mesh of CPU devices, one a core, that split a batch; None where there is nothing to split.
+    """A mesh of CPU devices, one a core, that split a batch; None where splitting does not help.
 
-    To be called before any device is used: later, JAX has as many as it has. As many cores are
-    taken as divide `batch_size` and leave each `SMALLEST_SHARE` samples. None too where the default
-    devices are no CPUs, or the number of CPU devices was chosen by someone else (`XLA_FLAGS`,
+    XLA leaves most operations of a CPU device to one core, so one device a core is faster. It takes
+    the largest number of cores that divides `batch_size` and leaves each at least `SMALLEST_SHARE`
+    samples. Call it before any device is used: their number is fixed then. None, too, where the
+    default devices are not CPUs, or the user has chosen the number of CPU devices (`XLA_FLAGS`,
     `JAX_NUM_CPU_DEVICES`).
     """
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
@@ -109,15 +111,15 @@ def split_over_cores(batch_size: int) -> Mesh | None:
 def initialize(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins this process to the others; to be called before any device is used.
+    """Joins this process to the others; call it before any device is used.
 
-    Without arguments `jax.distributed.initialize` finds them itself (TPU pods, SLURM, Open MPI,
-    Kubernetes); else process 0 listens at `coordinator` (`HOST:PORT`), and each has its own
-    `process_id` from 0 to `num_processes - 1`.
+    Without arguments `jax.distributed.initialize` finds the others itself (TPU pods, SLURM, Open
+    MPI, Kubernetes); with them process 0 listens at `coordinator` (`HOST:PORT`), and each process
+    has its own `process_id` from 0 to `num_processes - 1`.
 
     Raises:
-        ValueError: only some of the three are given, or one is out of range, or nothing is given
-            and this is no cluster that JAX knows.
+        ValueError: only some of the three are given, or one is out of range, or none is given and
+            JAX knows no cluster here.
     """
     given = (coordinator, num_processes, process_id)
     if any(v is not None for v in given) and any(v is None for v in given):
@@ -140,7 +142,7 @@ def initialize(
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except ValueError as err:
         raise ValueError(
-            f"JAX did not find the other processes by itself ({err}) Name them: --coordinator "
+            f"JAX did not find the other processes by itself ({err}). Name them: --coordinator "
             "HOST:PORT --num-processes N --process-id I."
         ) from err
 
@@ -169,7 +171,7 @@ def gather_flags(value: int) -> list[int]:
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process is here: to be called before devices first communicate.
+    """Returns when every process is here; call it before devices first communicate.
 
     On CPUs, devices that communicate for the first time wait 30 s for each other and then fail;
     processes that import or compile may be further apart.

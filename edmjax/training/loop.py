@@ -23,10 +23,10 @@ from edmjax.training.build import (
 )
 from edmjax.training.checkpoints import Checkpoints
 from edmjax.training.config import Config, identity
-from edmjax.training.data import Dataset, Feed
+from edmjax.training.data import Dataset
 from edmjax.training.devices import gather_flags, is_first, make_mesh
 from edmjax.training.errors import Stopped, stop_requests
-from edmjax.training.mesh import check_batch, shard_state, shard_steps
+from edmjax.training.mesh import Feed, check_batch, shard_state, shard_steps
 from edmjax.training.outputs import Outputs
 from edmjax.training.state import (
     BatchLoss,

@@ -1,8 +1,7 @@
-"""Where arrays lie on a mesh of devices with the axes `data` and `model`.
+"""Where the arrays of a run lie: on one device, or on a mesh with the axes `data` and `model`.
 
 `data` splits the samples of a batch; `model` splits each parameter, its moving average and the
-optimizer's moments alike. The compiler inserts the communication (`jax.jit` with `NamedSharding`),
-so what is computed does not change but for the order of sums.
+optimizer's moments alike. The results are those of one device but for the order of sums.
 """
 
 import warnings
@@ -10,12 +9,21 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jaxtyping import Int
 
 from edmjax._common.mesh import along_model, place, split_axis, split_samples
+from edmjax._common.typing import X
+from edmjax.training.config import Config
+from edmjax.training.data import Dataset, Examples, batch_indices
 from edmjax.training.devices import is_first, wait_for_all
 from edmjax.training.errors import TrainingWarning
+from edmjax.training.state import TrainState
+
+# `(state, ...) -> (state, losses)`, the function of `make_train_steps`.
+Steps = Callable[..., tuple[TrainState, jax.Array]]
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:
@@ -28,15 +36,14 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def state_shardings(state: Any, mesh: Mesh) -> Any:
-    """The sharding of each array of a training state (arrays or their shapes).
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """The sharding of each array of a training state, as a tree of the same structure.
 
     Each array is split along `model` on its largest axis that the mesh divides: a parameter, its
-    average and its moments have one shape, so they are split alike. An array that has no such axis
+    average and its moments have one shape, so they are split alike. An array without such an axis
     is whole on every device, and a warning names the parameters among them.
     """
     size = mesh.shape["model"]
-
     kept = [
         f"{name} {list(array.shape)}"
         for name, array in state.params.items()
@@ -53,13 +60,13 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda leaf: along_model(leaf.shape, mesh), state)
 
 
-def shard_state(state: Any, mesh: Mesh) -> Any:
-    """A training state of equal values in every process, placed as `state_shardings` says."""
+def shard_state(state: TrainState, mesh: Mesh) -> TrainState:
+    """A training state, of equal values in every process, placed as `state_shardings` says."""
     return jax.tree.map(place, state, state_shardings(state, mesh))
 
 
-def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable[..., Any]:
-    """The function of `make_train_steps`, whose new state lies where the old one, `state`, does.
+def shard_steps(advance: Steps, state: TrainState, mesh: Mesh) -> Steps:
+    """The function of `make_train_steps`, with its new state placed like the old one, `state`.
 
     It is compiled in the first call, for the shapes of that call.
     """
@@ -76,7 +83,7 @@ def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable
     return steps
 
 
-def shard_batch(batch: Any, mesh: Mesh, *, axis: int = 0) -> Any:
+def shard_batch(batch: X, mesh: Mesh, *, axis: int = 0) -> X:
     """Arrays of samples, whole in every process, split along `data` on axis `axis`.
 
     `ValueError` where the number of samples does not divide by the mesh's `data`.
@@ -91,8 +98,8 @@ def load_batches(
 ) -> jax.Array:
     """The array `rows(indices)`, shape `(k, batch, ...)`, with the batch axis split along `data`.
 
-    `rows` is called for each part of `indices` that a device of this process holds, and for no
-    other: a process loads its slice alone.
+    `rows` is called only for the parts of `indices` that a device of this process holds, so that a
+    process loads its slice alone.
     """
     sharding = NamedSharding(mesh, P(None, "data"))
     shape = (*indices.shape, *rows(indices[:0]).shape[2:])
@@ -101,3 +108,37 @@ def load_batches(
         return rows(indices[part[:2]])
 
     return jax.make_array_from_callback(shape, sharding, load)
+
+
+class Feed:
+    """The examples that the steps of a run read, in the form that `make_train_steps` takes them.
+
+    On one device the whole dataset lies there, as it was stored, and a call is given indices. On a
+    mesh a call is given its batches, of which each process loads the part that its own devices
+    compute with.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, mesh: Mesh | None):
+        self.seed: int = config.seed
+        self.batch_size: int = config.optim.batch_size
+        self.mesh: Mesh | None = mesh
+        self.examples: Examples = dataset.examples(labels=bool(config.net.classes))
+        self.on_device: Examples | None = jax.device_put(self.examples) if mesh is None else None
+
+    def steps(self, start: int, stop: int) -> tuple[Examples | None, Examples | jax.Array]:
+        """The pair `(examples, indices)` of the steps `start ... stop - 1`, counted from 0."""
+        indices = np.stack([self.indices(step) for step in range(start, stop)])
+        mesh = self.mesh
+        if mesh is None:
+            return self.on_device, jnp.asarray(indices)
+        loaded = jax.tree.map(lambda v: load_batches(v.__getitem__, indices, mesh), self.examples)
+        return None, loaded
+
+    def indices(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The indices into the dataset of a step's batch."""
+        return batch_indices(self.seed, step, self.batch_size, len(self.examples.images))
+
+    def batch(self, step: int) -> Examples:
+        """The examples of a step, on the host."""
+        chosen = self.indices(step)
+        return jax.tree.map(lambda values: values[chosen], self.examples)

@@ -27,7 +27,7 @@ from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.files import make_directory, write_file
 
-_SIDE, _GAP = 56, 4  # of a sample in samples.png, about, and between two, in pixels
+_SIDE, _GAP = 56, 4  # the side of a sample in samples.png (at least), and the gap between two
 
 
 def generate(
@@ -41,13 +41,17 @@ def generate(
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples that a configuration asks for, clipped to [-1, 1], float32.
 
-    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them; a
+    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them. A
     `mesh` (`make_mesh`) splits the samples over its devices along `data` and the denoiser's arrays
     along `model`, and all processes are given all samples. Sample `i` is made from
-    `(config.seed, i)` and its label alone, so neither the mesh, the size of the chunks nor how many
-    samples follow it make a difference. `ValueError` for a sampler or schedule that does not exist,
-    labels that are not as many as the samples, or fewer than one sample or chunk;
-    `FloatingPointError` where a sample is not finite.
+    `(config.seed, i)` and its label alone, so neither the mesh, nor the size of the chunks, nor the
+    number of samples makes a difference beyond roundings.
+
+    Raises:
+        ValueError: the sampler or the schedule does not exist, `labels` does not have one label a
+            sample, or a number is below 1.
+        FloatingPointError: a sample is not finite.
+        MemoryError: a chunk does not fit on the device; it names a size that would.
     """
     plan = ej.make_plan(
         parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
@@ -79,10 +83,12 @@ def draw(
     progress: bool = False,
     on_chunk: Callable[[int], object] = lambda evaluations: None,
 ) -> Float[np.ndarray, "n height width channels"]:
-    """The samples of a plan, as `generate` draws them; see there.
+    """The samples of a plan, drawn as `generate` draws them; see there.
 
-    They start from noise of the plan's first level, in the scale that it holds its points in.
-    `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
+    They start from noise of the plan's first level, in the scale in which it holds its points. The
+    noise is drawn by another rule than in `ej.sample_in_chunks`, and a smaller last chunk is not
+    filled up: both keep the bits of earlier versions. `on_chunk` is called after every chunk with
+    the number of evaluations of single samples in it.
     """
     check_plan(plan)
     mesh = mesh_of_samples(mesh)
@@ -129,19 +135,19 @@ def _check_finite(samples: np.ndarray, start: int) -> None:
     if bad.size:
         raise FloatingPointError(
             f"{bad.size} of {len(samples)} samples are not finite, sample {start + bad[0]} first: "
-            "take other options, or another network; `ej.sample_checked` tells at which noise "
-            "level it happened."
+            "take other options, or another network; `ej.sample_checked` reports the noise level "
+            "at which it happened."
         )
 
 
 def sample_labels(
     num_samples: int, num_classes: int, classes: Sequence[int] | None = None
 ) -> Int[np.ndarray, " n"] | None:
-    """The label of each sample: `classes` in turn, over and over; all classes where it is None.
+    """The label of each sample: `classes` in turn, or all classes in turn where it is None.
 
-    Sample `i` has the label `classes[i % len(classes)]`, int32. None for a network without classes
-    (`num_classes` 0). `ValueError` where that is asked for a class, or one is not among
-    `0 ... num_classes - 1`.
+    Sample `i` has the label `classes[i % len(classes)]`, int32. A network without classes
+    (`num_classes` 0) has no labels: None is returned. `ValueError` where such a network is asked
+    for a class, or a class is not among `0 ... num_classes - 1`.
     """
     num_samples = whole(num_samples, "num_samples")
     if classes is not None and not num_classes:
@@ -168,8 +174,8 @@ def write_samples(
 ) -> None:
     """Writes `samples.npz` and `samples.png` (the first 100 in a square, enlarged).
 
-    The arrays are `x`, and `y` where there are labels. `OSError` with a sentence where there is no
-    room for them; `ValueError` where they are no images of one channel or three.
+    The arrays are `x`, and `y` where there are labels. `OSError` where they cannot be written;
+    `ValueError` where the samples are not images with one channel or three.
     """
     directory = Path(directory)
     height = check_images(np.shape(samples), "samples")[1]
