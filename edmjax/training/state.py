@@ -11,7 +11,7 @@ from jax import lax, random
 from jaxtyping import Array, Float, Int, Key
 
 from edmjax._common.typing import PyTree
-from edmjax.losses import PerSample, uncertainty_weighted
+from edmjax.losses import ParametricNetwork, PerSample, uncertainty_weighted
 from edmjax.nn.functional import Arrays, Functional
 from edmjax.training.data import Examples, drop_labels
 
@@ -73,7 +73,7 @@ def make_batch_loss(
     """
 
     def batch_loss(
-        net: Functional,
+        net: ParametricNetwork,
         params: Arrays,
         key: Key[Array, ""],
         step: int | Int[Array, ""],
