@@ -104,11 +104,14 @@ class Flat:
     """
 
     def __init__(self, x: Any):
-        leaves, self.treedef = jax.tree.flatten(x)
-        self.leaves = tuple((tuple(leaf.shape[1:]), jnp.dtype(leaf.dtype)) for leaf in leaves)
-        self.sizes = tuple(math.prod(shape) for shape, _ in self.leaves)
-        self.dim = sum(self.sizes)
-        self.dtype = working_dtype(*[dtype for _, dtype in self.leaves])
+        leaves, treedef = jax.tree.flatten(x)
+        self.treedef: Any = treedef
+        self.leaves: tuple[Any, ...] = tuple(
+            (tuple(leaf.shape[1:]), jnp.dtype(leaf.dtype)) for leaf in leaves
+        )
+        self.sizes: tuple[int, ...] = tuple(math.prod(shape) for shape, _ in self.leaves)
+        self.dim: int = sum(self.sizes)
+        self.dtype: Any = working_dtype(*[dtype for _, dtype in self.leaves])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Flat) and vars(self) == vars(other)

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     Grid: TypeAlias = np.ndarray | jax.Array | Sequence[Scalar]
     # Anything that NumPy makes an array of.
     Arraylike: TypeAlias = np.ndarray | jax.Array | Sequence[Any] | Number
+    # What a formula of levels or times returns, in their shape: NumPy on the host, JAX elsewhere.
+    Values: TypeAlias = np.ndarray | jax.Array
 else:
     from jaxtyping import PyTree as PyTree
 
-    Number = Int = Scalar = Grid = Arraylike = Any
+    Number = Int = Scalar = Grid = Arraylike = Values = Any
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]
