@@ -84,7 +84,7 @@ def reference(target: Target, cached: Path) -> np.ndarray:
             if stored["x"].shape == x.shape and (stored["x"] == x).all():
                 return stored["x0"]
     tolerance = 1e-9 if target.law is None else 1e-10
-    x0, _ = ej.terms.adaptive_sample(
+    x0, report = ej.terms.adaptive_sample(
         target.denoise,
         target.x,
         sigma_max=HIGH,
@@ -95,6 +95,7 @@ def reference(target: Target, cached: Path) -> np.ndarray:
         form="log_sigma",
         per_sample=True,
     )
+    report.check()  # before it is written to the file
     cached.parent.mkdir(parents=True, exist_ok=True)
     # Under another name first: an interrupted write leaves no half file behind.
     part = cached.with_suffix(".part.npz")
