@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from edmjax._common.arguments import real
 from edmjax._common.arrays import from_left, has_no_value, wide
 from edmjax._common.functions import outputs_of, with_cond
+from edmjax._common.typing import PyTree
 from edmjax.noise.keys import keys_of, normal_like
 
 
@@ -28,15 +29,15 @@ class Method:
     per_sample: bool
     draws: bool  # whether an accepted step ends in fresh noise
 
-    def start(self, task: "Task") -> Any:
+    def start(self, task: "Task") -> PyTree:
         """The state before the first step."""
         raise NotImplementedError  # abstract: every method has its own
 
-    def attempt(self, task: "Task", at: Any) -> Any:
+    def attempt(self, task: "Task", at: PyTree) -> PyTree:
         """The state after one step is tried; samples that are done stay as they are."""
         raise NotImplementedError  # abstract: every method has its own
 
-    def end(self, task: "Task", at: Any) -> Any:
+    def end(self, task: "Task", at: PyTree) -> PyTree:
         """The points of a state."""
         raise NotImplementedError  # abstract: every method has its own
 

