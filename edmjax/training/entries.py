@@ -4,7 +4,7 @@ import typing
 from typing import Any
 
 from edmjax import scalar
-from edmjax._common.arguments import one_of, real, whole
+from edmjax._common.arguments import as_seed, one_of, real, whole
 
 
 class Entries:
@@ -22,7 +22,7 @@ class Entries:
         self._each(fields, lambda value, name: whole(value, name, least=least))
 
     def seeds(self, *fields: str) -> None:
-        self._each(fields, seed)
+        self._each(fields, as_seed)
 
     def reals(self, *fields: str, **limits: float | int) -> None:
         self._each(fields, lambda value, name: real(value, name, **limits))
