@@ -1,4 +1,4 @@
-"""What is compared: each method as a series of runs, from few evaluations to many.
+"""What is compared: each method is a series of runs, from few evaluations to many.
 
 A series has one program for all of its tolerances. `PREPARE` makes what a run needs, or, for plans,
 which share programs, `plans.Plans`; `runs` times it.
@@ -25,6 +25,7 @@ SOLVERS = ("Euler", "Heun", "Bosh3", "Tsit5", "Dopri5", "Dopri8")
 SDE = ("Euler", "Heun", "ShARK", "SRA1", "SEA", "SlowRK")
 GRIDS = ("karras", "logistic")  # the levels of diffrax's fixed steps and of stochastic samplers
 
+# The kinds of methods that are compared.
 KINDS = {
     "plan": "samplers of edmjax, fixed steps",
     "adaptive": "adaptive samplers of edmjax, each sample with its own steps",

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array
 
 import edmjax as ej
-from edmjax._common.typing import Denoiser
+from edmjax._common.typing import Denoiser, Sigma
 from edmjax.training.files import write_file
 
 HIGH, LOW = 80.0, 0.002
@@ -125,7 +125,7 @@ class Perturbed:
     phases: Any  # (cosines,)
     outer: Any  # (cosines, d)
 
-    def __call__(self, x: Any, sigma: Any) -> Any:
+    def __call__(self, x: Array, sigma: Sigma) -> Array:
         flat = x.reshape(len(x), -1)
         level = jnp.broadcast_to(sigma, (len(x),))[:, None]
         total = jnp.hypot(level, self.sigma_data)
