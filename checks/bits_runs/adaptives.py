@@ -82,7 +82,7 @@ def in_a_program() -> Any:
 
 # ---- diffrax
 
-SOLVERS = ("Heun", "Bosh3", "Tsit5", "Dopri5")
+SOLVERS = ("Heun", "Tsit5")
 
 
 def by_diffrax(solver: str, dtype: str, **options: Any) -> Any:
@@ -97,7 +97,13 @@ def by_diffrax(solver: str, dtype: str, **options: Any) -> Any:
 
 for _solver in SOLVERS:
     typed(f"terms/adaptive/{_solver}", by_diffrax, _solver, dtypes=["float32"])
-typed("terms/adaptive/per_sample", by_diffrax, "Tsit5", per_sample=True)
+typed(
+    "terms/adaptive/per_sample",
+    by_diffrax,
+    "Heun",
+    per_sample=True,
+    dtypes=["float64", "bfloat16"],
+)
 for _form in ("log_sigma", "sigma"):
     typed(f"terms/adaptive/{_form}", by_diffrax, "Tsit5", form=_form, dtypes=["float32"])
 
@@ -143,7 +149,8 @@ def ode(form: str, dtype: str) -> Any:
 
 
 for _form in FORMS:
-    typed(f"terms/ode/{_form}", ode, _form, dtypes=["float32", "float64"])
+    typed(f"terms/ode/{_form}", ode, _form, dtypes=["float32"])
+typed("terms/ode/theta", ode, "theta", dtypes=["float64"])
 
 
 def sde(solver: str, lam: float, process: str | None) -> Any:
@@ -160,7 +167,7 @@ def sde(solver: str, lam: float, process: str | None) -> Any:
     return ts, jax.jit(solve)(x)
 
 
-for _solver, _lam, _process in (("Euler", 1.0, None), ("Heun", 0.5, None), ("ShARK", 1.0, "vp")):
+for _solver, _lam, _process in (("Euler", 0.5, None), ("ShARK", 1.0, "vp")):
     add(f"terms/sde/{_solver}", sde, _solver, _lam, _process)
 
 

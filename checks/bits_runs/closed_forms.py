@@ -182,13 +182,15 @@ PROBLEMS = {
 def problem(name: str, dtype: str) -> Any:
     made, x = PROBLEMS[name](), cases.points(dtype=dtype, scale=2.0)
     levels = jnp.asarray([0.1, 0.7, 3.0, 20.0], "float32" if dtype == "bfloat16" else dtype)
-    found = {}
-    for key, sigma in (("one", levels[1]), ("each", levels)):
-        found[key] = {
-            "denoise": made.denoise(x, sigma),
-            "score": made.score(x, sigma),
-            "log_prob": made.log_prob(x, sigma),
+    names = ("denoise", "score", "log_prob")
+
+    def functions(x: Any, levels: Any) -> Any:
+        at = {"one": levels[1], "each": levels}
+        return {
+            k: {name: getattr(made, name)(x, sigma) for name in names} for k, sigma in at.items()
         }
+
+    found = jax.jit(functions)(x, levels)
     found["samples"] = made.sample(cases.key(), 5)
     if hasattr(made, "flow"):
         found["flow"] = made.flow(x, 80.0, 0.5)

@@ -35,8 +35,8 @@ def network(name: str, classes: int = 0, **options: Any) -> tuple[Any, Any, Any]
     return apply, params, cases.points((3, *shape), scale=1.0)
 
 
-def forward(name: str, dtype: str, classes: int = 0, **options: Any) -> Any:
-    """Outputs and gradients; in float64 the activations are as wide as the images."""
+def forward(name: str, dtype: str, classes: int = 0, slopes: bool = False, **options: Any) -> Any:
+    """Outputs, and gradients; in float64 the activations are as wide as the images."""
     kind = None if dtype == "float64" else dtype
     apply, params, x = network(name, classes, dtype=kind, **options)
     x = x.astype(dtype) if dtype == "float64" else x
@@ -47,20 +47,20 @@ def forward(name: str, dtype: str, classes: int = 0, **options: Any) -> Any:
         out = apply(params, x, c_noise, *cond)
         return jnp.sum(out**2), out
 
-    (_, out), slopes = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(params, x)
-    return out, slopes
+    if not slopes:
+        return jax.jit(total)(params, x)
+    return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(params, x)
 
 
+# Gradients take long to compile: training has those of bfloat16 and of classes.
 for _name in NETWORKS:
     typed(f"networks/{_name}", forward, _name, dtypes=["float32", "bfloat16"])
+for _name in ("UNet", "PatchUNet", "ScoreNet"):
+    typed(f"networks/{_name}/slopes", forward, _name, slopes=True, dtypes=["float32"])
     typed(f"networks/{_name}/classes", forward, _name, classes=3, dtypes=["float32"])
+    typed(f"networks/{_name}/lax", forward, _name, impl="lax", dtypes=["float32"])
 for _name in ("UNet", "ScoreNet"):
     typed(f"networks/{_name}", forward, _name, dtypes=["float64"])
-    for _impl in ("lax", "matmul"):
-        typed(
-            f"networks/{_name}/{_impl}", forward, _name, impl=_impl, dtypes=["float32", "bfloat16"]
-        )
-typed("networks/PatchUNet/lax", forward, "PatchUNet", impl="lax", dtypes=["float32"])
 
 
 @run("networks/initial_parameters")
@@ -82,31 +82,27 @@ CONVOLUTIONS = (
 
 
 def convolution(impl: str, transposed: bool, dtype: str) -> Any:
-    kernel = cases.points((3, 3, 2, 4), dtype, 0.3)
-    x = cases.points((2, 7, 6, 2), dtype, 1.0)
-    found = {}
-    for i, options in enumerate(CONVOLUTIONS):
-        if transposed and "padding" in options:
-            continue
-        apply = api.nn.conv_transpose if transposed else api.nn.conv
+    """Outputs and slopes of every stride and padding."""
+    apply = api.nn.conv_transpose if transposed else api.nn.conv
+    options = [o for o in CONVOLUTIONS if not (transposed and "padding" in o)]
+    kernel, x = cases.points((3, 3, 2, 4), dtype, 0.3), cases.points((2, 7, 6, 2), dtype, 1.0)
 
-        def total(x: Any, kernel: Any, apply: Any = apply, options: Any = options) -> Any:
-            out = apply(x, kernel, impl=impl, **options)
-            return jnp.sum(out.astype("float32") ** 2), out
+    def total(x: Any, kernel: Any) -> Any:
+        made = [apply(x, kernel, impl=impl, **o) for o in options]
+        return sum(jnp.sum(out.astype("float32") ** 2) for out in made), made
 
-        found[i] = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(x, kernel)
-    return found
+    return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(x, kernel)
 
 
 for _impl in ("lax", "matmul", "auto"):
-    for _transposed in (False, True):
-        _name = "conv_transpose" if _transposed else "conv"
+    for _name in ("conv", "conv_transpose"):
+        _dtypes = ["float32"] if _impl == "auto" else ["float32", "bfloat16"]
         typed(
             f"networks/{_name}/{_impl}",
             convolution,
             _impl,
-            _transposed,
-            dtypes=["float32", "bfloat16"],
+            _name == "conv_transpose",
+            dtypes=_dtypes,
         )
 
 

@@ -25,7 +25,7 @@ TINY = (
 )
 RUNS = {
     "unet": ("--net.name=unet", "--net.channels=[4,8]"),
-    "unet_churn": (
+    "unet_without_average": (
         "--net.name=unet",
         "--net.channels=[4]",
         "--sample.sampler=churn(euler, s_churn=10)",
@@ -34,14 +34,10 @@ RUNS = {
     ),
     "unet_classes": (
         "--net.name=unet",
-        "--net.channels=[4,8]",
+        "--net.channels=[4]",
         "--net.classes=true",
         "--loss.uncertainty=true",
         "--loss.stratified=true",
-    ),
-    "unet_muon": (
-        "--net.name=unet",
-        "--net.channels=[4,8]",
         "--optim.name=muon",
         "--optim.decay=linear",
         "--optim.ema_sigma_rel=[0.05,0.1]",
@@ -55,8 +51,8 @@ RUNS = {
     ),
     "patch_unet_bfloat16": (
         "--net.name=patch_unet",
-        "--net.channels=[4,8]",
-        "--net.num_blocks=[1,1]",
+        "--net.channels=[4]",
+        "--net.num_blocks=[1]",
         "--net.dtype=bfloat16",
     ),
     "score_net": (
@@ -101,10 +97,9 @@ SAMPLES = {
     ),
     "other_package": ("unet", ("--sampler", "DPM++ 2M Karras", "--num-steps", "3")),
     "nfe": ("unet", ("--nfe", "5")),
-    "without_average": ("unet_churn", ("--nfe", "4")),
+    "without_average": ("unet_without_average", ("--nfe", "4")),
     "label": ("unet_classes", ("--nfe", "3", "--label", "7")),
     "guidance": ("unet_classes", ("--num-steps", "3", "--guidance", "2.0")),
-    "power_function": ("unet_muon", ("--nfe", "3")),
     "patch_unet": ("patch_unet", ("--sampler", "unipc", "--num-steps", "4")),
     "bfloat16": ("patch_unet_bfloat16", ("--nfe", "3")),
     "score_net": ("score_net", ("--schedule", "karras(sigma_max=9.8)", "--num-steps", "3")),
@@ -172,7 +167,7 @@ def on_a_mesh() -> Any:
 
 @run("training/reconstructed_average")
 def reconstructed() -> Any:
-    arrays, _, error = api.training.reconstruct_ema(trained("unet_muon"), 0.15)
+    arrays, _, error = api.training.reconstruct_ema(trained("unet_classes"), 0.15)
     return arrays, error
 
 
