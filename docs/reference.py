@@ -1,7 +1,6 @@
 """The reference: a page a module, made of its public names; none may be without documentation.
 
-Public is what a module defines under a name without an underscore, and what it imports by the
-package's own sign for that, `from ... import name as name`.
+Public is what a module lists in its `__all__`.
 """
 
 import ast
@@ -23,20 +22,8 @@ MODULES = ["edmjax", *(f"edmjax.{name}" for name in edmjax._SUBMODULES)]
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """In the order of the source."""
-    names = []
-    for node in ast.parse(inspect.getsource(module)).body:
-        if isinstance(node, ast.ImportFrom):
-            names += [alias.name for alias in node.names if alias.asname == alias.name]
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.append(node.name)
-        elif isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return [
-        name
-        for name in dict.fromkeys(names)
-        if not name.startswith("_") and not inspect.ismodule(getattr(module, name))
-    ]
+    """The names in the module's `__all__` that are no modules, in its order."""
+    return [name for name in module.__all__ if not inspect.ismodule(getattr(module, name))]
 
 
 def documentation(owner: ModuleType, name: str) -> str:

@@ -9,43 +9,45 @@ as an attribute and is loaded when it is first used.
 import importlib
 from typing import TYPE_CHECKING
 
-from edmjax._brownian import brownian as brownian
-from edmjax._checked import sample_checked as sample_checked
-from edmjax._chunks import sample_in_chunks as sample_in_chunks
-from edmjax._random import normal_like as normal_like, sample_keys as sample_keys
-from edmjax._reading import make_plan as make_plan
-from edmjax._recommend import recommend as recommend
-from edmjax._sample import (
-    draw_noise as draw_noise,
-    sample as sample,
-    total_nfe as total_nfe,
-    trajectory as trajectory,
+from edmjax.few_steps import recommend
+from edmjax.noise import brownian, normal_like, sample_keys
+from edmjax.planning import Combination, Plan, Sampler, Step, make_plan
+from edmjax.running import (
+    draw_noise,
+    sample,
+    sample_checked,
+    sample_in_chunks,
+    sample_until,
+    sweep,
+    total_nfe,
+    trajectory,
 )
-from edmjax._sweep import sweep as sweep
-from edmjax._until import sample_until as sample_until
-from edmjax.combination import Combination as Combination
-from edmjax.plan import Plan as Plan
-from edmjax.step import Sampler as Sampler, Step as Step
 
 if TYPE_CHECKING:
     from edmjax import (
-        adaptive as adaptive,
-        correctors as correctors,
-        denoisers as denoisers,
-        guidance as guidance,
-        learning as learning,
-        likelihood as likelihood,
-        losses as losses,
-        metrics as metrics,
-        nn as nn,
-        plot as plot,
-        problems as problems,
-        processes as processes,
-        samplers as samplers,
-        scalar as scalar,
-        schedules as schedules,
-        terms as terms,
-        training as training,
+        adaptive,
+        comparison,
+        correctors,
+        denoisers,
+        evaluation,
+        few_steps,
+        guidance,
+        learning,
+        likelihood,
+        losses,
+        metrics,
+        nn,
+        noise,
+        planning,
+        plot,
+        problems,
+        processes,
+        running,
+        samplers,
+        scalar,
+        schedules,
+        terms,
+        training,
     )
 
 __version__ = "0.1.0"
@@ -53,24 +55,73 @@ __version__ = "0.1.0"
 # The extra that installs what a submodule needs; None where the core's own needs are enough.
 _SUBMODULES = {
     "adaptive": None,
+    "comparison": "train,diffrax",
     "correctors": None,
     "denoisers": None,
     "evaluation": "train",
+    "few_steps": None,
     "guidance": None,
     "learning": "train",
     "likelihood": None,
     "losses": None,
     "metrics": None,
     "nn": "train",
+    "noise": None,
+    "planning": None,
     "plot": "plot",
     "problems": None,
     "processes": None,
+    "running": None,
     "samplers": None,
     "scalar": None,
     "schedules": None,
     "terms": "diffrax",
     "training": "train",
 }
+
+# In the order in which a newcomer meets them; the submodules follow in the reference.
+__all__ = [  # noqa: RUF022
+    "make_plan",
+    "sample",
+    "trajectory",
+    "recommend",
+    "sweep",
+    "sample_in_chunks",
+    "sample_checked",
+    "sample_until",
+    "sample_keys",
+    "normal_like",
+    "draw_noise",
+    "brownian",
+    "total_nfe",
+    "Plan",
+    "Sampler",
+    "Step",
+    "Combination",
+    "adaptive",
+    "comparison",
+    "correctors",
+    "denoisers",
+    "evaluation",
+    "few_steps",
+    "guidance",
+    "learning",
+    "likelihood",
+    "losses",
+    "metrics",
+    "nn",
+    "noise",
+    "planning",
+    "plot",
+    "problems",
+    "processes",
+    "running",
+    "samplers",
+    "scalar",
+    "schedules",
+    "terms",
+    "training",
+]
 
 
 def __getattr__(name: str):
@@ -89,5 +140,5 @@ def __getattr__(name: str):
         ) from err
 
 
-def __dir__():
-    return sorted([*globals(), *_SUBMODULES])
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -21,12 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from edmjax._arrays import has_no_value, weighted
-from edmjax._numbers import whole
-from edmjax._process import Process, root
-from edmjax._random import is_typed, normal_like, wide
-from edmjax._typing import X
+from edmjax._common.arguments import whole
+from edmjax._common.arrays import has_no_value, weighted, wide
+from edmjax._common.typing import X
+from edmjax.noise.keys import is_typed, normal_like
+from edmjax.processes.process import Process, root
 from edmjax.scalar import Scalar, flag, not_negative
+
+__all__ = ["NORMS", "Langevin", "annealed_langevin", "langevin"]
 
 # What `norm` of `langevin` may be.
 NORMS = ("sample", "batch", "sqrt_d", "batch_sqrt_d")
@@ -187,3 +189,7 @@ def _norms(tree: X, ahead: int) -> Any:
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
     return root(sum(squares[1:], squares[0]))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,17 +8,37 @@ once.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-Scalar = Any  # a Python or NumPy number, or a traced scalar
+__all__ = [
+    "Scalar",
+    "exp",
+    "expm1",
+    "flag",
+    "host",
+    "is_traced",
+    "is_zero",
+    "log",
+    "minimum",
+    "not_negative",
+    "sqrt",
+    "static",
+    "where",
+]
+
+if TYPE_CHECKING:
+    # A Python or NumPy number, or a scalar that may be traced.
+    Scalar: TypeAlias = float | jax.Array
+else:
+    Scalar = Any
 
 
-def is_traced(*values: Scalar) -> bool:
+def is_traced(*values: Scalar | np.ndarray | None) -> bool:
     """Whether any of `values` is a JAX array or tracer, as opposed to a number on the host."""
     # Nearly all are floats, and this is asked a hundred times a step: no generator.
     for value in values:  # noqa: SIM110
@@ -59,7 +79,7 @@ def static(value: Scalar, name: str) -> float:
             f"`{name}` decides which steps are taken, so it must be a number, got a traced value: "
             "make the plan outside of jit, or mark the option static."
         )
-    return host(value, name)
+    return float(host(value, name))
 
 
 def flag(value: Any, name: str) -> bool:
@@ -121,3 +141,7 @@ def where(condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
 def is_zero(value: Scalar) -> bool:
     """Whether `value` is known on the host to be 0: what it multiplies need not be computed."""
     return not is_traced(value) and bool(value == 0.0)
+
+
+def __dir__() -> list[str]:
+    return __all__

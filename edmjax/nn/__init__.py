@@ -1,14 +1,28 @@
-"""Networks `net(x, c_noise) -> F` in Flax NNX; what sigma is, the denoiser knows."""
+"""Networks `net(x, c_noise) -> F` in Flax NNX; they know nothing of sigma, the denoiser does."""
 
-from edmjax.nn.convolutions import (
-    Conv as Conv,
-    ConvTranspose as ConvTranspose,
-    conv as conv,
-    conv_transpose as conv_transpose,
-)
-from edmjax.nn.embeddings import Buffer as Buffer, FourierFeatures as FourierFeatures
-from edmjax.nn.functional import Functional as Functional, functional as functional
-from edmjax.nn.group_norm import GroupNorm as GroupNorm
-from edmjax.nn.patch_unet import PatchUNet as PatchUNet
-from edmjax.nn.score_net import ScoreNet as ScoreNet
-from edmjax.nn.unet import UNet as UNet
+from edmjax.nn.convolutions import Conv, ConvTranspose, conv, conv_transpose
+from edmjax.nn.embeddings import Buffer, FourierFeatures
+from edmjax.nn.functional import Functional, functional
+from edmjax.nn.layers import GroupNorm
+from edmjax.nn.patch_unet import PatchUNet
+from edmjax.nn.score_net import ScoreNet
+from edmjax.nn.unet import UNet
+
+__all__ = [
+    "Buffer",
+    "Conv",
+    "ConvTranspose",
+    "FourierFeatures",
+    "Functional",
+    "GroupNorm",
+    "PatchUNet",
+    "ScoreNet",
+    "UNet",
+    "conv",
+    "conv_transpose",
+    "functional",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

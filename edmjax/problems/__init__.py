@@ -14,8 +14,22 @@ At `sigma = 0` the denoiser is its limit from above: `x` itself, except that whe
 variance it is the nearest point that has any density.
 """
 
-from edmjax._problem import Problem as Problem
-from edmjax.problems.empirical import Empirical as Empirical
-from edmjax.problems.few_step import P1 as P1, P2 as P2, P3 as P3
-from edmjax.problems.gaussian import Gaussian as Gaussian
-from edmjax.problems.mixture import Mixture as Mixture
+from edmjax.problems.empirical import Empirical
+from edmjax.problems.few_step import P1, P2, P3
+from edmjax.problems.gaussian import Gaussian
+from edmjax.problems.mixture import Mixture
+from edmjax.problems.problem import Problem
+
+__all__ = [
+    "P1",
+    "P2",
+    "P3",
+    "Empirical",
+    "Gaussian",
+    "Mixture",
+    "Problem",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

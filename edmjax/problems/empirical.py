@@ -8,9 +8,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Num
 
-from edmjax._arrays import on_host, register_fields
-from edmjax._problem import Problem, freeze, positive
+from edmjax._common.arguments import on_host
+from edmjax._common.arrays import register_fields
 from edmjax.problems._constant import Constant
+from edmjax.problems.problem import Problem, freeze, positive
 
 
 @register_fields

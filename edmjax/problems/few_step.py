@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edmjax._problem import freeze
 from edmjax.problems.empirical import Empirical
 from edmjax.problems.mixture import Mixture
+from edmjax.problems.problem import freeze
 
 
 def P1() -> Mixture:

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from edmjax._arrays import on_host, register_fields
-from edmjax._problem import (
+from edmjax._common.arguments import on_host
+from edmjax._common.arrays import register_fields
+from edmjax._common.typing import Sigma
+from edmjax.problems._constant import Constant
+from edmjax.problems.problem import (
     Point,
     Problem,
     floating,
@@ -20,8 +23,6 @@ from edmjax._problem import (
     spectrum,
     to_basis,
 )
-from edmjax._typing import Sigma
-from edmjax.problems._constant import Constant
 
 
 @register_fields

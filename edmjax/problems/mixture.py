@@ -7,16 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
-from edmjax._arrays import on_host, register_fields
-from edmjax._problem import (
-    Problem,
-    freeze,
-    from_basis,
-    positive,
-    spectrum,
-    to_basis,
-)
+from edmjax._common.arguments import on_host
+from edmjax._common.arrays import register_fields
 from edmjax.problems._constant import Constant
+from edmjax.problems.problem import Problem, freeze, from_basis, positive, spectrum, to_basis
 
 
 @register_fields

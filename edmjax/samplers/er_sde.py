@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edmjax.combination import Combination
-from edmjax.samplers.adams import order_of
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._options import order_of
 from edmjax.scalar import Scalar, exp, is_traced, is_zero, log, not_negative, sqrt
-from edmjax.step import Sampler, Step
 
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {
     "er_sde": lambda sigma: exp(sigma**0.3) + 10,

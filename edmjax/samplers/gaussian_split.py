@@ -25,19 +25,12 @@ import numpy as np
 from jax.tree_util import Partial, register_dataclass
 from jaxtyping import Array, Float, Num
 
-from edmjax import _checks
-from edmjax._arrays import (
-    Wraps,
-    check_sigma,
-    has_no_value,
-    is_data,
-    on_host,
-    positive_number,
-    register_fields,
-    working_dtype,
-)
-from edmjax._problem import Point, freeze, scaled, spectrum
-from edmjax._typing import Sigma
+from edmjax._common.arguments import on_host, positive_number
+from edmjax._common.arrays import check_sigma, has_no_value, register_fields, working_dtype
+from edmjax._common.functions import Wraps, is_data
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import Sigma
+from edmjax.problems.problem import Point, freeze, scaled, spectrum
 
 # Directions of less variance than this share of the mean one are taken to have it: the estimate is
 # no better, and in a direction of none every sample would end at the mean.
@@ -117,7 +110,7 @@ class GaussianSplit:
 
     def _flat(self, x: Point, sigma: Sigma) -> tuple[Any, Any, Any]:
         """`x` as (..., d), `sigma` as (..., 1), and the constants in the precision of both."""
-        x, event = _checks.floating_tree(x, "x"), np.shape(self.mean)
+        x, event = floating_tree(x, "x"), np.shape(self.mean)
         if not isinstance(x, jax.Array):
             raise TypeError(
                 f"`gaussian_split` takes points in one array of shape {('batch', *event)}, got "

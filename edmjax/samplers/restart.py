@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edmjax._reading import check_sampler
-from edmjax.combination import Combination
+from edmjax.planning.make import check_sampler
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.scalar import Scalar, is_zero, not_negative, sqrt, static
-from edmjax.step import Evaluation, Sampler, Step
 
 
 def restart(inner: Sampler, intervals: Sequence[Any], s_noise: Scalar = 1.0) -> Sampler:

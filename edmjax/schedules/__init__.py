@@ -14,31 +14,55 @@ read the table between its levels. `align_your_steps` interpolates a table made 
 `truncate` and `reverse` make other grids from a grid.
 """
 
-from edmjax.schedules.angles import cosine as cosine, kl_optimal as kl_optimal, theta as theta
-from edmjax.schedules.discrete import (
-    beta_discrete as beta_discrete,
-    ddpm as ddpm,
-    iddpm as iddpm,
-    normal as normal,
-    sgm_uniform as sgm_uniform,
-    simple as simple,
-)
-from edmjax.schedules.edits import reverse as reverse, truncate as truncate
-from edmjax.schedules.names import from_name as from_name
+from edmjax.processes.tables import ddpm_table, iddpm_table
+from edmjax.schedules.angles import cosine, kl_optimal, theta
+from edmjax.schedules.discrete import beta_discrete, ddpm, iddpm, normal, sgm_uniform, simple
+from edmjax.schedules.edits import reverse, truncate
+from edmjax.schedules.names import from_name
 from edmjax.schedules.powers import (
-    dpm_fast as dpm_fast,
-    exponential as exponential,
-    karras as karras,
-    linear as linear,
-    log_snr as log_snr,
-    polyexponential as polyexponential,
-    ve as ve,
+    dpm_fast,
+    exponential,
+    karras,
+    linear,
+    log_snr,
+    polyexponential,
+    ve,
 )
-from edmjax.schedules.published import align_your_steps as align_your_steps
-from edmjax.schedules.quantiles import beta as beta, laplace as laplace, logistic as logistic
-from edmjax.schedules.tables import ddpm_table as ddpm_table, iddpm_table as iddpm_table
-from edmjax.schedules.times import (
-    linear_quadratic as linear_quadratic,
-    uniform as uniform,
-    vp as vp,
-)
+from edmjax.schedules.published import align_your_steps
+from edmjax.schedules.quantiles import beta, laplace, logistic
+from edmjax.schedules.times import linear_quadratic, uniform, vp
+
+__all__ = [
+    "align_your_steps",
+    "beta",
+    "beta_discrete",
+    "cosine",
+    "ddpm",
+    "ddpm_table",
+    "dpm_fast",
+    "exponential",
+    "from_name",
+    "iddpm",
+    "iddpm_table",
+    "karras",
+    "kl_optimal",
+    "laplace",
+    "linear",
+    "linear_quadratic",
+    "log_snr",
+    "logistic",
+    "normal",
+    "polyexponential",
+    "reverse",
+    "sgm_uniform",
+    "simple",
+    "theta",
+    "truncate",
+    "uniform",
+    "ve",
+    "vp",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,53 +1,12 @@
 """What every schedule shares: checked arguments, exact end points, strict decrease."""
 
-import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 
+from edmjax._common.arguments import count, ordered
+from edmjax._common.typing import Levels
 from edmjax.scalar import flag
-
-Number: TypeAlias = float | int | np.floating | np.integer
-Levels: TypeAlias = Float64[np.ndarray, " levels"]
-
-
-def count(n: Any, name: str = "The number of levels n", *, least: int = 1) -> int:
-    """`n` as an int of at least `least`, or a sentence."""
-    if not isinstance(n, int | np.integer) or isinstance(n, bool):
-        raise TypeError(f"{name} must be an integer, got {n!r}.")
-    if n < least:
-        if least == 1 and name.endswith(" n"):
-            raise ValueError(f"A schedule has at least n = 1 positive level, got n = {n}.")
-        raise ValueError(f"{name} must be {least} at least, got {n}.")
-    return int(n)
-
-
-def number(name: str, value: Any) -> float:
-    """`value` as a float, or a sentence; a traced value has no place in a host computation."""
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError) as err:
-        raise TypeError(
-            f"{name} must be a number, got {value!r:.80}: schedules are computed on the host; to "
-            "trace a grid, write its formula in jax.numpy and give `make_plan` the levels."
-        ) from err
-
-
-def positive(name: str, value: Any) -> float:
-    found = number(name, value)
-    if not 0 < found < math.inf:  # false for NaN too
-        raise ValueError(f"{name} must be positive and finite, got {found}.")
-    return found
-
-
-def ordered(sigma_min: Any, sigma_max: Any) -> tuple[float, float]:
-    low, high = positive("sigma_min", sigma_min), positive("sigma_max", sigma_max)
-    if low >= high:
-        raise ValueError(f"sigma_min must be below sigma_max, got {low} and {high}.")
-    return low, high
 
 
 def check(n: Any, sigma_min: Any, sigma_max: Any) -> tuple[int, float, float]:

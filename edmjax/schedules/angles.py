@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from edmjax.schedules._ends import Levels, Number, check, finish, positive
+from edmjax._common.arguments import positive
+from edmjax._common.typing import Levels, Number
+from edmjax.schedules._ends import check, finish
 
 
 def theta(

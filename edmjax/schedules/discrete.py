@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from edmjax.schedules._ends import Levels, Number, close, count, ordered, positive
-from edmjax.schedules.tables import checked, ddpm_table, fits, iddpm_table, spaced
+from edmjax._common.arguments import count, ordered, positive
+from edmjax._common.typing import Levels, Number
+from edmjax.processes.tables import checked, ddpm_table, fits, iddpm_table, spaced
+from edmjax.schedules._ends import close
 
 
 def ddpm(
@@ -37,7 +39,7 @@ def ddpm(
     Table 2, for the others.
     """
     levels = (
-        ddpm_table(linear_start=linear_start, linear_end=linear_end, num_timesteps=num_timesteps)
+        ddpm_table(beta_start=linear_start, beta_end=linear_end, num_timesteps=num_timesteps)
         if table is None
         else checked(table)
     )

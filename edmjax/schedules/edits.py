@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from edmjax.schedules._ends import Levels, Number, number
+from edmjax._common.arguments import number
+from edmjax._common.typing import Levels, Number
 
 
 def truncate(sigmas: Any, strength: Number) -> Levels:

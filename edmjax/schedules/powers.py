@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
-from edmjax.schedules._ends import Levels, Number, check, count, finish, positive
+from edmjax._common.arguments import count, positive
+from edmjax._common.typing import Levels, Number
+from edmjax.schedules._ends import check, finish
 
 
 def karras(

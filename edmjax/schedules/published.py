@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from edmjax.schedules._ends import Levels, Number, close, count
+from edmjax._common.arguments import count
+from edmjax._common.typing import Levels, Number
+from edmjax.schedules._ends import close
 
 # Sabour et al. (2024), for ten steps; the last level of each gives way to 0.
 _ALIGN_YOUR_STEPS = {

@@ -8,7 +8,9 @@ import math
 
 import numpy as np
 
-from edmjax.schedules._ends import Levels, Number, check, finish, number, positive
+from edmjax._common.arguments import number, positive
+from edmjax._common.typing import Levels, Number
+from edmjax.schedules._ends import check, finish
 
 
 def logistic(

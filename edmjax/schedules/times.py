@@ -6,16 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from edmjax.schedules._ends import (
-    Levels,
-    Number,
-    check,
-    count,
-    finish,
-    number,
-    ordered,
-    positive,
-)
+from edmjax._common.arguments import count, number, ordered, positive
+from edmjax._common.typing import Levels, Number
+from edmjax.schedules._ends import check, finish
 
 
 def uniform(

@@ -6,12 +6,23 @@ solve; `from_diffrax` makes a sampler of one of its Runge-Kutta solvers, for `ma
 'edmjax[diffrax]'`.
 """
 
-from edmjax.terms._forms import Form as Form, make_form as make_form
-from edmjax.terms.adaptive import adaptive_sample as adaptive_sample
-from edmjax.terms.ode import ode_term as ode_term
-from edmjax.terms.sde import (
-    brownian_path as brownian_path,
-    sde_terms as sde_terms,
-    sde_times as sde_times,
-)
-from edmjax.terms.tableaus import from_diffrax as from_diffrax
+from edmjax.terms.adaptive import adaptive_sample
+from edmjax.terms.forms import Form, make_form
+from edmjax.terms.ode import ode_term
+from edmjax.terms.sde import brownian_path, sde_terms, sde_times
+from edmjax.terms.tableaus import from_diffrax
+
+__all__ = [
+    "Form",
+    "adaptive_sample",
+    "brownian_path",
+    "from_diffrax",
+    "make_form",
+    "ode_term",
+    "sde_terms",
+    "sde_times",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,74 +1,113 @@
-"""Training a network and drawing samples with it: data, state, loop, checkpoints, pictures."""
+"""Training a network and drawing samples with it, safe against kills and on any number of devices.
+
+config         what a run is made of: entries with their ranges
+choices        samplers and schedules from text such as `churn(heun, s_churn=40)`
+build          the network, loss, optimiser and averages that a configuration names
+data, mnist    datasets by name, and the batch of a step
+state, loop    the state, the compiled steps that advance it, and the whole run
+ema            averages of the parameters, and others made of them afterwards
+checkpoints    the state on the disk, and the weights that others read
+outputs, files what else a run writes, and how files are written whole
+pretrained     a trained network from its file
+samples        samples drawn with it, and the files that show them
+devices, mesh  which devices and processes take part, and what lies where
+errors         how a run that stops tells its user why
+"""
 
 from edmjax.training.build import (
-    build_averages as build_averages,
-    build_denoiser as build_denoiser,
-    build_loss as build_loss,
-    build_net as build_net,
-    build_uncertainty as build_uncertainty,
+    build_averages,
+    build_denoiser,
+    build_loss,
+    build_net,
+    build_optimizer,
+    build_uncertainty,
 )
-from edmjax.training.checkpoints import (
-    WEIGHTS as WEIGHTS,
-    Checkpoints as Checkpoints,
-    load_weights as load_weights,
-    save_weights as save_weights,
+from edmjax.training.checkpoints import WEIGHTS, Checkpoints, load_weights, save_weights
+from edmjax.training.choices import parse_sampler, parse_schedule, sampler_names, schedule_names
+from edmjax.training.config import Config, LossConfig, NetConfig, OptimConfig, SampleConfig
+from edmjax.training.data import Dataset, Examples, batch_indices, drop_labels, load_dataset
+from edmjax.training.devices import (
+    DEVICE_OPTIONS,
+    add_device_options,
+    initialize,
+    is_first,
+    make_mesh,
+    open_mesh,
+    split_over_cores,
 )
-from edmjax.training.choices import (
-    parse_sampler as parse_sampler,
-    parse_schedule as parse_schedule,
-    sampler_names as sampler_names,
-    schedule_names as schedule_names,
-)
-from edmjax.training.config import (
-    Config as Config,
-    LossConfig as LossConfig,
-    NetConfig as NetConfig,
-    OptimConfig as OptimConfig,
-    SampleConfig as SampleConfig,
-)
-from edmjax.training.cores import split_over_cores as split_over_cores
-from edmjax.training.data import (
-    Dataset as Dataset,
-    Examples as Examples,
-    batch_indices as batch_indices,
-    drop_labels as drop_labels,
-    load_dataset as load_dataset,
-)
-from edmjax.training.device_options import (
-    DEVICE_OPTIONS as DEVICE_OPTIONS,
-    add_device_options as add_device_options,
-    open_mesh as open_mesh,
-)
-from edmjax.training.distributed import initialize as initialize, is_first as is_first
-from edmjax.training.errors import TrainingWarning as TrainingWarning, plain_errors as plain_errors
-from edmjax.training.generate import (
-    draw as draw,
-    generate as generate,
-    sample_labels as sample_labels,
-    write_samples as write_samples,
-)
-from edmjax.training.loop import train as train
-from edmjax.training.mesh import (
-    make_mesh as make_mesh,
-    shard_batch as shard_batch,
-    shard_state as shard_state,
-)
-from edmjax.training.mnist import load_mnist as load_mnist
-from edmjax.training.optimizers import build_optimizer as build_optimizer
+from edmjax.training.ema import reconstruct_ema, save_snapshots
+from edmjax.training.errors import Stopped, TrainingWarning, plain_errors
+from edmjax.training.loop import train
+from edmjax.training.mesh import shard_batch, shard_state
+from edmjax.training.mnist import load_mnist
 from edmjax.training.pretrained import (
-    Trained as Trained,
-    guided as guided,
-    load_denoiser as load_denoiser,
-    load_trained as load_trained,
+    NoiseLevels,
+    Trained,
+    guided,
+    levels_of,
+    load_denoiser,
+    load_trained,
 )
-from edmjax.training.signals import Stopped as Stopped
-from edmjax.training.snapshots import (
-    reconstruct_ema as reconstruct_ema,
-    save_snapshots as save_snapshots,
-)
-from edmjax.training.state import (
-    TrainState as TrainState,
-    init_state as init_state,
-    make_batch_loss as make_batch_loss,
-    make_train_steps as make_train_steps,
-)
+from edmjax.training.samples import draw, generate, sample_labels, write_samples
+from edmjax.training.state import TrainState, init_state, make_batch_loss, make_train_steps
+
+__all__ = [
+    "DEVICE_OPTIONS",
+    "WEIGHTS",
+    "Checkpoints",
+    "Config",
+    "Dataset",
+    "Examples",
+    "LossConfig",
+    "NetConfig",
+    "NoiseLevels",
+    "OptimConfig",
+    "SampleConfig",
+    "Stopped",
+    "TrainState",
+    "Trained",
+    "TrainingWarning",
+    "add_device_options",
+    "batch_indices",
+    "build_averages",
+    "build_denoiser",
+    "build_loss",
+    "build_net",
+    "build_optimizer",
+    "build_uncertainty",
+    "draw",
+    "drop_labels",
+    "generate",
+    "guided",
+    "init_state",
+    "initialize",
+    "is_first",
+    "levels_of",
+    "load_dataset",
+    "load_denoiser",
+    "load_mnist",
+    "load_trained",
+    "load_weights",
+    "make_batch_loss",
+    "make_mesh",
+    "make_train_steps",
+    "open_mesh",
+    "parse_sampler",
+    "parse_schedule",
+    "plain_errors",
+    "reconstruct_ema",
+    "sample_labels",
+    "sampler_names",
+    "save_snapshots",
+    "save_weights",
+    "schedule_names",
+    "shard_batch",
+    "shard_state",
+    "split_over_cores",
+    "train",
+    "write_samples",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

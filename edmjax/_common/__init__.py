@@ -1,0 +1,1 @@
+"""What every room shares: checks of arguments, pytrees, user functions, types. Private."""

@@ -1,0 +1,143 @@
+"""Pytrees of arrays: whether they are floating, count the same samples, and fit one another."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edmjax._common.arguments import describe
+from edmjax._common.arrays import working_dtype
+
+
+def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
+    """`x` with its leaves as JAX arrays, which must be floating; with `shapes`, as they are."""
+    leaves, treedef = jax.tree.flatten(x)
+    if not leaves:
+        raise ValueError(f"`{name}` holds no arrays.")
+    arrays = jax.Array | np.ndarray | (jax.ShapeDtypeStruct if shapes else np.generic | float | int)
+    for leaf in leaves:
+        text = isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV"  # V: bfloat16's
+        if text or not isinstance(leaf, arrays):
+            raise TypeError(f"`{name}` must be a pytree of floating arrays, got {describe(leaf)}.")
+    if not shapes:
+        # Strongly typed: a weakly typed array of the same shape would be compiled for again.
+        leaves = [jnp.asarray(leaf, jnp.asarray(leaf).dtype) for leaf in leaves]
+    for leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"`{name}` must hold floating arrays, got {leaf.dtype}{list(leaf.shape)}: convert "
+                f"it with `{name}.astype(jnp.float32)`."
+            )
+    return treedef.unflatten(leaves)
+
+
+def check_batch_axis(x: Any, name: str, batched: bool) -> None:
+    """Checks that axis 0 of every leaf counts the same samples."""
+    if not batched:
+        return
+    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(x)]
+    if any(shape == () for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"Axis 0 of every leaf of `{name}` counts samples, got shapes {shapes}; for one sample "
+            "without that axis pass batched=False."
+        )
+
+
+def check_cond(cond: Any, x: Any, name: str = "x") -> None:
+    batch = jax.tree.leaves(x)[0].shape[0]
+    for leaf in jax.tree.leaves(cond):
+        if np.ndim(leaf) == 0 or np.shape(leaf)[0] != batch:
+            raise ValueError(
+                f"Axis 0 of every leaf of `cond` counts the {batch} samples of `{name}`, got shape "
+                f"{np.shape(leaf)}."
+            )
+
+
+def check_like(values: Any, x: Any, who: str, name: str = "x") -> Any:
+    """`values`, which `who` returned, and which must have the structure and shapes of `x`."""
+    return _alike(values, x, f"{who} must return", name)
+
+
+def argument_like(values: Any, x: Any, argument: str, name: str) -> Any:
+    """The argument `values`, floating, which must have the structure and shapes of `x`."""
+    values = floating_tree(values, argument)
+    return _alike(values, x, f"`{argument}` must have", name)
+
+
+def _alike(values: Any, x: Any, says: str, name: str) -> Any:
+    if jax.tree.structure(values) != jax.tree.structure(x):
+        raise ValueError(
+            f"{says} the structure of `{name}`, {jax.tree.structure(x)}, got "
+            f"{jax.tree.structure(values)}."
+        )
+    for value, leaf in zip(jax.tree.leaves(values), jax.tree.leaves(x), strict=True):
+        if np.shape(value) != leaf.shape:
+            raise ValueError(f"{says} the shape of `{name}`, {leaf.shape}, got {np.shape(value)}.")
+        if jnp.iscomplexobj(value):
+            raise TypeError(f"{says} real numbers, got {value.dtype}.")
+    return values
+
+
+class Layout:
+    """The structure, shapes and dtypes of a pytree, as something that can be hashed."""
+
+    def __init__(self, x: Any):
+        leaves, self.treedef = jax.tree.flatten(x)
+        self.leaves = tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves)
+
+    def tree(self) -> Any:
+        return self.treedef.unflatten([jax.ShapeDtypeStruct(*leaf) for leaf in self.leaves])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.treedef, self.leaves))
+
+
+class Flat:
+    """Takes pytrees like `x` to arrays (batch, dim) and back. Hashable, so that it may be static.
+
+    The rows are in the precision to compute in, `dtype`. The number of samples is not part of it.
+    """
+
+    def __init__(self, x: Any):
+        leaves, treedef = jax.tree.flatten(x)
+        self.treedef: Any = treedef
+        self.leaves: tuple[Any, ...] = tuple(
+            (tuple(leaf.shape[1:]), jnp.dtype(leaf.dtype)) for leaf in leaves
+        )
+        self.sizes: tuple[int, ...] = tuple(math.prod(shape) for shape, _ in self.leaves)
+        self.dim: int = sum(self.sizes)
+        self.dtype: Any = working_dtype(*[dtype for _, dtype in self.leaves])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Flat) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.treedef, self.leaves))
+
+    def rows(self, x: Any) -> jax.Array:
+        """`x`, a pytree with samples on axis 0 of every leaf, as an array (batch, dim)."""
+        leaves = [jnp.asarray(leaf, self.dtype) for leaf in jax.tree.leaves(x)]
+        # By their sizes: an empty batch leaves -1 undefined.
+        parts = zip(leaves, self.sizes, strict=True)
+        return jnp.concatenate([leaf.reshape(leaf.shape[0], size) for leaf, size in parts], axis=1)
+
+    def tree(self, rows: jax.Array, *, wide: bool = False) -> Any:
+        """The inverse of `rows`; with `wide` the leaves keep the precision of the rows."""
+        ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes) - 1)]
+        parts = jnp.split(rows, ends, axis=1)
+        leaves = [
+            part.reshape(rows.shape[0], *shape).astype(rows.dtype if wide else dtype)
+            for part, (shape, dtype) in zip(parts, self.leaves, strict=True)
+        ]
+        return self.treedef.unflatten(leaves)
+
+    def like(self, batch: int) -> Any:
+        """The shapes of `batch` points, in the precision of the rows."""
+        return self.treedef.unflatten(
+            [jax.ShapeDtypeStruct((batch, *shape), self.dtype) for shape, _ in self.leaves]
+        )

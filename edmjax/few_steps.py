@@ -1,0 +1,171 @@
+"""Which sampler and grid to take for a number of evaluations, from a table of measurements."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edmjax.planning.step import Sampler
+
+__all__ = ["recommend"]
+
+# From this many evaluations on: the sampler and the grid. `docs/make/recommend.py` measures all
+# pairs on sixteen problems and prints the best beside these: pairs that are near the best for
+# neighbouring numbers of evaluations too, and on a network that was trained on MNIST.
+TABLE: tuple[tuple[int, str, str], ...] = (
+    (1, "f_trig(False)", "blend"),
+    (9, "f_trig(above=0.3)", "tabulated"),
+    (12, "f_trig(above=0.3)", "peaked"),
+    (15, "f_trig(above=0.3)", "broad"),
+    (22, "unipc(3)", "wide"),
+)
+
+
+def recommend(
+    nfe: Any,
+    *,
+    sigma_min: Any = 0.002,
+    sigma_max: Any = 80.0,
+    sigma_data: Any = 0.5,
+    final_zero: Any = True,
+) -> tuple[Sampler, Any]:
+    """The `(sampler, sigmas)` to take for exactly `nfe` evaluations of a network, untrained.
+
+        sampler, sigmas = ej.recommend(10)
+        plan = ej.make_plan(sampler, sigmas)    # plan.nfe == 10
+
+    From a table of what did well on the problems P1, P2 and P3 at once, and on some others. The
+    grid scales with `sigma_data`, and samples move with the mean of the data.
+
+    Args:
+        nfe: how many evaluations, 1 at least.
+        sigma_min: the last level above 0, in the units of the data.
+        sigma_max: the first level, at which sampling starts.
+        sigma_data: the standard deviation of the data about its mean.
+        final_zero: whether the grid ends at 0, with a last evaluation at `sigma_min`; else at
+            `sigma_min`, where the sample is left with that much noise.
+
+    Raises:
+        TypeError: if `nfe` is not an integer, or a level is no number.
+        ValueError: if `nfe` is below 1, `sigma_min` is not below `sigma_max`, or one of these or
+            `sigma_data` is not positive and finite.
+    """
+    from edmjax._common.arguments import count, ordered, positive
+    from edmjax.scalar import flag
+
+    nfe = count(nfe, "`nfe`")
+    low, high = ordered(sigma_min, sigma_max)
+    width, zero = positive("sigma_data", sigma_data), flag(final_zero, "final_zero")
+    _, name, grid = max(row for row in TABLE if row[0] <= nfe)
+    return pair(name, grid, nfe, low, high, width, zero)
+
+
+def pair(
+    name: str, grid: str, nfe: int, low: float, high: float, width: float, final_zero: bool
+) -> tuple[Sampler, Any]:
+    """A sampler and a grid by their names, of exactly `nfe` evaluations."""
+    levels = grids_for(low, high, width)[grid](nfe if final_zero else nfe + 1)
+    return samplers_for(width)[name], np.append(levels, 0.0) if final_zero else levels
+
+
+def samplers_for(width: float) -> dict[str, Sampler]:
+    """What is compared, for data of standard deviation `width`: one evaluation a step each, and
+    samples that move with the mean of the data."""
+    from edmjax import samplers as s
+
+    return {
+        "f_trig(False)": s.f_trig(False, width),
+        "f_trig()": s.f_trig(True, width),
+        "f_trig(above=0.3)": s.f_trig(True, width, 0.3),
+        "unipc(2)": s.unipc(2),
+        "unipc(3)": s.unipc(3),
+    }
+
+
+def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int], Any]]:
+    """The grids that are compared: name -> (number of levels -> levels without 0)."""
+    from edmjax import schedules
+
+    ends: dict[str, Any] = {"sigma_min": low, "sigma_max": high, "final_zero": False}
+    grids: dict[str, Callable[[int], Any]] = {
+        f"theta({share})": functools.partial(schedules.theta, sigma_data=share * width, **ends)
+        for share in (1, 1.7, 2)
+    }
+    for scale in (1.2, 1.6):
+        grids[f"logistic({scale})"] = functools.partial(
+            schedules.logistic, scale=scale, sigma_data=width, **ends
+        )
+    densities = {"blend": _blend, "peaked": _peaked, "broad": _broad, "wide": _wide}
+    for name, share_below in densities.items():
+        grids[name] = functools.partial(_quantiles, share_below, low=low, high=high, width=width)
+    grids["tabulated"] = lambda n: _tabulated(n, low, high, width)
+    return grids
+
+
+def _blend(u: np.ndarray) -> np.ndarray:
+    """60 % as theta's, and 40 % as a logistic variable's in log sigma.
+
+    Problems whose modes part early want the first, others the second. The four numbers are the best
+    of a search on the problems, for `unipc(3)` and ten evaluations.
+    """
+    return 0.6 * _share(np.arctan(np.exp(u) / 1.8)) + 0.4 * _share(_logistic(u + 0.5, 1.9))
+
+
+def _peaked(u: np.ndarray) -> np.ndarray:
+    """A density in log sigma that is Cauchy's about 2.3 sigma_data, wider on the lower side.
+
+    The three numbers are the best of a search on the problems, for ten evaluations.
+    """
+    away = u - np.log(2.3)
+    scale = np.where(away > 0, 0.96, 1.67)
+    return _share(scale * np.arctan(away / scale))
+
+
+def _broad(u: np.ndarray) -> np.ndarray:
+    """Half as `_peaked`, and half logistic, which serves narrow modes in few components."""
+    return 0.5 * _peaked(u) + 0.5 * _share(_logistic(u, 1.2))
+
+
+def _wide(u: np.ndarray) -> np.ndarray:
+    """Mostly logistic: with many steps what is left is the accuracy at low levels."""
+    return 0.15 * _peaked(u) + 0.85 * _share(_logistic(u, 1.6))
+
+
+def _logistic(u: np.ndarray, scale: float) -> np.ndarray:
+    return 1 / (1 + np.exp(-u / scale))
+
+
+def _share(below: np.ndarray) -> np.ndarray:
+    """What rises along the range, from 0 to 1."""
+    return (below - below[0]) / (below[-1] - below[0])
+
+
+def _quantiles(
+    share_below: Callable[..., Any], n: int, low: float, high: float, width: float
+) -> np.ndarray:
+    """`n` levels from `high` to `low` of equal shares, given of `u = log(sigma / sigma_data)`."""
+    u = np.linspace(np.log(low / width), np.log(high / width), 20001)
+    levels = width * np.exp(np.interp(np.linspace(1.0, 0.0, n), share_below(u), u))
+    levels[-1], levels[0] = low, high
+    return levels
+
+
+# The inner levels of ten steps, in units of sigma_data. Found with `f_pc(2, "theta")` by an
+# evolution strategy on starts of P1, P2 and P3, for the largest of the smallest ratio to Heun's RMS
+# error. Long and short steps take turns where modes part: smooth families of up to five numbers
+# reach less on P3.
+LEVELS = (10.0, 4.02, 3.09, 2.02, 1.665, 1.157, 0.53, 0.211, 0.072)
+
+
+def _tabulated(n: int, low: float, high: float, width: float) -> np.ndarray:
+    """`LEVELS` between the ends, linear in log sigma for another number of levels."""
+    inner = [level * width for level in LEVELS if low < level * width < high]
+    knots = np.log([high, *inner, low])
+    levels = np.exp(np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots))
+    levels[-1], levels[0] = low, high
+    return levels
+
+
+def __dir__() -> list[str]:
+    return __all__

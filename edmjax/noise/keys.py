@@ -1,0 +1,177 @@
+"""Noise that belongs to a sample: draw `j` of leaf `l` of sample `i` depends on these and the key.
+
+    noise = normal(fold_in(fold_in(key_i, j), l)),    key_i = fold_in(key, i)
+
+Nothing else enters, so a sample does not change with the batch, the chunk or the mesh it is made
+in. Draws are made in float32 (float64 for float64 leaves) and then cast to the leaf's dtype.
+"""
+
+import functools
+import math
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import random
+
+from edmjax._common.arguments import whole
+from edmjax._common.arrays import wide
+from edmjax._common.trees import Layout, floating_tree
+from edmjax._common.typing import Array, Int, Keys, PyTree, Scalar, X
+
+
+def sample_keys(key: Keys, n: Int, start: Int = 0) -> Keys:
+    """Returns the keys of samples `start ... start + n - 1`, shape (n,): `fold_in(key, i)`.
+
+    Raises:
+        TypeError: if `key` is not a single typed key (`jax.random.key(seed)`), or `n` or `start`
+            is not an integer.
+        ValueError: if `n` or `start` is negative, samples are numbered above 2^31 - 1, or the key's
+            generator depends on batching.
+    """
+    check_key(key)
+    check_single_key(key)
+    start = whole(start, "start", least=0, most=2**31 - 1)  # what int32 counts to
+    n = whole(n, "n", least=0, most=2**31 - 1 - start)
+    return jax.vmap(lambda i: random.fold_in(key, i))(jnp.arange(start, start + n))
+
+
+def is_typed(key: object) -> bool:
+    """Whether `key` is a typed key or an array of them."""
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+
+def check_typed(key: object) -> None:
+    """Raises where `key` is not a typed key or an array of them."""
+    if not is_typed(key):
+        got = (
+            f"an array of {key.dtype}{list(key.shape)}" if isinstance(key, jax.Array) else repr(key)
+        )
+        raise TypeError(f"`key` must be a typed key, such as `jax.random.key(0)`, got {got}.")
+
+
+def check_single_key(key: Keys) -> None:
+    """Raises where `key` is not one typed key."""
+    check_typed(key)
+    if key.shape != ():
+        raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
+
+
+def check_key(key: Keys) -> None:
+    """Raises where `key` is not a typed key whose draws are the same under vmap."""
+    check_typed(key)
+    # The rbg generators draw for a whole batch at once: under vmap a sample's noise would depend on
+    # the samples beside it.
+    if "rbg" in str(random.key_impl(key)):
+        raise ValueError(
+            f"Keys of the {random.key_impl(key)} generator draw other numbers under vmap, so a "
+            "sample would depend on its batch: use `jax.random.key(seed, impl='threefry2x32')`."
+        )
+
+
+def check_keys(key: Keys, x: PyTree, batched: bool) -> None:
+    """Raises where `key` is not one key, or one for each sample of `x`."""
+    check_key(key)
+    batch = jax.tree.leaves(x)[0].shape[0] if batched else None
+    if key.shape not in ((), (batch,)):
+        raise ValueError(
+            f"`key` must be one key, or one for each of the {batch} samples, got shape {key.shape}."
+            if batched
+            else f"With batched=False `x` is one sample and `key` one key, got shape {key.shape}."
+        )
+
+
+def keys_of(key: Keys, x: PyTree, batched: bool) -> Keys:
+    """The key of each sample of `x`, shape (batch,), or the one key where `x` is one sample."""
+    if batched and key.shape == ():
+        return sample_keys(key, jax.tree.leaves(x)[0].shape[0])
+    return key
+
+
+def normal_like(key: Keys | X, x: X) -> X:
+    """Returns standard normal noise like `x`, from the key of a draw.
+
+    Leaf `l` of a sample is `normal(fold_in(key, l))`, in float32 (float64 for float64 leaves) and
+    then cast; keys of shape (batch,) make a batch. Arrays like `x` in place of the key are noise
+    already, and come back as they are: so a corrector draws with `normal_like(key[m], x)` whether
+    `sample` was given a key or the noise itself.
+
+    Raises:
+        TypeError: if `x` holds no floating arrays.
+        ValueError: if `key` is neither a key, nor one for each sample of `x`, nor like `x`.
+    """
+    floating_tree(x, "x", shapes=True)
+    if not is_typed(key):
+        if [jnp.shape(v) for v in jax.tree.leaves(key)] != [v.shape for v in jax.tree.leaves(x)]:
+            raise ValueError(
+                "`key` must be a typed key, such as `jax.random.key(0)`, one for each sample of "
+                f"`x`, or noise like `x`, got {key!r:.80}."
+            )
+        return cast(X, key)
+    keys = cast(Keys, key)
+    if keys.ndim:
+        check_keys(keys, x, batched=True)
+    # Behind the barrier, or XLA would cut first, and compute what is left over apart.
+    padded = jax.lax.optimization_barrier(_padded_like(keys, x))
+    return jax.tree.map(lambda draw, leaf: cut_draw(draw, leaf.shape), padded, x)
+
+
+def padded_size(size: int) -> int:
+    """How many numbers are drawn for `size` of them: whole vectors."""
+    # A draw is the beginning of a longer one where each number depends on its index alone. What
+    # XLA vectorises by on a CPU divides 16.
+    partitionable = getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009 (untyped)
+    return size + -size % 16 if partitionable else size
+
+
+def _padded_like(key: Any, x: Any) -> Any:
+    """The noise of `normal_like` before `cut`: leaves of shape ([batch,] whole vectors).
+
+    Numbers that are left over by whole vectors go through other instructions, which may round the
+    inverse error function by an ulp otherwise (jax 0.12): what is left over depends on the batch.
+    So each sample draws whole vectors, and is cut where nothing of the draw is in the same kernel.
+    """
+    leaves, treedef = jax.tree.flatten(x)
+
+    def draw_leaf(index: int, shape: tuple[int, ...], dtype: Any) -> Any:
+        size = padded_size(math.prod(shape[key.ndim :]))
+
+        def one(key: Any) -> Any:
+            return random.normal(random.fold_in(key, index), (size,), wide(dtype)).astype(dtype)
+
+        return (jax.vmap(one) if key.ndim else one)(key)
+
+    return treedef.unflatten([draw_leaf(i, v.shape, v.dtype) for i, v in enumerate(leaves)])
+
+
+def cut_draw(padded: Array, shape: tuple[int, ...]) -> Array:
+    """What `draw` makes, ([batch,] whole vectors), in the shape of a leaf."""
+    if padded.shape == shape:
+        return padded
+    return padded[..., : math.prod(shape[padded.ndim - 1 :])].reshape(shape)
+
+
+def padded_draw(draw: Array, shape: tuple[int, ...]) -> Array:
+    """What `cut` was given: a draw in the shape of a leaf, `shape` that of its axis of samples."""
+    flat = draw.reshape((*shape, -1))
+    size = flat.shape[-1]
+    return jnp.pad(flat, [(0, 0)] * len(shape) + [(0, padded_size(size) - size)])
+
+
+def draw(keys: Keys, ordinal: Scalar, x: PyTree) -> PyTree:
+    """Draw number `ordinal` of each sample: noise like `x`, once it is `cut`."""
+    fold = functools.partial(random.fold_in, data=ordinal)
+    return _padded_like(jax.vmap(fold)(keys) if keys.ndim else fold(keys), x)
+
+
+@functools.partial(jax.jit, static_argnames=("num_draws", "like"))
+def _draw_all(keys: Keys, *, num_draws: int, like: Any) -> Any:
+    return jax.lax.map(lambda j: draw(keys, j, like.tree()), jnp.arange(num_draws))
+
+
+def draw_all(keys: Keys, num_draws: int, x: PyTree) -> PyTree:
+    """All draws, leaf shape (num_draws, *leaf.shape), one compiled program for each shape."""
+    padded = _draw_all(keys, num_draws=num_draws, like=Layout(x))
+    return jax.tree.map(
+        lambda draws, leaf: jax.vmap(lambda v: cut_draw(v, leaf.shape))(draws), padded, x
+    )

@@ -1,0 +1,220 @@
+"""A sampler, read once over a grid, becomes a table of weights: the plan.
+
+Every sampler with a fixed grid forms linear combinations of the points it visited, the denoised
+outputs it got and the noises it drew. With `nfe` evaluations there are `nfe + 1` rows; row `k`
+makes the point of evaluation `k`, and the last row makes the sample:
+
+    point_k = sum_j y[k, j] point_(k-1-j) + sum_j d[k, j] denoised_(k-1-j)
+            + sum_j r[k, j] raw_(k-1-j)   + sum_s z[k, s] noise_(draws[k, s])
+
+with `point_(-1)` the starting point. Where a network learned the variance of a step, `noise` there
+stands for `exp(v[k, s] log_var_(k-1)) noise`, the only entry that is not linear. Windows are as
+wide as the sampler needs. Weights are float64 on the host: `expm1`, quadrature and ratios of nearly
+equal numbers happen before anything runs.
+"""
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from edmjax._common.arguments import describe
+from edmjax._common.typing import Denoiser, Values
+from edmjax.planning.file import About, pair_of_levels, read_plan, write_plan
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """Where to evaluate the denoiser, and how to combine what it returned.
+
+    A pytree of arrays and of nothing else, so plans of one shape share one compiled program,
+    whatever the solver, grid or options. NumPy float64 (`step`, `draws`: int32) where the levels
+    were numbers, JAX arrays where they were traced.
+
+    Attributes:
+        sigmas: (nfe,), the level of each evaluation; 2^40 where the grid starts at infinity.
+        grid: (n + 1,), the levels that the plan was made from.
+        step: (nfe,) int32, the step that each evaluation belongs to; a row starts a step where it
+            is the first of its number.
+        y: (nfe + 1, points kept), weights of the points.
+        d: (nfe + 1, outputs kept), weights of the denoised outputs.
+        z: (nfe + 1, draws a row), weights of the noises.
+        draws: (nfe + 1, draws a row) int32, the ordinal of each draw, -1 where there is none.
+        intervals: (nfe + 1, draws a row, 2), the levels between which each draw is an increment of
+            one path; (0, 0) where the sampler named none.
+        r: (nfe + 1, raw outputs kept), weights of the raw outputs; None where none is used.
+        scale: (nfe + 1,), the factor by which each row's point is held in the scale of a process;
+            None where points are held as they are.
+        v: (nfe + 1, draws a row), the exponents of the draws in the `log_var` of the last
+            evaluation; None where none is used.
+        about: what the plan was fitted on, where it was; no array, and not compared.
+    """
+
+    sigmas: Values
+    grid: Values
+    step: Values
+    y: Values
+    d: Values
+    z: Values
+    draws: Values
+    intervals: Values
+    r: Values | None = None
+    scale: Values | None = None
+    v: Values | None = None
+    about: About = dataclasses.field(default=About(), metadata={"static": True})
+
+    @property
+    def nfe(self) -> int:
+        """The number of evaluations of the denoiser. A shape, so known under jit."""
+        return self.sigmas.shape[-1]
+
+    @property
+    def num_draws(self) -> int:
+        """The number of draws of noise.
+
+        Raises:
+            TypeError: under jit, where it depends on a traced array.
+        """
+        if self.draws.size == 0:
+            return 0
+        if isinstance(self.draws, Tracer):
+            raise TypeError(
+                "`plan.num_draws` is data, and under jit data has no value: read it from the plan "
+                "outside of jit, or pass it as a static argument."
+            )
+        return int(np.max(self.draws, initial=-1)) + 1
+
+    def save(self, path: str | os.PathLike, **about: Any) -> None:
+        """Writes the plan as JSON, each float by its `repr`: `Plan.load` gives the same bits.
+
+        Args:
+            path: the file, replaced where there is one.
+            about: fields of `About`, in place of the plan's own: `fitted_on`, `validation_error`,
+                `budget`, `sigma_range`.
+
+        Raises:
+            TypeError: if the plan is traced, or a field of `About` is unknown or of a wrong kind.
+            ValueError: if the plan is a stack of plans or holds NaN, or a field has no such value.
+            OSError: if the file cannot be written.
+        """
+        about_all = dataclasses.asdict(self.about) | about
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["about"]
+        write_plan(path, fields, About.of(about_all))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Plan":
+        """Returns the plan of a file that `save` wrote, in NumPy arrays.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is not a plan, is damaged, or was written by a later version.
+        """
+        arrays, about = read_plan(path)
+        return cls(**arrays, about=about)
+
+    def check_range(self, denoise: Denoiser) -> None:
+        """Raises ValueError where `denoise` declares a `sigma_range` that the plan is not for.
+
+        A plan that was fitted (`about.sigma_range`) is for that range alone; another one for any
+        that its grid lies in. What has no attribute `sigma_range`, such as a function, is accepted.
+        """
+        declared = getattr(denoise, "sigma_range", None)
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((declared, self.grid)))
+        if declared is None or traced:
+            return
+        low, high = pair_of_levels(declared, "The denoiser's `sigma_range`")
+        fitted = self.about.sigma_range
+        if fitted is not None:
+            if not np.allclose(fitted, (low, high), rtol=1e-6, atol=0):
+                raise ValueError(
+                    f"This plan was fitted for noise levels from {fitted[0]:g} to {fitted[1]:g}, "
+                    f"and the denoiser declares `sigma_range` ({low:g}, {high:g}): fit a plan on "
+                    "this denoiser."
+                )
+            return
+        if beyond := levels_beyond(self, low, high):
+            lowest, highest = beyond
+            raise ValueError(
+                f"This plan has noise levels from {lowest:g} to {highest:g}, and the denoiser "
+                f"declares `sigma_range` ({low:g}, {high:g}): make the plan on a grid within that."
+            )
+
+    def __repr__(self) -> str:
+        leaves = jax.tree.leaves(self)
+        arrays = all(isinstance(v, np.ndarray | jax.Array) for v in leaves) and len(leaves) > 7
+        if arrays and not any(isinstance(v, Tracer) for v in leaves) and self.sigmas.ndim == 1:
+            return _table(self)
+        # Traced, stacked, or a tree of something else, such as shardings.
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["about"]
+        shown = (f"{k}={getattr(v, 'shape', v)}" for k, v in fields.items() if v is not None)
+        return f"Plan({', '.join(shown)})"
+
+
+def levels_beyond(plan: Plan, low: float, high: float) -> tuple[float, float] | None:
+    """The lowest and the highest level of the grid above 0, where one is outside of a range."""
+    levels = np.asarray(plan.grid, float)
+    lowest, highest = float(levels[levels > 0].min()), float(levels.max())
+    inside = lowest >= low * (1 - 1e-6) and highest <= high * (1 + 1e-6)
+    return None if inside else (lowest, highest)
+
+
+def _table(plan: Plan) -> str:
+    """The plan as text: a row an evaluation, with the weights that lead to its point."""
+    # From row 0 on, the newest point and output of row k carry the number k - 1.
+    lines = [
+        f"Plan: {len(plan.grid) - 1} steps, {plan.nfe} evaluations, {plan.num_draws} draws; "
+        f"it keeps {plan.y.shape[1]} points and {plan.d.shape[1]} outputs",
+        *plan.about.lines(),
+        f"{'row':>5} {'sigma':>10}  point",
+    ]
+    shown = list(range(plan.nfe + 1))
+    if len(shown) > 40:
+        shown[20:-20] = [-1]
+    for k in shown:
+        if k < 0:
+            lines.append("  ...")
+            continue
+        terms = [
+            _term(plan.y[k, j], "x" if k == 0 else f"x{k - 1 - j}", j < k or k == 0)
+            for j in range(plan.y.shape[1])
+        ]
+        terms += [_term(plan.d[k, j], f"D{k - 1 - j}", j < k) for j in range(plan.d.shape[1])]
+        if plan.r is not None:
+            terms += [_term(plan.r[k, j], f"R{k - 1 - j}", j < k) for j in range(plan.r.shape[1])]
+        terms += [
+            _term(plan.z[k, s], f"z{plan.draws[k, s]}", plan.draws[k, s] >= 0)
+            for s in range(plan.z.shape[1])
+        ]
+        level = f"{float(plan.sigmas[k]):>10.5g}" if k < plan.nfe else f"{'end':>10}"
+        lines.append(f"{k:>5} {level}  " + " ".join(term for term in terms if term))
+    return "\n".join(lines)
+
+
+def _term(weight: Any, name: str, there: Any) -> str:
+    return f"{float(weight):+.6g} {name}" if there and weight != 0 else ""
+
+
+if TYPE_CHECKING:
+    PlanLike: TypeAlias = Plan
+else:
+    # What takes a plan says what is wrong with what is none, so a run-time type check must not.
+    PlanLike = Any
+
+
+def check_plan(plan: object, name: str = "plan") -> None:
+    if not isinstance(plan, Plan):
+        raise TypeError(
+            f"`{name}` must be a Plan, as `ej.make_plan(sampler, sigmas)` returns it, got "
+            f"{describe(plan)}."
+        )
+    if np.ndim(plan.sigmas) != 1:
+        raise ValueError(
+            f"`{name}` is a stack of plans, its `sigmas` of shape {np.shape(plan.sigmas)}: take "
+            "one, `jax.tree.map(lambda leaf: leaf[0], plans)`, or map over them with `jax.vmap`."
+        )

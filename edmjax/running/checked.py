@@ -1,0 +1,113 @@
+"""Sampling that says where numbers stopped being finite: values that the loop carries out.
+
+Nothing calls back to the host, so it runs wherever `sample` does: under `jit`, `grad` and `vmap`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from edmjax._common.typing import Array, Corrector, Denoiser, PyTree, X
+from edmjax.noise.paths import KeyLike
+from edmjax.planning.table import PlanLike
+from edmjax.running.body import Visit
+from edmjax.running.one_plan import dispatch, run
+
+
+class Report(NamedTuple):
+    """What `sample_checked` found; a pytree of arrays. `print(report)` says it in a sentence.
+
+    Attributes:
+        evaluation: int32, the first evaluation that met or made a number that is not finite; the
+            plan's `nfe` where the sample alone has one; -1 where all is finite.
+        sigma: the noise level of that evaluation; -1 where there is none.
+        samples: (batch,) bool, which samples have such a number there. A scalar with batched=False.
+        in_point: bool, whether the point that was evaluated has it, so that it comes from before:
+            from `x`, the noise, a corrector, or the sums of a step. Else the denoiser made it.
+        evaluations: (batch,) int32, `evaluation` for each sample.
+    """
+
+    evaluation: Any
+    sigma: Array
+    samples: Any
+    in_point: Any
+    evaluations: Any
+
+    @property
+    def finite(self) -> Any:
+        """Whether every number was finite: a bool, traced under `jit`."""
+        return self.evaluation < 0
+
+    def __str__(self) -> str:
+        if isinstance(self.evaluation, Tracer) or np.ndim(self.evaluation):
+            return repr(self)
+        if self.evaluation < 0:
+            return "Every number was finite."
+        which = np.flatnonzero(self.samples)
+        shown = ", ".join(map(str, which[:8])) + (", ..." if len(which) > 8 else "")
+        what = "The point of" if self.in_point else "The denoiser's output in"
+        return (
+            f"{what} evaluation {self.evaluation} (sigma {self.sigma:.6g}) is not finite for "
+            f"{len(which)} of {np.size(self.samples)} samples: {shown}."
+        )
+
+
+def sample_checked(
+    denoise: Denoiser,
+    plan: PlanLike,
+    x: X,
+    key: KeyLike | None = None,
+    *,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
+    remat: bool = False,
+    batched: bool = True,
+    progress: bool = False,
+) -> tuple[X, Report]:
+    """Returns `(x0, report)`: what `sample` returns, and where a number was first not finite.
+
+        x0, report = ej.sample_checked(denoise, plan, x, key)
+        if not report.finite:
+            raise FloatingPointError(str(report))
+
+    Every point that is evaluated and every output of the denoiser is looked at, and the sample. It
+    costs a pass over these an evaluation, and a byte a sample and evaluation. Arguments and errors
+    are those of `sample`.
+    """
+    options = {"remat": remat, "batched": batched, "progress": progress, "look": _watch}
+    x0, seen = dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)
+    return x0, _report(x0, seen, plan.sigmas, plan.grid[-1:], batched)
+
+
+def _watch(visit: Visit, save: None) -> tuple[Any, Any]:
+    return _not_finite(visit.x, visit.batched), _not_finite(visit.outputs, visit.batched)
+
+
+def _not_finite(tree: PyTree, batched: bool) -> Any:
+    """Which samples have a number in `tree` that is not finite."""
+    ahead = 1 if batched else 0
+    bad = [
+        jnp.any(~jnp.isfinite(leaf), axis=tuple(range(ahead, jnp.ndim(leaf))))
+        for leaf in jax.tree.leaves(tree)
+    ]
+    return jnp.any(jnp.stack(bad), axis=0)
+
+
+def _report(x0: PyTree, seen: Any, sigmas: Any, last: Any, batched: bool) -> Report:
+    points, outputs = seen
+    rows = jnp.concatenate([points | outputs, _not_finite(x0, batched)[None]])
+    levels = jnp.concatenate([jnp.asarray(sigmas), jnp.asarray(last)])
+    some = jnp.any(rows)
+    first = jnp.argmax(jnp.any(rows.reshape(len(rows), -1), axis=1))
+    came = jnp.concatenate([points, jnp.zeros_like(rows[:1])])
+    return Report(
+        evaluation=jnp.where(some, first, -1).astype(jnp.int32),
+        sigma=jnp.where(some, levels[first], -1.0),
+        samples=rows[first],
+        in_point=jnp.any(came[first]),
+        evaluations=jnp.where(jnp.any(rows, axis=0), jnp.argmax(rows, axis=0), -1).astype("int32"),
+    )

@@ -1,0 +1,110 @@
+"""Correctors: what the loop and the callers must know of a function that moves a point in place.
+
+A corrector is `(denoise, x, sigma, key) -> x`. As attributes it may declare `num_draws`, the draws
+of one call, `num_evaluations`, its calls of the denoiser, and `on_result`, whether it runs on the
+point that a step ends in instead of the one that a step starts from.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax, random
+from jax.core import Tracer
+
+from edmjax._common.functions import check_function
+from edmjax._common.typing import Corrector, Keys, PyTree, Scalar
+from edmjax.planning.table import Plan, PlanLike
+
+
+class Declared(NamedTuple):
+    """What a corrector declares. Read once: attributes do not travel through jit."""
+
+    there: bool = False
+    num_draws: int | None = None  # None: not declared, and handed the key of one
+    num_evaluations: int = 0
+    on_result: bool = False
+
+    @staticmethod
+    def read(corrector: Corrector | None) -> "Declared":
+        if corrector is None:
+            return Declared()
+        check_function(corrector, "corrector", "denoise", "x", "sigma", "key")
+        return Declared(
+            True,
+            getattr(corrector, "num_draws", None),
+            int(getattr(corrector, "num_evaluations", 0)),
+            bool(getattr(corrector, "on_result", False)),
+        )
+
+    @property
+    def draws(self) -> int:
+        """The ordinals that one call takes."""
+        return 0 if not self.there else 1 if self.num_draws is None else self.num_draws
+
+    def calls(self, plan: PlanLike) -> int:
+        """How often a concrete plan calls the corrector."""
+        if not self.there:
+            return 0
+        return plan.nfe - (self.on_result and float(plan.grid[-1]) == 0)
+
+    def ordinals(self, plan: PlanLike) -> tuple[Any, Any]:
+        """The ordinals of the plan's draws, (nfe + 1, slots), and the first of each call.
+
+        Draws are numbered in order of use, the corrector's among them; -1 where there is none.
+        """
+        draws = jnp.asarray(plan.draws)
+        if not self.there:
+            return draws, None
+        asked = lax.cummax(jnp.max(jnp.asarray(plan.draws), axis=1, initial=-1)) + 1
+        row = jnp.searchsorted(asked, draws.ravel(), side="right").reshape(draws.shape)
+        calls = jnp.arange(plan.nfe)
+        shifted = draws + self.draws * (jnp.maximum(row - 1, 0) if self.on_result else row)
+        shifted = jnp.where(draws < 0, draws, shifted)
+        return shifted, (asked[1:] if self.on_result else asked[:-1]) + self.draws * calls
+
+    def source(self, key: Keys | None, noise: PyTree, ordinal: Scalar) -> Any:
+        """What a call draws from: its draws, or the keys to make them, or None."""
+        if noise is not None:
+            take = functools.partial(
+                lax.dynamic_slice_in_dim, start_index=ordinal, slice_size=self.draws
+            )
+            return jax.tree.map(take, noise)
+        if key is None:
+            return None
+
+        def of(ordinal):
+            fold = functools.partial(random.fold_in, data=ordinal)
+            return jax.vmap(fold)(key) if key.ndim else fold(key)
+
+        if self.num_draws is None:
+            return of(ordinal)
+        return jax.vmap(of)(ordinal + jnp.arange(self.num_draws))
+
+
+def check_corrector_fits(plan: Plan) -> None:
+    """Refuses a corrector where it would be paid at every row, or make a history stale.
+
+    What it is itself, `_corrector.Declared.read` looks at.
+    """
+    traced = isinstance(plan.step, Tracer)
+    if plan.nfe != plan.grid.shape[-1] - 1 or not (
+        traced or np.array_equal(plan.step, np.arange(plan.nfe))
+    ):
+        raise ValueError(
+            f"A corrector runs once a step, and this plan has inner evaluations ({plan.nfe} in "
+            f"{plan.grid.shape[-1] - 1} steps), where it would be paid at each: use a sampler with "
+            "one evaluation a step, such as `euler`."
+        )
+    raws = 1 if plan.r is None else plan.r.shape[-1]
+    if max(plan.y.shape[-1], plan.d.shape[-1], raws) > 1:
+        raise ValueError(
+            "A corrector moves the point, which makes the history of a multistep method stale: use "
+            "a sampler without history, such as `euler` or `euler_maruyama`."
+        )
+    if not isinstance(plan.grid, Tracer) and plan.grid[-1] > plan.grid[0]:
+        raise ValueError(
+            "The levels of this plan go up (encoding), where a corrector makes no sense."
+        )

@@ -1,0 +1,272 @@
+"""Calls that run one plan: `sample`, `trajectory`, and the noise that they would draw."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from edmjax._common.functions import check_function, checked_inputs, compiled
+from edmjax._common.progress import require_tqdm, start_bar, tick_bar
+from edmjax._common.trees import check_batch_axis, floating_tree
+from edmjax._common.typing import Corrector, Denoiser, Keys, PyTree, X
+from edmjax.noise.keys import check_keys, draw_all, keys_of
+from edmjax.noise.paths import Brownian, Increments, KeyLike, draw_path
+from edmjax.planning.table import PlanLike, check_plan
+from edmjax.running.body import Body, Visit
+from edmjax.running.declared import Declared, check_corrector_fits
+from edmjax.running.source import no_draws, source_of_noise
+from edmjax.scalar import flag
+
+
+def sample(
+    denoise: Denoiser,
+    plan: PlanLike,
+    x: X,
+    key: KeyLike | None = None,
+    *,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
+    remat: bool = False,
+    batched: bool = True,
+    progress: bool = False,
+) -> X:
+    """Returns the sample `x0` that `plan` makes of `x`, with the structure and dtypes of `x`.
+
+    Under `jit` it is part of the caller's program. Called bare, it runs one compiled function of
+    (denoise, plan, x, key, noise, cond), so calls that differ in numbers alone compile once. That
+    needs a denoiser that is a pytree of arrays, such as `ej.denoisers.edm(net)`; a plain function
+    is traced anew at each bare call, because what it closes over may have changed. (A `Partial`
+    with arrays is known by its function, as in `jax.jit`.)
+
+    Args:
+        denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given, returns
+            `E[x0 | x]` like `x`, or a dict of `"x0"` and optionally `"raw"`, the output before
+            clipping or guidance. `sigma` is a float32 scalar (float64 for float64 `x`).
+        plan: what to run, from `ej.make_plan`.
+        x: the point at the first level, any pytree of floating arrays: `sigmas[0]` times standard
+            normal noise, and times `plan.scale[0]` where the grid came from a process, whose scale
+            the result then has too. Axis 0 of every leaf counts samples.
+        key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample; or
+            `ej.brownian(key)`, for noise of one path. Needed where the plan draws noise; ignored
+            where it draws none.
+        noise: the draws themselves, used instead of `key`: leaf shape (num_draws, *leaf.shape), as
+            `ej.draw_noise` makes them.
+        cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
+        corrector: `(denoise, x, sigma, key) -> x`, run on the point that starts a step, before its
+            evaluation; with an attribute `on_result = True`, on the point that a step ends in.
+            Never run at sigma 0. `key` is one key a sample, shape (batch,). With an attribute
+            `num_draws = m` it is `m` of them, shape (m, batch), or with `noise` the draws
+            themselves, leaf shape (m, *leaf.shape); `ej.normal_like(key[0], x)` takes either. Its
+            `denoise(x, sigma)` is the denoised output, with `cond` where that is given.
+        remat: recompute each evaluation in the backward pass, so that a gradient keeps what is
+            carried from iteration to iteration and not what the network computed.
+        batched: False where `x` is one sample, without the axis of samples.
+        progress: draw a tqdm bar while the loop runs. Not within `jax.checkpoint`, or a `lax.cond`
+            under `vmap`, where JAX allows no callback that returns a number.
+
+    Raises:
+        TypeError: if an argument is of the wrong kind.
+        ValueError: if `x`, `noise`, `key` or `cond` has the wrong shape, if the plan draws noise
+            and neither `key` nor `noise` is given, if the denoiser returns another structure or
+            shape, or if a corrector meets a plan with inner evaluations, history or rising levels.
+    """
+    options: dict[str, Any] = {"remat": remat, "batched": batched, "progress": progress}
+    return dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)[0]
+
+
+def trajectory(
+    denoise: Denoiser,
+    plan: PlanLike,
+    x: X,
+    key: KeyLike | None = None,
+    *,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
+    remat: bool = False,
+    batched: bool = True,
+    progress: bool = False,
+    save: Callable[[Any, Any, Any], PyTree] | None = None,
+) -> tuple[X, Any]:
+    """Returns `(x0, saved)`: the sample, and `save(x, denoised, sigma)` of every evaluation.
+
+    `saved` has the evaluations on a new axis 0 of every leaf, so its memory grows with them; `x`
+    and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
+    other argument and error is as in `sample`.
+    """
+    if save is not None:
+        check_function(save, "save", "x", "denoised", "sigma")
+    options = {"remat": remat, "batched": batched, "progress": progress, "look": _saved}
+    return dispatch(run, denoise, plan, x, key, noise, cond, corrector, save, **options)
+
+
+def _nothing(visit: Visit, save: None) -> None:
+    return None
+
+
+def _saved(visit: Visit, save: Callable[[Any, Any, Any], Any] | None) -> Any:
+    return visit.x if save is None else save(visit.x, visit.denoised, visit.sigma)
+
+
+def draw_noise(
+    plan: PlanLike,
+    key: KeyLike,
+    x: X,
+    *,
+    corrector: Corrector | None = None,
+    batched: bool = True,
+) -> X:
+    """Returns the noise that `sample` would draw, leaf shape (num_draws, *leaf.shape).
+
+    Passed to `sample` as `noise`, it gives the same sample to the bit. Draw `j` of leaf `l` of
+    sample `i` is `normal(fold_in(fold_in(key_i, j), l))`, in float32 (float64 for float64 leaves)
+    and then cast to the leaf's dtype. `x` may hold arrays or `jax.ShapeDtypeStruct`s.
+
+    Raises:
+        TypeError: if the plan is traced (under jit), so that its number of draws has no value, or
+            `key` is not a typed key.
+        ValueError: if the keys do not fit `x`, or their generator depends on the batch.
+    """
+    check_plan(plan)
+    floating_tree(x, "x", shapes=True)
+    check_batch_axis(x, "x", batched)
+    declared = Declared.read(corrector)
+    num_draws = plan.num_draws + declared.calls(plan) * declared.draws
+    if isinstance(key, Brownian):
+        path, keys = key.over(plan, x, batched), keys_of(key.key, x, batched)
+        return draw_path(path, keys, np.asarray(plan.draws), num_draws, x)
+    check_keys(key, x, batched)
+    return draw_all(keys_of(key, x, batched), num_draws, x)
+
+
+def run(
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: Callable[..., Any] | None,
+    plan: PlanLike,
+    x: PyTree,
+    key: Keys | Increments | None,
+    noise: PyTree,
+    cond: PyTree,
+    *,
+    declared: Declared,
+    look: Callable[[Visit, Any], Any] = _nothing,
+    batched: bool,
+    remat: bool,
+    progress: bool,
+) -> tuple[Any, Any]:
+    """The sample, and `look(visit, save)` of each evaluation. The arguments have been checked."""
+    body = Body(
+        denoise,
+        plan,
+        x,
+        key,
+        noise,
+        cond,
+        batched=batched,
+        corrector=corrector,
+        declared=declared,
+        look=lambda visit: look(visit, save),
+    )
+    advance, rows = body.advance, body.rows
+    if remat:
+        advance = jax.checkpoint(advance, prevent_cse=False)  # a scan leaves CSE nothing to undo
+    if progress:
+        advance, rows = _with_bar(advance, rows, plan.nfe)
+    carry, seen = lax.scan(advance, body.start(), rows)
+    return body.finish(carry, body.table.end[0]), seen
+
+
+def _with_bar(advance: Callable[..., Any], rows: Any, total: int) -> tuple[Callable[..., Any], Any]:
+    """`advance` and its rows, with a report of each evaluation to a bar."""
+    bar = start_bar(total)
+
+    def advance_and_tick(carry: Any, slices: Any) -> Any:
+        slices, iteration = slices
+        carry, seen = advance(carry, slices)
+        tick_bar(bar, iteration, total)
+        return carry, seen
+
+    return advance_and_tick, (rows, jnp.arange(total))
+
+
+def dispatch(
+    run: Callable[..., Any],
+    denoise: Denoiser,
+    plan: PlanLike,
+    x: PyTree,
+    key: KeyLike | None,
+    noise: PyTree,
+    cond: PyTree,
+    corrector: Corrector | None,
+    save: Callable[..., Any] | None = None,
+    *extra: Any,
+    batched: bool,
+    **options: Any,
+) -> Any:
+    """`run` on checked arguments, in the caller's program or in one of its own.
+
+    `run` takes the functions denoiser, corrector and `save`, then the plan, `x`, the key, the
+    noise, `cond` and `extra`; `options` and what the corrector declares are static.
+    """
+    batched = flag(batched, "batched")
+    flags = {"remat", "progress"} & options.keys()
+    options |= {name: flag(options[name], name) for name in flags}
+    check_plan(plan)
+    plan.check_range(denoise)
+    x = checked_inputs(denoise, x, cond, batched=batched)
+    declared = Declared.read(corrector)
+    if declared.there:
+        check_corrector_fits(plan)
+    key, noise = _source(plan, x, key, noise, declared, batched)
+    if options.get("progress"):
+        require_tqdm()
+    arrays = (plan, x, key, noise, cond, *extra)
+    options |= {"batched": batched, "declared": declared}
+    return compiled(run, (denoise, corrector, save), arrays, **options)
+
+
+def _source(
+    plan: PlanLike, x: PyTree, key: KeyLike | None, noise: PyTree, declared: Declared, batched: bool
+) -> tuple[Any, Any]:
+    """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
+    drawing = plan.z.shape[-1] > 0
+    if noise is not None and declared.there and declared.num_draws is None:
+        raise ValueError(
+            "With `noise`, a corrector must declare how many draws a call takes: give it an "
+            "attribute `num_draws`."
+        )
+    if isinstance(key, Brownian) and noise is None and drawing and not declared.there:
+        return key.over(plan, x, batched), None
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan))
+    # A plan that was padded has room for draws, and makes none.
+    padded = drawing and not isinstance(plan.draws, Tracer) and plan.num_draws == 0
+    draws = None if traced else plan.num_draws + declared.calls(plan) * declared.draws
+    takes_noise = declared.draws > 0 if noise is not None else declared.there
+    needed = bool(declared.num_draws) or (drawing and not padded)
+    key, noise = source_of_noise(
+        x,
+        key,
+        noise,
+        who="a corrector",
+        batched=batched,
+        room=drawing or takes_noise,
+        num_draws=draws,
+        needed="This plan draws noise: pass `key` or `noise` to `sample`." if needed else None,
+    )
+    return key, no_draws(x) if padded and key is None and noise is None else noise
+
+
+def total_nfe(plan: PlanLike, corrector: Corrector | None = None) -> int:
+    """Returns how often `sample` evaluates the denoiser: `plan.nfe`, and what the corrector adds.
+
+    A corrector adds its attribute `num_evaluations` in each call, 0 where it declares none.
+    """
+    check_plan(plan)
+    declared = Declared.read(corrector)
+    return plan.nfe + declared.calls(plan) * declared.num_evaluations

@@ -1,0 +1,162 @@
+"""Runs that stop half-way and go on, in this process or in another, to the same bits."""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from edmjax._common.arguments import refuse, whole
+from edmjax._common.typing import Corrector, Denoiser, PyTree
+from edmjax.noise.keys import is_typed
+from edmjax.noise.paths import KeyLike
+from edmjax.planning.table import PlanLike, check_plan
+from edmjax.running.body import Body, Carry, run_rows
+from edmjax.running.declared import Declared
+from edmjax.running.one_plan import dispatch
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class PartialSample:
+    """A run that has made some of its evaluations: a pytree of arrays, to be saved as such.
+
+    Attributes:
+        x: the point that comes next, like the `x` of `sample`; the sample once `evaluation` is the
+            plan's `nfe`.
+        evaluation: int32, how many evaluations were made.
+        held: what the loop carries: sums of points and outputs, and the noise of the next point.
+        widths: int32, the numbers of evaluations, windows and draws of the plan that began it.
+        marks: uint32, checksums of that plan, of the key and of the corrector; 0 for what was
+            traced.
+    """
+
+    x: PyTree
+    evaluation: Any
+    held: list[PyTree]
+    widths: Any
+    marks: Any
+
+
+def sample_until(
+    denoise: Denoiser,
+    plan: PlanLike,
+    x: PyTree | PartialSample,
+    key: KeyLike | None = None,
+    *,
+    stop: int,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
+    remat: bool = False,
+    batched: bool = True,
+    progress: bool = False,
+) -> PartialSample:
+    """Returns the run after `stop` evaluations, counted from its beginning, to be gone on with.
+
+        half = ej.sample_until(denoise, plan, x, key, stop=10)
+        leaves, tree = jax.tree.flatten(half)  # np.savez("half.npz", *leaves), or orbax
+        x0 = ej.sample_until(denoise, plan, half, key, stop=plan.nfe).x
+
+    Wherever it is cut, the sample has the same bits, for every sampler: one compiled program makes
+    any part of a run. It is the sample of `ej.sample` up to roundings, whose program is another.
+    There is no gradient, as the number of evaluations is data.
+
+    Args:
+        denoise, plan, key, noise, cond, corrector, batched: as for `sample`, the same in each part.
+        x: the point to start from, or the run to go on with.
+        stop: when to stop, from what was made already to `plan.nfe`.
+        remat, progress: refused; `sample` takes them.
+
+    Raises:
+        TypeError: if `stop` is not an integer; and as `sample` raises.
+        ValueError: if `stop` is out of range, or the run was begun with another plan, key or
+            corrector; and as `sample` raises.
+    """
+    why = "the number of evaluations is data here; `ej.sample` takes it"
+    refuse("sample_until", why, remat=remat, progress=progress)
+    check_plan(plan)
+    stop = whole(stop, "stop", least=0)
+    widths = np.array([plan.nfe, *_widths(plan)], np.int32)
+    begun = x if isinstance(x, PartialSample) else None
+    done = np.int32(0) if begun is None else begun.evaluation
+    if isinstance(done, Tracer):
+        raise TypeError("A run is stopped, and gone on with, outside of `jit`.")
+    if begun is not None and not np.array_equal(begun.widths, widths):
+        raise ValueError(
+            "This run was begun by a plan of other evaluations, windows and draws "
+            f"({', '.join(map(str, np.asarray(begun.widths)))}; this one has "
+            f"{', '.join(map(str, widths))}): go on with the plan that began it."
+        )
+    marks = np.array([_mark(plan), _mark(key), _mark(corrector)], np.uint32)
+    if begun is not None:
+        for name, now, then in zip(("plan", "key", "corrector"), marks, begun.marks, strict=True):
+            if now and then and now != then:
+                raise ValueError(
+                    f"This run was begun with another {name}: going on with this one gives what no "
+                    f"single run would. Pass the {name} that it was begun with."
+                )
+    if not int(done) <= stop <= plan.nfe:
+        raise ValueError(
+            f"`stop` counts evaluations from the beginning of the run: from {int(done)}, which "
+            f"were made, to {plan.nfe}, got {stop}."
+        )
+    arguments = (key, noise, cond, corrector)
+    # The program that begins a run makes no evaluation: all of them are made by the other one.
+    if begun is None:
+        point, held = dispatch(_begin, denoise, plan, x, *arguments, batched=batched)
+    else:
+        point, held = begun.x, begun.held
+    if stop > done:
+        rest = (None, held, done, np.int32(stop))
+        point, held = dispatch(_resume, denoise, plan, point, *arguments, *rest, batched=batched)
+    return PartialSample(point, np.int32(stop), held, widths, marks)
+
+
+def _begin(
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: None,
+    *arrays: Any,
+    declared: Declared,
+    batched: bool,
+) -> tuple[Any, Carry]:
+    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    body = Body(denoise, *arrays, **options)
+    carry = body.start()
+    return body.finish(carry, body.ends[0]), carry
+
+
+def _resume(
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: None,
+    *arrays: Any,
+    declared: Declared,
+    batched: bool,
+) -> tuple[Any, Carry]:
+    *of_sample, carry, begin, stop = arrays
+    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    return run_rows(Body(denoise, *of_sample, **options), carry, begin, stop)
+
+
+def _widths(plan: PlanLike) -> tuple[int, int]:
+    tables = [plan.y, plan.d] + ([] if plan.r is None else [plan.r])
+    return max(table.shape[-1] for table in tables), plan.z.shape[-1]
+
+
+def _mark(tree: PyTree) -> int:
+    """A checksum of the arrays of a tree and of how they are held; 0 where one is traced."""
+    leaves, treedef = jax.tree.flatten(tree)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return 0
+    # Functions and objects have addresses, which another process does not share: their types do.
+    mark = zlib.crc32(f"{type(tree).__name__} {treedef.num_leaves}".encode())
+    for leaf in leaves:
+        if is_typed(leaf):
+            leaf = jax.random.key_data(leaf)
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float):
+            mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)
+    return mark or 1

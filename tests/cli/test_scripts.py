@@ -1,0 +1,99 @@
+"""The scripts as a user runs them, with a network and a run cut to seconds."""
+
+import pathlib
+import re
+import shutil
+
+import numpy as np
+import pytest
+from support.runs import check_samples, run as run, script
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_training_writes_samples_and_everything_else(run):
+    check_samples(run, 10)
+    written = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "loss.csv", "loss.png", "weights.safetensors", "checkpoint"} <= written
+
+
+def test_the_resolved_config_repeats_the_run(run, capsys):
+    before = np.load(run / "samples.npz")["x"]
+    script("train")([f"--config={run}/config.yaml"])
+    np.testing.assert_array_equal(np.load(run / "samples.npz")["x"], before)
+
+
+def test_sampling_from_a_run(run, tmp_path):
+    common = ["--checkpoint", str(run), "--num-steps", "3", "--schedule", "karras(sigma_max=20)"]
+    churn = ["--sampler", "churn(euler, s_churn=1)"]
+    script("sample")([*common, *churn, "--num-samples", "5", "--out", str(tmp_path / "a")])
+    five = check_samples(tmp_path / "a", 5)
+    options = ["--num-samples", "3", "--chunk-size", "2", "--seed", "0"]
+    script("sample")([*common, *churn, *options, "--out", str(tmp_path / "b")])
+    np.testing.assert_allclose(check_samples(tmp_path / "b", 3), five[:3], atol=1e-5)
+    with pytest.raises(SystemExit, match="is of 64 devices, and there are"):
+        script("sample")([*common, "--mesh", "data=64", "--out", str(tmp_path / "c")])
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, phrase",
+    [
+        (["--optim.stesp=4"], "--optim.stesp"),
+        (["--optim.steps=many"], "optim.steps"),
+        (["--net.name=unets"], "net.name"),
+        (["--data=digit"], "Did you mean 'digits'"),
+        (["--sample.sampler=huen"], "Did you mean 'heun'"),
+        (["--data=mnist", "--data_dir=/nowhere"], "/nowhere holds neither"),
+        (["--net.name=score_net"], "17 pixels or more"),
+    ],
+)
+def test_mistakes_are_sentences_before_anything_is_written(arguments, phrase, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        script("train")([f"--out={tmp_path}/run", *arguments])
+    assert stop.value.code
+    assert phrase in capsys.readouterr().err + str(stop.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_key_in_a_file_is_an_error(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("optim:\n  stesp: 3\n")
+    with pytest.raises(SystemExit):
+        script("train")([f"--config={tmp_path}/bad.yaml"])
+    assert "stesp" in capsys.readouterr().err
+
+
+def test_sampling_mistakes_are_sentences(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"There is no .*train a network first"):
+        script("sample")(["--checkpoint", str(tmp_path), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="Did you mean 'heun'"):
+        script("sample")(["--checkpoint", str(run), "--sampler", "huen", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize("name, words", [("train", "--optim.steps"), ("sample", "churn(inner,")])
+def test_help_lists_what_can_be_asked_for(name, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        script(name)(["--help"])
+    assert stop.value.code == 0
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_file_is_understood(path, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="nothing"):
+        script("train")([f"--config={path}", "--data=nothing", f"--out={tmp_path}/run"])
+
+
+def test_the_results_page_is_what_the_script_writes(tmp_path):
+    """From the measured sets of samples that are kept beside it."""
+    main, docs = script("results", "docs/make"), ROOT / "docs"
+    page = (docs / "results.md").read_text(encoding="utf-8")
+    empty, n = re.subn(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", page, flags=re.S)
+    assert n == 2 and "<!-- quality -->\n<!-- end -->" in empty
+    (tmp_path / "results.md").write_text(empty, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"There is no .*samples\.csv: run edmjax evaluate"):
+        main(["--evaluation", str(tmp_path)], docs=tmp_path)
+    shutil.copy(docs / "mnist_samples.csv", tmp_path / "samples.csv")
+    main(["--evaluation", str(tmp_path)], docs=tmp_path)
+    assert (tmp_path / "results.md").read_text(encoding="utf-8") == page
+    assert (tmp_path / "mnist_quality.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,1 @@
+"""What the tests share: cases, claims, laws, orders, parity, the papers, golden numbers."""
