@@ -23,6 +23,7 @@ def docs(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS / "examples"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs(page):
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / f"{page}.md").read_text(), re.M | re.S)
