@@ -8,9 +8,9 @@ from support import pages
 
 import edmjax as ej
 
-# Pages that compile for more than a few seconds. The others run among the quick tests.
+# Pages that compile for more than a few seconds are thorough, for more than twenty slow.
 SLOW = {"adaptive", "diffrax", "likelihood", "reproducibility"}
-THOROUGH = {"few", "learning", "sweep"}
+THOROUGH = {*pages.pages()} - SLOW - {"README", "index", "discrete"}
 ELSEWHERE = {"recipes"}  # its networks are not defined on the page: see test_recipes.py
 MARKS = [(SLOW, pytest.mark.slow), (THOROUGH, pytest.mark.thorough)]
 
