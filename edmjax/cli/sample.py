@@ -36,8 +36,8 @@ import jax
 import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import count, seed
-from edmjax.learning._checkpoint import levels_of
 from edmjax.planning.table import levels_beyond
+from edmjax.training import levels_of
 from edmjax.training.choices import describe
 
 _DEFAULTS = training.SampleConfig()

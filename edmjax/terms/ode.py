@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from edmjax._common.arrays import from_left, working_dtype
 from edmjax._common.functions import as_pytree, outputs_of
 from edmjax._common.trees import check_like
-from edmjax.denoisers import EDM
-from edmjax.denoisers._network import call
+from edmjax.denoisers.network import call
+from edmjax.denoisers.preconditionings import EDM
 from edmjax.terms._forms import Theta, make_form
 
 

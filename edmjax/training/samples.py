@@ -17,20 +17,21 @@ from matplotlib import image
 
 import edmjax as ej
 from edmjax._common.arguments import as_seed, whole
+from edmjax._common.mesh import split_parameters
 from edmjax._common.tiles import check_images, tiles
+from edmjax._common.trees import Layout
+from edmjax._common.typing import Denoiser, Keys, PyTree
 from edmjax.planning.table import check_plan
-from edmjax.running.chunks import start_std
+from edmjax.running.chunks import mesh_of_samples, run_in_chunks, start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
-from edmjax.training.distributed import to_host
 from edmjax.training.files import make_directory, write_file
-from edmjax.training.mesh import shard_batch, shard_parameters
 
-_SIDE, _GAP = 56, 4  # of a sample in samples.png, about, and between two, in pixels
+_SIDE, _GAP = 56, 4  # the side of a sample in samples.png (at least), and the gap between two
 
 
 def generate(
-    denoise: Callable[..., Any],
+    denoise: Denoiser,
     config: SampleConfig,
     image_shape: tuple[int, ...],
     *,
@@ -40,13 +41,17 @@ def generate(
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples that a configuration asks for, clipped to [-1, 1], float32.
 
-    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them; a
+    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them. A
     `mesh` (`make_mesh`) splits the samples over its devices along `data` and the denoiser's arrays
     along `model`, and all processes are given all samples. Sample `i` is made from
-    `(config.seed, i)` and its label alone, so neither the mesh, the size of the chunks nor how many
-    samples follow it make a difference. `ValueError` for a sampler or schedule that does not exist,
-    labels that are not as many as the samples, or fewer than one sample or chunk;
-    `FloatingPointError` where a sample is not finite.
+    `(config.seed, i)` and its label alone, so neither the mesh, nor the size of the chunks, nor the
+    number of samples makes a difference beyond roundings.
+
+    Raises:
+        ValueError: the sampler or the schedule does not exist, `labels` does not have one label a
+            sample, or a number is below 1.
+        FloatingPointError: a sample is not finite.
+        MemoryError: a chunk does not fit on the device; it names a size that would.
     """
     plan = ej.make_plan(
         parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
@@ -66,7 +71,7 @@ def generate(
 
 
 def draw(
-    denoise: Callable[..., Any],
+    denoise: Denoiser,
     plan: ej.Plan,
     image_shape: tuple[int, ...],
     *,
@@ -76,41 +81,52 @@ def draw(
     chunk_size: int = 512,
     mesh: Mesh | None = None,
     progress: bool = False,
-    on_chunk: Callable[[int], Any] = lambda evaluations: None,
+    on_chunk: Callable[[int], object] = lambda evaluations: None,
 ) -> Float[np.ndarray, "n height width channels"]:
-    """The samples of a plan, as `generate` draws them; see there.
+    """The samples of a plan, drawn as `generate` draws them; see there.
 
-    They start from noise of the plan's first level, in the scale that it holds its points in.
-    `on_chunk` is called after every chunk with the number of evaluations of single samples in it.
+    They start from noise of the plan's first level, in the scale in which it holds its points. The
+    noise is drawn by another rule than in `ej.sample_in_chunks`, and a smaller last chunk is not
+    filled up: both keep the bits of earlier versions. `on_chunk` is called after every chunk with
+    the number of evaluations of single samples in it.
     """
     check_plan(plan)
+    mesh = mesh_of_samples(mesh)
     num_samples, chunk_size = whole(num_samples, "num_samples"), whole(chunk_size, "chunk_size")
     std = np.float32(start_std(plan))
     if labels is not None and len(labels) != num_samples:
         raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
     if mesh is not None:
-        denoise = shard_parameters(denoise, mesh)
+        denoise = split_parameters(denoise, mesh)
     key_start, key_steps = random.split(random.key(as_seed(seed)))
-    chunks = []
-    for start in range(0, num_samples, chunk_size):
-        n = min(chunk_size, num_samples - start)
-        # As many for each device; those beyond n are thrown away, and no sample depends on them.
-        rows = n + (-n % mesh.shape["data"] if mesh is not None else 0)
-        x = _start(ej.sample_keys(key_start, rows, start), std, image_shape)
-        keys = ej.sample_keys(key_steps, rows, start)
-        cond = None if labels is None else jnp.asarray(np.resize(labels[start : start + n], rows))
-        if mesh is not None:
-            x, keys, cond = shard_batch((x, keys, cond), mesh)
-        x0 = ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
-        made = to_host(x0)[:n]
-        _check_finite(made, start)
-        chunks.append(np.clip(made, -1, 1))
-        on_chunk(n * plan.nfe)
-    return np.concatenate(chunks)
+
+    def begin(first: int, rows: int) -> tuple[jax.Array, Keys]:
+        x = _start(ej.sample_keys(key_start, rows, first), std, image_shape)
+        return x, ej.sample_keys(key_steps, rows, first)
+
+    def run(x: jax.Array, keys: Keys, cond: PyTree) -> PyTree:
+        return ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
+
+    def after(first: int, made: np.ndarray) -> None:
+        _check_finite(made, first)
+        on_chunk(len(made) * plan.nfe)
+
+    samples = run_in_chunks(
+        begin,
+        run,
+        Layout(jax.ShapeDtypeStruct(image_shape, jnp.result_type(float))),
+        labels,
+        num_samples,
+        chunk_size,
+        filled=False,
+        mesh=mesh,
+        after=after,
+    )
+    return np.clip(samples, -1, 1, out=samples)
 
 
 @partial(jax.jit, static_argnums=2)
-def _start(keys: Any, sigma: Any, image_shape: tuple[int, ...]) -> Any:
+def _start(keys: Keys, sigma: np.float32, image_shape: tuple[int, ...]) -> jax.Array:
     return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)
 
 
@@ -119,19 +135,19 @@ def _check_finite(samples: np.ndarray, start: int) -> None:
     if bad.size:
         raise FloatingPointError(
             f"{bad.size} of {len(samples)} samples are not finite, sample {start + bad[0]} first: "
-            "take other options, or another network; `ej.sample_checked` tells at which noise "
-            "level it happened."
+            "take other options, or another network; `ej.sample_checked` reports the noise level "
+            "at which it happened."
         )
 
 
 def sample_labels(
     num_samples: int, num_classes: int, classes: Sequence[int] | None = None
 ) -> Int[np.ndarray, " n"] | None:
-    """The label of each sample: `classes` in turn, over and over; all classes where it is None.
+    """The label of each sample: `classes` in turn, or all classes in turn where it is None.
 
-    Sample `i` has the label `classes[i % len(classes)]`, int32. None for a network without classes
-    (`num_classes` 0). `ValueError` where that is asked for a class, or one is not among
-    `0 ... num_classes - 1`.
+    Sample `i` has the label `classes[i % len(classes)]`, int32. A network without classes
+    (`num_classes` 0) has no labels: None is returned. `ValueError` where such a network is asked
+    for a class, or a class is not among `0 ... num_classes - 1`.
     """
     num_samples = whole(num_samples, "num_samples")
     if classes is not None and not num_classes:
@@ -158,8 +174,8 @@ def write_samples(
 ) -> None:
     """Writes `samples.npz` and `samples.png` (the first 100 in a square, enlarged).
 
-    The arrays are `x`, and `y` where there are labels. `OSError` with a sentence where there is no
-    room for them; `ValueError` where they are no images of one channel or three.
+    The arrays are `x`, and `y` where there are labels. `OSError` where they cannot be written;
+    `ValueError` where the samples are not images with one channel or three.
     """
     directory = Path(directory)
     height = check_images(np.shape(samples), "samples")[1]

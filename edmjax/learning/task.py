@@ -1,10 +1,10 @@
-"""What is fitted: the denoiser on flat samples, the noises in two parts, and where they lead.
+"""What both fits share: the denoiser on flat samples, the noises with their reference, the report.
 
-Inside a fit a sample is one row of a matrix, in float32 at least, whatever tree `x` is.
+Inside a fit a sample is one row of a matrix, in at least float32, whatever tree `x` is.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ from jax.core import Tracer
 
 from edmjax._common.arguments import count, ordered, positive
 from edmjax._common.arrays import wide
-from edmjax._common.functions import as_pytree, outputs_of
+from edmjax._common.functions import as_pytree, outputs_of, with_cond
 from edmjax._common.trees import check_batch_axis, check_cond, floating_tree
+from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree, Sigma
 from edmjax.noise.keys import check_keys
 from edmjax.planning.make import make_plan
 from edmjax.planning.table import Plan
@@ -24,26 +25,30 @@ from edmjax.samplers import unipc
 from edmjax.scalar import flag
 from edmjax.schedules import exponential
 
-LEAST_NOISES = 16  # a quarter of them chooses
+LEAST_NOISES = 16  # a quarter of them is held out, and chooses
+
+Errors = np.ndarray | jax.Array  # of samples, shape (samples,)
 
 
 class Flat:
-    """A denoiser of rows: `flat(x, sigma, cond)` for `x` of shape (batch, size)."""
+    """Samples as the rows of a matrix, shape (batch, size), and back as the tree that they were."""
 
-    def __init__(self, like: Any):
+    def __init__(self, like: PyTree):
         leaves, self.treedef = jax.tree.flatten(like)
-        self.shapes = [leaf.shape[1:] for leaf in leaves]
-        self.dtypes = [leaf.dtype for leaf in leaves]
-        self.sizes = [math.prod(shape) for shape in self.shapes]
-        self.dtype = jnp.result_type(*[wide(dtype) for dtype in self.dtypes])
+        self.shapes: list[tuple[int, ...]] = [leaf.shape[1:] for leaf in leaves]
+        self.dtypes: list[np.dtype] = [leaf.dtype for leaf in leaves]
+        self.sizes: list[int] = [math.prod(shape) for shape in self.shapes]
+        self.dtype: np.dtype = jnp.result_type(*[wide(dtype) for dtype in self.dtypes])
 
-    def rows(self, tree: Any) -> Any:
+    def rows(self, tree: PyTree) -> jax.Array:
+        """The samples of a tree as rows, in the widest dtype of its leaves."""
         leaves = jax.tree.leaves(tree)
         return jnp.concatenate(
             [jnp.asarray(v, self.dtype).reshape(v.shape[0], -1) for v in leaves], axis=1
         )
 
-    def tree(self, rows: Any) -> Any:
+    def tree(self, rows: jax.Array) -> PyTree:
+        """The tree of samples that are rows."""
         parts = jnp.split(rows, np.cumsum(self.sizes)[:-1], axis=1)
         leaves = [
             part.reshape(-1, *shape).astype(dtype)
@@ -51,29 +56,30 @@ class Flat:
         ]
         return self.treedef.unflatten(leaves)
 
-    def denoise(self, denoise: Any, rows: Any, sigma: Any, cond: Any) -> Any:
+    def denoise(self, denoise: Denoiser, rows: jax.Array, sigma: Sigma, cond: PyTree) -> jax.Array:
+        """The denoised rows."""
         x = self.tree(rows)
-        out = denoise(x, sigma) if cond is None else denoise(x, sigma, cond)
-        return self.rows(outputs_of(out, x)[0])
+        return self.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
 
 
 class Part(NamedTuple):
-    """Some of the noises, with the way of the flow from each; arrays alone, a pytree."""
+    """Some of the noises, with the reference solution of the flow from each; a pytree of arrays."""
 
-    points: Any  # (levels, batch, size), the flow at levels that are even in log sigma
-    outputs: Any  # (levels, batch, size), the denoised outputs there
-    end: Any  # (batch, size), where a plan is to end
-    cond: Any
+    points: jax.Array  # (levels, batch, size), the flow at levels that are even in log sigma
+    outputs: jax.Array  # (levels, batch, size), the denoised outputs there
+    end: jax.Array  # (batch, size), where a plan should end
+    cond: PyTree
 
-    def take(self, rows: Any) -> "Part":
+    def take(self, rows: jax.Array | np.ndarray) -> "Part":
+        """The noises of these numbers."""
         cond = jax.tree.map(lambda leaf: leaf[rows], self.cond)
         return Part(self.points[:, rows], self.outputs[:, rows], self.end[rows], cond)
 
 
-def interpolate(table: Any, sigmas: Any, low: float, high: float) -> Any:
+def interpolate(table: jax.Array, sigmas: jax.Array, low: float, high: float) -> jax.Array:
     """`table`, given at levels even in log sigma, at `sigmas`: shape (sigmas, batch, size).
 
-    By the cubic polynomial through the four levels around.
+    It is the cubic polynomial through the four nearest levels.
     """
     where = (math.log(high) - jnp.log(sigmas)) * ((len(table) - 1) / math.log(high / low))
     index = jnp.clip(lax.stop_gradient(where).astype(int), 1, len(table) - 3)
@@ -87,41 +93,41 @@ def interpolate(table: Any, sigmas: Any, low: float, high: float) -> Any:
 
 
 class Task(NamedTuple):
-    """A fit, checked: what both functions share."""
+    """The arguments of a fit, checked, with the noises split in two parts."""
 
-    denoise: Any  # a pytree
+    denoise: Denoiser  # a pytree
     flat: Flat
     nfe: int
-    low: float
-    high: float
+    low: float  # sigma_min
+    high: float  # sigma_max
     final_zero: bool
-    width: float  # the standard deviation of what the flow ends in
+    width: float  # the standard deviation of the samples that the flow ends in
     train: Part
     validation: Part
-    x: Any  # the noises of both parts, as they were given, in their order
-    cond: Any
-    key: Any  # for batches
+    x: PyTree  # all noises, as they were given, those that choose first
+    cond: PyTree
+    key: Keys  # for batches
 
-    def batches(self, updates: int, size: int) -> Any:
-        """The rows of each update: shape (updates, size), int32; no row twice in one."""
+    def batches(self, updates: int, size: int) -> jax.Array:
+        """The rows of each update: shape (updates, size), int32; an update has each row once."""
         total = self.train.end.shape[0]
         keys = random.split(self.key, updates)
         return jax.vmap(lambda key: random.permutation(key, total)[:size])(keys)
 
 
 def task_of(
-    denoise: Any,
-    nfe: Any,
-    x: Any,
-    key: Any,
+    denoise: Denoiser,
+    nfe: Int,
+    x: PyTree,
+    key: Keys,
     *,
-    cond: Any,
-    sigma_min: Any,
-    sigma_max: Any,
-    final_zero: Any,
-    reference_nfe: Any,
+    cond: PyTree,
+    sigma_min: Number,
+    sigma_max: Number,
+    final_zero: bool,
+    reference_nfe: Int | None,
 ) -> Task:
-    """Checks the arguments, follows the flow, and splits the noises."""
+    """Checks the arguments, solves the flow from every noise, and splits the noises."""
     if not callable(denoise):
         raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, x, key, cond))):
@@ -139,8 +145,8 @@ def task_of(
     total = jax.tree.leaves(x)[0].shape[0]
     if total < LEAST_NOISES:
         raise ValueError(
-            f"`x` holds {total} noises: a fit needs {LEAST_NOISES} at least, and a few hundred to "
-            "do well on others."
+            f"`x` holds {total} noises: a fit needs at least {LEAST_NOISES}, and a few hundred to "
+            "hold for other noises."
         )
     flat = Flat(x)
     if not sum(flat.sizes):
@@ -153,7 +159,7 @@ def task_of(
     steps = count(steps, "`reference_nfe`", least=max(2 * nfe, 8))
 
     grid = exponential(steps + 1, low, high, final_zero=False)
-    # Here and not by `trajectory`: what wraps a function hides what it declares.
+    # Not left to `trajectory`: the wrapper that `as_pytree` adds hides the declared range.
     fine = make_plan(unipc(3), grid)
     fine.check_range(denoise)
 
@@ -195,8 +201,8 @@ def _check_scale(rows: np.ndarray, high: float) -> None:
         )
 
 
-def _flow(denoise: Any, flat: Flat, plan: Plan, x: Any, cond: Any, zero: bool) -> Part:
-    """The way of every noise by many small steps, with an evaluation at the end of it."""
+def _flow(denoise: Denoiser, flat: Flat, plan: Plan, x: PyTree, cond: PyTree, zero: bool) -> Part:
+    """The flow from every noise by many small steps, with one more evaluation where it ends."""
     sigmas = plan.grid
     low = float(sigmas[-1])
 
@@ -212,7 +218,7 @@ def _flow(denoise: Any, flat: Flat, plan: Plan, x: Any, cond: Any, zero: bool) -
         finite = jnp.isfinite(outputs).all(axis=(1, 2))
         return Part(points, outputs, last if zero else end, cond), finite
 
-    way, finite = follow(denoise, x, cond)
+    part, finite = follow(denoise, x, cond)
     wrong = np.flatnonzero(~np.asarray(finite))
     if wrong.size:
         raise ValueError(
@@ -220,4 +226,53 @@ def _flow(denoise: Any, flat: Flat, plan: Plan, x: Any, cond: Any, zero: bool) -
             "fitted to a denoiser that is finite from sigma_max to sigma_min; choose these within "
             "the levels that it was trained on."
         )
-    return way
+    return part
+
+
+class FitReport(NamedTuple):
+    """The errors of a fit on the noises that it was fitted to, and on the noises held out.
+
+    The error of a sample is the root mean square of its components' errors.
+
+    Attributes:
+        train_error: the root mean square of the errors of the noises that were fitted to.
+        validation_error: the same of the noises held out, which chose among the iterates.
+        validation_median: the median of their errors.
+        start_error: the `validation_error` of the best start.
+        start: the name of that start.
+        num_train: how many noises were fitted to.
+        num_validation: how many were held out.
+    """
+
+    train_error: float
+    validation_error: float
+    validation_median: float
+    start_error: float
+    start: str
+    num_train: int
+    num_validation: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_train} noises, RMS error {self.train_error:.3g}; {self.num_validation} "
+            f"more that chose, {self.validation_error:.3g} (median {self.validation_median:.3g}; "
+            f"{self.start_error:.3g} at the start, {self.start})"
+        )
+
+
+def report_of(train: Errors, validation: Errors, start: Errors, name: str) -> FitReport:
+    """The report of a fit, from the errors of samples, and those of the start called `name`."""
+    return FitReport(
+        train_error=rms(train),
+        validation_error=rms(validation),
+        validation_median=float(np.median(np.asarray(validation))),
+        start_error=rms(start),
+        start=name,
+        num_train=len(train),
+        num_validation=len(validation),
+    )
+
+
+def rms(errors: Errors) -> float:
+    """The root mean square."""
+    return float(np.sqrt(np.mean(np.asarray(errors, np.float64) ** 2)))

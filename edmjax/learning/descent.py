@@ -1,4 +1,4 @@
-"""Gradient descent that keeps the iterate with the best score on noises that it does not see."""
+"""Gradient descent that keeps the iterate with the best score on noises held out."""
 
 import math
 from collections.abc import Callable
@@ -10,33 +10,43 @@ import optax
 from jax import lax
 
 from edmjax._common.progress import require_tqdm
+from edmjax._common.typing import PyTree
 
-_CALLS = 20  # of one compiled program, each followed by a look at the score
+_CALLS = 20  # calls of one compiled program, each followed by the score of its iterate
 
 
 class Descent(NamedTuple):
-    """The best iterate, its score, and what the score brought along."""
+    """The best iterate, its score, and what `score` returned beside it."""
 
-    params: Any
+    params: PyTree
     score: float
-    found: Any
+    found: PyTree
 
 
 def descend(
     loss: Callable[..., Any],
     score: Callable[..., tuple[Any, Any]],
-    params: Any,
-    data: Any,
-    batches: Any,
+    params: PyTree,
+    data: PyTree,
+    batches: jax.Array,
     *,
-    rates: Any,
+    rates: PyTree,
     progress: bool,
     label: str,
 ) -> Descent:
-    """Adam, one update a row of `batches`; the rates, like `params`, decay as a cosine.
+    """Adam with one update for each row of `batches`, and rates that decay as a cosine.
 
-    `loss(params, data, rows)` and `score(params, data)`, the pair of a number and a tree, are
-    compiled once each. An update without a finite gradient is left out.
+    Args:
+        loss: `loss(params, data, rows)`, what descends; compiled once. An update whose gradient is
+            not finite is left out.
+        score: `score(params, data)`, a number that chooses among iterates, and a tree of whatever
+            else should be kept of the best; compiled once.
+        params: where the descent starts.
+        data: passed on to both.
+        batches: the rows of each update.
+        rates: the first learning rate of each leaf of `params`, or one number for all.
+        progress: whether to draw a bar.
+        label: the name of the bar.
     """
     updates = len(batches)
     each = math.ceil(updates / _CALLS)
@@ -67,7 +77,7 @@ def descend(
             try:
                 params, state = advance(params, state, data, batches[start : start + each])
             except ValueError as err:
-                # JAX finds out as it traces, and names no function.
+                # JAX notices while it traces, and its message names no function of the user's.
                 if "Reverse-mode" not in str(err) and "JVP" not in str(err):
                     raise
                 raise ValueError(
@@ -75,7 +85,7 @@ def descend(
                     "write its loops as `lax.scan`, without callbacks, or pass updates=0."
                 ) from err
             value, found = look(params, data)
-            if float(value) < best.score:  # false for NaN too
+            if float(value) < best.score:  # false for NaN
                 best = Descent(params, float(value), found)
             bar.update(each)
             bar.set_postfix_str(f"validation {math.exp(best.score):.3g}")

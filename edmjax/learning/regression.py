@@ -4,14 +4,15 @@ A row makes the next point of the last one and of the outputs in its window,
 
     x_next = r x + (1 - r) D_0 + sum_j c_j (D_j - D_0),    r = sigma_next / sigma
 
-with `D_0` the newest output. Whatever the `c_j`, the weights of a point and of the outputs sum to
+with `D_0` the newest output. Whatever the `c_j`, the weights of the point and of the outputs sum to
 1, so data moved by a constant move the samples by it, and the noise that is left is sigma_next to
-the last digit. The `c_j` are those that bring `x_next` nearest to the flow, summed over noises and
-components: a linear problem of a few unknowns. Since the rows before are run with what they have,
-a row also mends what they did wrong.
+the last digit. The `c_j` bring `x_next` as near to the flow as they can, in the sum of squares over
+noises and components: a linear problem of a few unknowns. Each row starts from the points that the
+fitted rows before it reach, so it also corrects their errors.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,32 +20,36 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from edmjax.learning._task import Part, Task, interpolate
+from edmjax._common.typing import Denoiser
+from edmjax.learning.task import Part, Task, interpolate
 from edmjax.planning.table import Plan
 
 _einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 
-class Rows(NamedTuple):
-    """Rows fitted to noises, and how they may be changed."""
+class RowWeights(NamedTuple):
+    """The weights of all rows, fitted to noises, and how they may be changed."""
 
-    c: Any  # (nfe, window - 1), the weights of the older outputs, newest first
-    # (nfe, window - 1, window - 1): a change by `directions[k] @ z` moves the point of row k by as
-    # many of its errors as z is long, in the root mean square.
-    directions: Any
-
-
-class Way(NamedTuple):
-    """Where rows lead."""
-
-    x: Any  # (batch, size), the end
-    outputs: Any  # (nfe, batch, size), what the denoiser returned
-    fitted: Any  # what the rows were fitted with, each of leading axis nfe
+    c: jax.Array  # (nfe, window - 1), the weights of the older outputs, newest first
+    # (nfe, window - 1, window - 1): a change of `c` by `directions[k] @ z` moves the point of row k
+    # by |z| times the error of that row, in the root mean square.
+    directions: jax.Array
 
 
-def fit_rows(task: Task, denoise: Any, sigmas: Any, part: Part, window: int) -> tuple[Rows, Way]:
+class Ends(NamedTuple):
+    """Where the rows lead from some noises."""
+
+    x: jax.Array  # (batch, size), the samples
+    outputs: jax.Array  # (nfe, batch, size), the outputs of the denoiser on the way
+    fitted: tuple[jax.Array, ...]  # what `fit` returned for each row, stacked on axis 0
+
+
+def fit_rows(
+    task: Task, denoise: Denoiser, sigmas: jax.Array, part: Part, window: int
+) -> tuple[RowWeights, Ends]:
     """The best rows on these noises for the grid `sigmas`, which ends at sigma_min."""
-    # Outputs that are nearly alike leave a direction open, where large weights would gain nothing.
+    # Where outputs are nearly alike, large weights of opposite sign would gain nothing; the ridge
+    # keeps them small.
     ridge = max(1e-9, 20 * float(jnp.finfo(task.flat.dtype).eps))
     inner = interpolate(part.points, sigmas[1:-1], task.low, task.high)
     targets = jnp.concatenate([inner, part.end[None]])
@@ -62,19 +67,28 @@ def fit_rows(task: Task, denoise: Any, sigmas: Any, part: Part, window: int) -> 
         left = euler + _einsum("j,jnc->nc", c, differences) - target
         return c, whole * jnp.sqrt(jnp.mean(left**2))
 
-    way = _run(task, denoise, sigmas, part, window, targets, fit)
-    return Rows(*way.fitted), way
+    ends = _run(task, denoise, sigmas, part, window, targets, fit)
+    return RowWeights(*ends.fitted), ends
 
 
-def run_rows(task: Task, denoise: Any, sigmas: Any, part: Part, c: Any) -> Way:
-    """Where rows of weights `c` lead these noises."""
+def run_rows(task: Task, denoise: Denoiser, sigmas: jax.Array, part: Part, c: jax.Array) -> Ends:
+    """Where rows of weights `c` lead from these noises."""
     return _run(task, denoise, sigmas, part, c.shape[1] + 1, c, lambda *row: (row[-1], ()))
 
 
-def _run(task, denoise, sigmas, part, window, given, fit) -> Way:
+def _run(
+    task: Task,
+    denoise: Denoiser,
+    sigmas: jax.Array,
+    part: Part,
+    window: int,
+    given: jax.Array,
+    fit: Callable[..., tuple[Any, Any]],
+) -> Ends:
+    """Runs the rows, each with the weights that `fit` makes of its window and of `given[k]`."""
     here, after = sigmas[:-1], sigmas[1:]
     after = after.at[-1].set(0) if task.final_zero else after
-    # Row k has k older outputs to look back at.
+    # Row k has k older outputs; the rest of its window is empty.
     older = np.arange(window - 1) < np.arange(task.nfe)[:, None]
 
     @jax.checkpoint
@@ -93,13 +107,13 @@ def _run(task, denoise, sigmas, part, window, given, fit) -> Way:
     start = part.points[0]
     past = jnp.zeros((window - 1, *start.shape), start.dtype)
     (x, _), (outputs, fitted) = lax.scan(row, (start, past), (here, after, older, given))
-    return Way(x, outputs, fitted)
+    return Ends(x, outputs, fitted)
 
 
 def plan_of(sigmas: np.ndarray, c: np.ndarray) -> Plan:
-    """The plan of a grid and the weights `c`: rows formed in float64, which are exactly consistent.
+    """The plan of a grid and the weights `c`, with rows that sum to 1 exactly, in float64.
 
-    `sigmas` has the level where the plan ends last, 0 or above.
+    The last of `sigmas` is the level where the plan ends, 0 or above.
     """
     nfe, width = c.shape[0], min(c.shape[1] + 1, c.shape[0])
     ratios = sigmas[1:] / sigmas[:-1]
