@@ -88,7 +88,7 @@ def reference(target: Target, cached: Path) -> np.ndarray:
             if stored["x"].shape == x.shape and (stored["x"] == x).all():
                 return stored["x0"]
     tolerance = 1e-9 if target.law is None else 1e-10
-    x0, _ = ej.terms.adaptive_sample(
+    x0, report = ej.terms.adaptive_sample(
         target.denoise,
         target.x,
         sigma_max=HIGH,
@@ -99,6 +99,7 @@ def reference(target: Target, cached: Path) -> np.ndarray:
         form="log_sigma",
         per_sample=True,
     )
+    report.check()  # before it is written to the file
     content = io.BytesIO()
     np.savez(content, x=x, x0=np.asarray(x0))
     write_file(cached, content.getvalue())

@@ -72,7 +72,7 @@ class Brownian:
         Raises:
             ImportError: without diffrax. TypeError, ValueError: as `increment`.
         """
-        from edmjax.terms._path import Path
+        from edmjax.terms.path import Path
 
         self._fits(x, batched)
         return Path.of(self, x, batched)

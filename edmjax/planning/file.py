@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.core import Tracer
 
 from edmjax._common.typing import Arraylike
-from jax.core import Tracer
 
 FORMAT, VERSION = "edmjax plan", 1
 _OPTIONAL = ("r", "scale", "v")

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax.scalar import Scalar, exp, expm1, is_traced, where
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Step
+from edmjax.scalar import Scalar, exp, expm1, is_traced, log, where
 
 
 def weights_of(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Scalar]:
@@ -67,3 +69,15 @@ def _recursion(k: int, z: Scalar) -> Scalar:
     for j in range(1, k):
         value = (value - 1 / math.factorial(j)) / z
     return value
+
+
+def differences(
+    at: Step, value: Combination, past: list[Combination]
+) -> tuple[Scalar, Combination, Combination]:
+    """The step's length `h`, and of the parabola through three values of a quantity, newest first,
+    the slope at the newest and half of the second derivative; all in `lambda`."""
+    h, h_1 = log(at.sigma / at.sigma_next), log(at.past[0].sigma / at.sigma)
+    h_2 = log(at.past[1].sigma / at.past[0].sigma)
+    d_0, d_1 = (value - past[0]) / h_1, (past[0] - past[1]) / h_2
+    half = (d_0 - d_1) / (h_1 + h_2)
+    return h, d_0 + h_1 * half, half

@@ -9,10 +9,9 @@ import math
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._options import share
 from edmjax.scalar import (
     Scalar,
-    host,
-    is_traced,
     is_zero,
     minimum,
     not_negative,
@@ -97,10 +96,7 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
     """
     check_sampler(inner, "inner")
-    eta = host(eta, "eta")
-    if not is_traced(eta) and not 0 <= eta <= 1:
-        raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
-    s_noise = not_negative(s_noise, "s_noise")
+    eta, s_noise = share(eta, "eta"), not_negative(s_noise, "s_noise")
 
     def step(x: Combination, at: Step) -> Combination:
         if at.last or is_zero(eta):

@@ -20,7 +20,7 @@ class Move(NamedTuple):
     spread: Scalar  # g / scale_next: the noise of the process in the frame of the next level
 
 
-class OwnTime:
+class ProcessTime:
     """Reads the times of a step, and the rates of the process there."""
 
     def __init__(self, process: Any):
