@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
-from edmjax._common.trees import check_batch_axis, check_cond, check_like, floating_tree
+from edmjax._common.trees import Flat, check_batch_axis, check_cond, check_like, floating_tree
 
 
 def check_function(function: Any, name: str, *arguments: str) -> None:
@@ -64,6 +64,12 @@ def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
 def with_cond(function: Callable[..., Any], *arguments: Any, cond: Any) -> Any:
     """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition."""
     return function(*arguments) if cond is None else function(*arguments, cond)
+
+
+def denoised_rows(denoise: Any, flat: Flat, rows: jax.Array, sigma: Any, cond: Any) -> jax.Array:
+    """`D(x, sigma)` as rows, of points that are rows."""
+    x = flat.tree(rows)
+    return flat.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
 
 
 def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable[..., Any]:

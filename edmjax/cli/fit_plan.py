@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import at_least, count, seed
-from edmjax.learning._checkpoint import levels_of
+from edmjax.training import levels_of
 from edmjax.training.files import make_directory
 
 REFERENCE = 200

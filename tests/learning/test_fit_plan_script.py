@@ -9,7 +9,7 @@ from support.runs import check_samples, run as run, script
 
 import edmjax as ej
 from edmjax.cli import fit_plan
-from edmjax.learning._checkpoint import levels_of
+from edmjax.training import levels_of
 
 CHOICE = "chooses the sampler and its levels"
 
