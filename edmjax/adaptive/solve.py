@@ -76,19 +76,8 @@ def sample(
     return x0, report
 
 
-def _run(
-    denoise: Any,
-    method: Any,
-    x: Any,
-    key: Any,
-    noise: Any,
-    cond: Any,
-    levels: Any,
-    *,
-    max_steps: int,
-    differentiable: bool,
-) -> tuple[Any, Report]:
-    """Returns (x0, report). What it is given has been checked."""
+def _run(denoise, method, x, key, noise, cond, levels, *, max_steps, differentiable):
+    """Returns (x0, report), from checked arguments."""
     task = task_of(denoise, x, key, noise, cond, levels, per_sample=method.per_sample)
     # Its float64 numbers would widen the steps of float32 points where x64 is on.
     method = jax.tree.map(lambda leaf: jnp.asarray(leaf, task.sigma_max.dtype), method)
