@@ -6,12 +6,14 @@ step, which is Euler's, then remains, and the whole is of second order however s
 Nothing is singular at sigma = 0 in this form, so the formula holds on the step to zero too.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._weights import weights_of
-from edmjax.scalar import Scalar, static
+from edmjax.samplers._interpolation import weights_of
+from edmjax.samplers._options import choice, order_of
+from edmjax.scalar import Scalar, host, is_traced
 
 # The weights of equally spaced steps, newest first.
 CONSTANT = (
@@ -108,31 +110,45 @@ def advance(
     return sum(corrections, kept * x + (1 - kept) * denoised)
 
 
-def order_of(order: int, highest: int, name: str = "order", lowest: int = 1) -> int:
-    """`order` as an int from `lowest` to `highest`; an error in a sentence where it is none."""
-    value = static(order, name)
-    if value not in range(lowest, highest + 1):
-        known = ", ".join(str(k) for k in range(lowest, highest))
-        raise ValueError(f"`{name}` must be {known} or {highest}, got {order!r}.")
-    return int(value)
-
-
-def final_of(final: str) -> str:
-    """`final` where it is one of the two ways to step to zero."""
-    if final not in ("multistep", "denoise"):
-        raise ValueError(f"`final` must be 'multistep' or 'denoise', got {final!r}.")
-    return final
-
-
 def _adams(
     order: int, final: str, weights: Callable[[Step, Sequence[Evaluation]], list[Scalar]]
 ) -> Sampler:
-    order, final = order_of(order, 4), final_of(final)
+    order, final = order_of(order, 4), choice(final, "final", "multistep", "denoise")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
         return advance(x, denoised, at, weights(at, at.past[: order - 1]))
+
+    return step
+
+
+def gradient_estimation(gamma: Scalar = 2.0) -> Sampler:
+    """The sampler of Permenter and Yuan (2024), Algorithm 2, in the frame of sigma.
+
+        d = (x - D(x, sigma)) / sigma
+        x_next = x + (sigma_next - sigma) (gamma d + (1 - gamma) d_prev)
+
+    First order, one evaluation a step; Euler on the first step, and the denoiser on the step to
+    zero. `gamma = 1` is `euler()`. Even steps in sigma are of second order with `gamma = 3/2`,
+    Adams and Bashforth's; the paper's 2 is for few steps.
+
+    Raises:
+        ValueError: if `gamma` is infinite or NaN.
+    """
+    gamma = host(gamma, "gamma")
+    if not is_traced(gamma) and not math.isfinite(gamma):
+        raise ValueError(f"`gamma` must be finite, got {gamma}.")
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        if at.last:
+            return denoised
+        d = (x - denoised) / at.sigma
+        if at.past:
+            old = at.past[0]
+            d = gamma * d + (1 - gamma) * (old.x - old.denoised) / old.sigma
+        return x + (at.sigma_next - at.sigma) * d
 
     return step

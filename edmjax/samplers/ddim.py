@@ -10,9 +10,9 @@ papers write for points of the variance-preserving process, over its scale at th
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers.cfg_pp import euler_cfg_pp
-from edmjax.samplers.combinators import ancestral
+from edmjax.samplers._options import choice
 from edmjax.samplers.runge_kutta import euler
+from edmjax.samplers.wrappers import ancestral
 from edmjax.scalar import Scalar, flag, log, sqrt
 
 
@@ -39,6 +39,30 @@ def ddim(eta: Scalar = 0.0, *, use_clipped_model_output: bool = True) -> Sampler
     return ancestral(euler() if clipped else euler_cfg_pp(), eta)
 
 
+def euler_cfg_pp() -> Sampler:
+    """DDIM that adds the noise of the raw output back to the denoised one.
+
+        x_next = x0 + sigma_next (x - raw) / sigma
+
+    With `ej.guidance.cfg_pp` x0 is guided and raw unconditional: CFG++. With `ej.guidance.clip` or
+    `dynamic_threshold` x0 is thresholded and raw not: DDIM with a clipped x0 and the unclipped eps.
+    With a denoiser of one output it is `euler()`. One evaluation a step; x0 itself on the step to
+    zero. `ancestral(euler_cfg_pp(), eta)` adds DDIM's noise.
+
+    First order around a denoiser of one output. CFG++ solves no equation that stays the same as
+    steps get shorter: its step is that of `euler()` guided by `lambda / (1 - sigma_next / sigma)`,
+    so a given lambda guides more strongly the more steps there are.
+
+    Chung et al. (2024, CFG++), Algorithm 2, in the frame of sigma.
+    """
+
+    def step(x: Combination, at: Step) -> Combination:
+        x0, raw = at.denoise(x, at.sigma, raw=True)
+        return x0 + at.sigma_next / at.sigma * (x - raw)
+
+    return step
+
+
 def ddpm(variance: str = "fixed_small") -> Sampler:
     """DDPM's ancestral sampler (Ho et al. 2020, eq. 6, 7 and Algorithm 2).
 
@@ -59,12 +83,9 @@ def ddpm(variance: str = "fixed_small") -> Sampler:
     Raises:
         ValueError: if `variance` is something else.
     """
+    variance = choice(variance, "variance", "fixed_small", "fixed_large", "learned_range")
     if variance == "fixed_small":
         return ddim(1.0)
-    if variance not in ("fixed_large", "learned_range"):
-        raise ValueError(
-            f"`variance` must be 'fixed_small', 'fixed_large' or 'learned_range', got {variance!r}."
-        )
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)

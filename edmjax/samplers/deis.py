@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._weights import phi, weights_of
-from edmjax.samplers.adams import adams_weights, advance, order_of
+from edmjax.samplers._interpolation import phi, weights_of
+from edmjax.samplers._options import choice, order_of
+from edmjax.samplers.adams import adams_weights, advance
 from edmjax.scalar import Scalar, flag, log
 
 FEW_STEPS = 15  # below this number of steps the last ones are lowered
@@ -41,9 +42,8 @@ def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> S
     """
     order = order_of(order, 3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
-    if kind not in ("tab", "rho_ab"):
-        raise ValueError(f"`kind` must be 'tab' or 'rho_ab', got {kind!r}.")
-    weights_on = log_weights if kind == "tab" else adams_weights
+    tab = choice(kind, "kind", "tab", "rho_ab") == "tab"
+    weights_on = log_weights if tab else adams_weights
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)

@@ -10,11 +10,10 @@ and with `eps` a polynomial by `x - sigma_next (h phi_1(h) eps + h^2 phi_2(h) ep
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._weights import phi
-from edmjax.samplers.adams import order_of
-from edmjax.samplers.dpmpp import differences
+from edmjax.samplers._interpolation import differences, phi
+from edmjax.samplers._options import choice, order_of, share
 from edmjax.samplers.runge_kutta import dpm_2, euler
-from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, sqrt, static, where
+from edmjax.scalar import Scalar, exp, expm1, is_zero, log, not_negative, sqrt, static, where
 
 
 def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -> Sampler:
@@ -41,8 +40,7 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
         ValueError: if an option is something else.
     """
     order, start_order = order_of(order, 3), order_of(start_order, 2, "start_order")
-    if kind not in ("singlestep", "multistep"):
-        raise ValueError(f"`kind` must be 'singlestep' or 'multistep', got {kind!r}.")
+    kind = choice(kind, "kind", "singlestep", "multistep")
     if kind == "singlestep" or order == 1:
         return (euler(), dpm_2(), _third)[order - 1]
     start = (euler(), dpm_2())[start_order - 1]
@@ -83,11 +81,7 @@ def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
     """
     if not static(nfe, "nfe") >= 1 or nfe % 1:
         raise ValueError(f"`nfe` must be a whole number of at least 1, got {nfe!r}.")
-    eta, s_noise = host(eta, "eta"), host(s_noise, "s_noise")
-    if not is_traced(eta) and not 0 <= eta <= 1:
-        raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
-    if not is_traced(s_noise) and not s_noise >= 0:
-        raise ValueError(f"`s_noise` must not be negative, got {s_noise}.")
+    eta, s_noise = share(eta, "eta"), not_negative(s_noise, "s_noise")
     full, rest = divmod(nfe, 3)
     last = {0: [dpm_2(), euler()], 1: [euler()], 2: [dpm_2()]}[rest]
     steps = [_third] * (full if rest else full - 1) + last

@@ -10,13 +10,11 @@ and the methods differ in how they extrapolate `D` over the step. With `D` a pol
 `h (1 - e^-h) D' / 2`, which differs by O(h^3).
 """
 
-from typing import Any
-
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._weights import phi
-from edmjax.samplers.adams import order_of
-from edmjax.scalar import Scalar, exp, flag, host, is_traced, log
+from edmjax.samplers._interpolation import differences, phi
+from edmjax.samplers._options import choice, order_of, place
+from edmjax.scalar import Scalar, exp, flag, log
 
 
 def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
@@ -34,9 +32,7 @@ def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
     Raises:
         ValueError: if `r` is outside (0, 1].
     """
-    r = host(r, "r")
-    if not is_traced(r) and not 0 < r <= 1:
-        raise ValueError(f"`r`, the place of the inner point, must be in (0, 1], got {r}.")
+    r = place(r, "r")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -72,7 +68,7 @@ def dpmpp_2m(
     Raises:
         ValueError: if `solver_type` is something else.
     """
-    _check_solver_type(solver_type)
+    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
     lower_order_final = flag(lower_order_final, "lower_order_final")
     euler_at_final = flag(euler_at_final, "euler_at_final")
 
@@ -123,7 +119,7 @@ def dpmpp_3m(
     Raises:
         ValueError: if `solver_type` or `start_order` is something else.
     """
-    _check_solver_type(solver_type)
+    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
     lower_order_final = flag(lower_order_final, "lower_order_final")
     euler_at_final = flag(euler_at_final, "euler_at_final")
     corrected = flag(corrected, "corrected")
@@ -151,18 +147,6 @@ def dpmpp_3m(
     return step
 
 
-def differences(
-    at: Step, value: Combination, past: list[Combination]
-) -> tuple[Scalar, Combination, Combination]:
-    """The step's length `h`, and of the parabola through three values of a quantity, newest first,
-    the slope at the newest and half of the second derivative; all in `lambda`."""
-    h, h_1 = log(at.sigma / at.sigma_next), log(at.past[0].sigma / at.sigma)
-    h_2 = log(at.past[1].sigma / at.past[0].sigma)
-    d_0, d_1 = (value - past[0]) / h_1, (past[0] - past[1]) / h_2
-    half = (d_0 - d_1) / (h_1 + h_2)
-    return h, d_0 + h_1 * half, half
-
-
 def _first(x: Combination, denoised: Combination, at: Step) -> Combination:
     r = at.sigma_next / at.sigma
     return r * x + (1 - r) * denoised
@@ -182,8 +166,3 @@ def _is_lowered(at: Step, order: int, lower_order_final: bool, euler_at_final: b
     if at.index != at.num_steps - order:
         return False
     return euler_at_final or (lower_order_final and at.num_steps < 15)
-
-
-def _check_solver_type(solver_type: Any) -> None:
-    if solver_type not in ("midpoint", "heun"):
-        raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")

@@ -13,19 +13,10 @@ across their own noise, which is what makes them second order, so they keep thei
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._weights import phi
-from edmjax.scalar import (
-    Scalar,
-    exp,
-    expm1,
-    flag,
-    host,
-    is_traced,
-    is_zero,
-    log,
-    not_negative,
-    sqrt,
-)
+from edmjax.samplers._interpolation import phi
+from edmjax.samplers._options import choice, place, share
+from edmjax.samplers._reverse_sde import first_order, fresh_noise, psi
+from edmjax.scalar import Scalar, exp, expm1, flag, is_zero, log, not_negative, sqrt
 
 
 def dpmpp_2m_sde(
@@ -50,8 +41,7 @@ def dpmpp_2m_sde(
         ValueError: if `eta` or `s_noise` is negative or NaN, or `solver_type` is something else.
     """
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    if solver_type not in ("midpoint", "heun"):
-        raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")
+    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -146,14 +136,8 @@ def dpmpp_sde(
         ValueError: if `eta` is outside [0, 1], `r` outside (0, 1], `s_noise` negative or NaN, or
             `noise` something else.
     """
-    eta, r = host(eta, "eta"), host(r, "r")
-    if not is_traced(eta) and not 0 <= eta <= 1:
-        raise ValueError(f"`eta` must be in [0, 1], got {eta}.")
-    if not is_traced(r) and not 0 < r <= 1:
-        raise ValueError(f"`r` must be in (0, 1], got {r}.")
-    s_noise = not_negative(s_noise, "s_noise")
-    if noise not in ("brownian", "independent"):
-        raise ValueError(f"`noise` must be 'brownian' or 'independent', got {noise!r}.")
+    eta, r, s_noise = share(eta, "eta"), place(r, "r"), not_negative(s_noise, "s_noise")
+    noise = choice(noise, "noise", "brownian", "independent")
     quiet = is_zero(eta) or is_zero(s_noise)
 
     def step(x: Combination, at: Step) -> Combination:
@@ -183,22 +167,3 @@ def dpmpp_sde(
         return first, path / sqrt(at.sigma - at.sigma_next)
 
     return step
-
-
-def first_order(x: Combination, denoised: Combination, decay: Scalar) -> Combination:
-    """The mean of a step with a constant denoised output: `e^-H x + (1 - e^-H) D`."""
-    return exp(-decay) * x - expm1(-decay) * denoised
-
-
-def psi(decay: Scalar) -> Scalar:
-    """The weight `1 - (1 - e^-H) / H` of the slope of D, without cancellation."""
-    return decay * phi(2, -decay)
-
-
-def fresh_noise(at: Step, eta: Scalar, s_noise: Scalar) -> Combination:
-    """The noise of a step: `s_noise sigma_next sqrt(1 - e^(-2 eta h)) noise`."""
-    if is_zero(eta) or is_zero(s_noise):
-        return Combination({})
-    h = log(at.sigma / at.sigma_next)
-    spread = s_noise * at.sigma_next * sqrt(-expm1(-2 * eta * h))
-    return spread * at.noise(at.sigma, at.sigma_next)

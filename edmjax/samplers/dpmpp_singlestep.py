@@ -7,8 +7,8 @@ with the k outputs made since. So n steps take n evaluations, and the orders of 
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._weights import phi
-from edmjax.samplers.adams import order_of
+from edmjax.samplers._interpolation import phi
+from edmjax.samplers._options import choice, order_of
 from edmjax.scalar import flag, log
 
 
@@ -42,8 +42,7 @@ def dpmpp_singlestep(
     """
     order = order_of(order, 3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
-    if solver_type not in ("midpoint", "heun"):
-        raise ValueError(f"`solver_type` must be 'midpoint' or 'heun', got {solver_type!r}.")
+    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)

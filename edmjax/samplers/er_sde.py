@@ -17,7 +17,7 @@ import numpy as np
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers.adams import order_of
+from edmjax.samplers._options import order_of
 from edmjax.scalar import Scalar, exp, is_traced, is_zero, log, not_negative, sqrt
 
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {

@@ -13,8 +13,9 @@ problems". In diffusion they are the refined exponential solvers (RES) of Zhang 
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._weights import phi
-from edmjax.scalar import Scalar, exp, expm1, host, is_traced, log
+from edmjax.samplers._interpolation import phi
+from edmjax.samplers._options import place
+from edmjax.scalar import Scalar, exp, expm1, is_traced, log
 
 
 def res_2s(c2: Scalar = 0.5) -> Sampler:
@@ -29,7 +30,7 @@ def res_2s(c2: Scalar = 0.5) -> Sampler:
     Raises:
         ValueError: if `c2` is outside (0, 1].
     """
-    c2 = _node(c2, "c2")
+    c2 = place(c2, "c2")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -71,7 +72,7 @@ def res_3s(c2: Scalar = 0.5, c3: Scalar = 1.0) -> Sampler:
         ValueError: if `c2` or `c3` is outside (0, 1], or where the weights have a pole: `c2 = 2/3`
             and `c2 = c3`.
     """
-    c2, c3 = _node(c2, "c2"), _node(c3, "c3")
+    c2, c3 = place(c2, "c2"), place(c3, "c3")
     if not is_traced(c2, c3) and (abs(2 - 3 * c2) < 1e-9 or c2 == c3):
         raise ValueError(
             f"No third-order method has the inner points c2 = {c2} and c3 = {c3}: they must differ "
@@ -121,10 +122,3 @@ def res_multistep() -> Sampler:
 def _decayed(x: Combination, denoised: Combination, h: Scalar) -> Combination:
     """The step of length `h` with the output held: `e^-h x + h phi_1(-h) D`."""
     return exp(-h) * x - expm1(-h) * denoised
-
-
-def _node(value: Scalar, name: str) -> Scalar:
-    value = host(value, name)
-    if not is_traced(value) and not 0 < value <= 1:
-        raise ValueError(f"`{name}`, the place of an inner point, must be in (0, 1], got {value}.")
-    return value

@@ -1,7 +1,7 @@
 """`f_trig`: Adams methods on the network's own output, exact for trigonometric functions of theta.
 
 With `theta = arctan(sigma / sigma_data)` the probability flow is `d(x / sqrt(sigma^2 +
-sigma_data^2)) = -F dtheta`, as in `edmjax.samplers.f_form`. Data moved by m add `m sin(theta) /
+sigma_data^2)) = -F dtheta`, as in `edmjax.samplers._f_form`. Data moved by m add `m sin(theta) /
 sigma_data` to F, and data that are one point have an F of sines and cosines. So F is interpolated
 from those, and not from polynomials as by `f_pc`: the samples move with the data.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers.f_form import advance, correction, quadrature, width_of
+from edmjax.samplers._f_form import advance, correction, quadrature, width_of
 from edmjax.scalar import Scalar, flag, is_traced, not_negative
 
 
@@ -72,7 +72,7 @@ def f_trig(corrected: bool = True, sigma_data: Scalar = 0.5, above: Scalar = 0.0
 
 
 def _integrals(levels: Sequence[Scalar], start: Scalar, end: Scalar, width: Scalar) -> list[Scalar]:
-    """`int l_j dtheta` from theta(end) to theta(start), by the quadrature of `f_form`."""
+    """`int l_j dtheta` from theta(end) to theta(start), by the quadrature of `_f_form`."""
     xp = jnp if is_traced(*levels, start, end, width) else np
     sigma, measure = quadrature(start, end, width, xp)
     # Of an odd number of nodes: the products of sines of half the differences (Gauss).

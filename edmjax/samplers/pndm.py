@@ -8,7 +8,8 @@ from typing import Any
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers.adams import CONSTANT, advance, final_of
+from edmjax.samplers._options import choice
+from edmjax.samplers.adams import CONSTANT, advance
 from edmjax.scalar import Scalar, flag, sqrt
 
 
@@ -34,7 +35,7 @@ def pndm(runge_kutta: bool = True, process: Any = None, final: str = "multistep"
         ValueError: if `final` is something else.
         TypeError: if `process` has no `time` and `sigma`.
     """
-    final = final_of(final)
+    final = choice(final, "final", "multistep", "denoise")
     runge_kutta = flag(runge_kutta, "runge_kutta")
     if process is not None and not (hasattr(process, "time") and hasattr(process, "sigma")):
         raise TypeError(f"`process` must be a process or None, got {process!r:.80}.")

@@ -16,9 +16,9 @@ from typing import Any
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._weights import phi, weights_of
-from edmjax.samplers.adams import order_of
-from edmjax.samplers.dpmpp_sde import fresh_noise
+from edmjax.samplers._interpolation import phi, weights_of
+from edmjax.samplers._options import order_of
+from edmjax.samplers._reverse_sde import fresh_noise
 from edmjax.scalar import Scalar, exp, log, not_negative, static, where
 
 

@@ -15,8 +15,9 @@ from collections.abc import Collection, Sequence
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._weights import phi, weights_of
-from edmjax.samplers.adams import order_of, slope
+from edmjax.samplers._interpolation import phi, weights_of
+from edmjax.samplers._options import choice, order_of
+from edmjax.samplers.adams import slope
 from edmjax.scalar import Scalar, expm1, flag, log
 
 
@@ -55,10 +56,8 @@ def unipc(
     """
     order = order_of(order, 3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
-    if variant not in ("bh1", "bh2"):
-        raise ValueError(f"`variant` must be 'bh1' or 'bh2', got {variant!r}.")
-    if predict not in ("x0", "eps"):
-        raise ValueError(f"`predict` must be 'x0' or 'eps', got {predict!r}.")
+    variant = choice(variant, "variant", "bh1", "bh2")
+    predict = choice(predict, "predict", "x0", "eps")
     uncorrected = _step_numbers(disable_corrector)
 
     def step(x: Combination, at: Step) -> Combination:

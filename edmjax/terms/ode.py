@@ -11,8 +11,8 @@ from edmjax._common.arrays import from_left, working_dtype
 from edmjax._common.functions import as_pytree, outputs_of, with_cond
 from edmjax._common.trees import check_like
 from edmjax._common.typing import Denoiser, Scalar
-from edmjax.denoisers import EDM
-from edmjax.denoisers._network import call
+from edmjax.denoisers.network import call
+from edmjax.denoisers.preconditionings import EDM
 from edmjax.processes.process import Process
 from edmjax.terms.forms import Form, Theta, make_form
 

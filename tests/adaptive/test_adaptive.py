@@ -12,6 +12,7 @@ import pytest
 from jax.tree_util import Partial
 from scipy.integrate import quad, solve_ivp
 from support.cases import golden
+from support.helpers import later
 
 import edmjax as ej
 from edmjax.adaptive import adams
@@ -110,7 +111,7 @@ def test_gaussian_flows_are_met_within_the_tolerance(x64, tolerance):
 @pytest.mark.parametrize(("name", "sigma_data", "allowed"), [("P1", 0.708, 43), ("P2", 0.5, 48)])
 def test_half_of_diffrax_evaluations(x64, name, sigma_data, allowed):
     # `allowed` is half of what the best of diffrax's solvers needs in sigma or log sigma for an RMS
-    # of 1e-3; scripts/bench_adaptive.py measures both sides.
+    # of 1e-3; benchmarks/bench_adaptive.py measures both sides.
     problem = getattr(ej.problems, name)()
     x = starts(problem, 64)
     method = ej.adaptive.multistep(rtol=0.0, atol=1e-3, sigma_data=sigma_data)
@@ -122,7 +123,21 @@ def test_half_of_diffrax_evaluations(x64, name, sigma_data, allowed):
 # ---- DPM-Solver-12 and -23
 
 
-@pytest.mark.parametrize("case", golden("dpm_adaptive")["cases"], ids=lambda case: case["id"])
+DPM_CASES = golden("dpm_adaptive")["cases"]
+METHODS = [
+    pytest.param(ej.adaptive.multistep(), marks=pytest.mark.thorough, id="multistep"),
+    pytest.param(ej.adaptive.dpm_adaptive(), id="dpm"),
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # These two compile a program of their own.
+        pytest.param(c, id=c["id"], marks=[pytest.mark.thorough] * ("order2" in c["id"]))
+        for c in DPM_CASES
+    ],
+)
 def test_dpm_adaptive_is_k_diffusions(x64, case):
     stored = golden("problem")
     problem = ej.problems.Mixture(stored["weights"], stored["means"], stored["std"] ** 2)
@@ -172,7 +187,9 @@ def test_draws_belong_to_the_sample_and_the_accepted_step(x64):
 
 
 @pytest.mark.parametrize(
-    "method", [ej.adaptive.multistep(), ej.adaptive.dpm_adaptive()], ids=["multistep", "dpm"]
+    "method",
+    [ej.adaptive.multistep(), *later(ej.adaptive.dpm_adaptive())],
+    ids=["multistep", "dpm"],
 )
 def test_samples_do_not_depend_on_their_batch(x64, method):
     problem = mixture()
@@ -196,8 +213,10 @@ def test_one_error_for_the_batch(x64):
 
 @pytest.mark.parametrize(
     ("method", "stages"),
-    [(ej.adaptive.multistep(), 1), (ej.adaptive.dpm_adaptive(order=2), 2)],
-    ids=["multistep", "dpm"],
+    [
+        pytest.param(ej.adaptive.multistep(), 1, marks=pytest.mark.thorough, id="multistep"),
+        pytest.param(ej.adaptive.dpm_adaptive(order=2), 2, id="dpm"),
+    ],
 )
 def test_counts_are_those_of_a_callback(method, stages):
     problem, calls = mixture(), []
@@ -214,9 +233,7 @@ def test_counts_are_those_of_a_callback(method, stages):
     np.testing.assert_array_equal(report.nfe, stages * steps + (stages == 1))
 
 
-@pytest.mark.parametrize(
-    "method", [ej.adaptive.multistep(), ej.adaptive.dpm_adaptive()], ids=["multistep", "dpm"]
-)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_sample_that_does_not_finish_is_named(method):
     problem = mixture()
 
@@ -307,7 +324,12 @@ def test_numbers_alone_compile_nothing():
         assert len(traces) == 1  # one copy of the network, in one program
 
 
-def test_trees_keep_structure_shape_and_dtype():
+@pytest.mark.parametrize(
+    "method",
+    [ej.adaptive.multistep(), *later(ej.adaptive.dpm_adaptive(rtol=0.01, atol=0.01))],
+    ids=["adaptive", "dpm"],
+)
+def test_trees_keep_structure_shape_and_dtype(method):
     x = {
         "a": jax.random.normal(jax.random.key(0), (3, 4, 2)) * 80,
         "b": (jax.random.normal(jax.random.key(1), (3,)) * 80).astype(jnp.bfloat16),
@@ -318,15 +340,14 @@ def test_trees_keep_structure_shape_and_dtype():
         shrink = 0.25 / (0.25 + sigma**2)
         return {"a": shrink[:, None, None] * x["a"], "b": (shrink * x["b"]).astype(jnp.bfloat16)}
 
-    for method in (ej.adaptive.multistep(), ej.adaptive.dpm_adaptive(rtol=0.01, atol=0.01)):
-        x0, report = ej.adaptive.sample(denoise, method, x, **LEVELS)
-        assert jax.tree.map(lambda v: (v.shape, v.dtype), x0) == jax.tree.map(
-            lambda v: (v.shape, v.dtype), x
-        )
-        r = math.sqrt((0.25 + 0.002**2) / (0.25 + 80.0**2))
-        np.testing.assert_allclose(x0["a"], r * x["a"], atol=0.05)
-        np.testing.assert_allclose(x0["b"].astype(float), r * x["b"].astype(float), atol=0.1)
-        assert report.nfe.shape == (3,)
+    x0, report = ej.adaptive.sample(denoise, method, x, **LEVELS)
+    assert jax.tree.map(lambda v: (v.shape, v.dtype), x0) == jax.tree.map(
+        lambda v: (v.shape, v.dtype), x
+    )
+    r = math.sqrt((0.25 + 0.002**2) / (0.25 + 80.0**2))
+    np.testing.assert_allclose(x0["a"], r * x["a"], atol=0.05)
+    np.testing.assert_allclose(x0["b"].astype(float), r * x["b"].astype(float), atol=0.1)
+    assert report.nfe.shape == (3,)
 
 
 @pytest.mark.slow
@@ -347,7 +368,9 @@ def test_float32_is_the_same_sampler():
 
 
 @pytest.mark.parametrize(
-    "method", [ej.adaptive.multistep(), ej.adaptive.dpm_adaptive(eta=1.0)], ids=["own", "dpm"]
+    "method",
+    [*later(ej.adaptive.multistep()), ej.adaptive.dpm_adaptive(eta=1.0)],
+    ids=["own", "dpm"],
 )
 def test_float32_stays_under_x64(method, x64):
     x = starts(mixture(), 2).astype(jnp.float32)

@@ -4,7 +4,7 @@ AREA = "solvers"
 
 CASES = [
     ("s.from_name('huen')", ValueError, "heun"),
-    ("s.from_name(3)", TypeError, "is a text, got 3"),
+    ("s.from_name(3)", TypeError, "is a string, got 3"),
     ("s.from_name('LCM')", ValueError, "consistency models"),
     ("s.churn(3, 1.0)", TypeError, "`inner` must be a function of one step.*got 3"),
     ("s.ancestral(s.euler)", TypeError, "does not take two arguments: pass what"),

@@ -16,7 +16,7 @@ from support.papers import f_form
 
 import edmjax as ej
 from edmjax import samplers as s
-from edmjax.samplers.f_form import VARIABLES, integrals
+from edmjax.samplers._f_form import VARIABLES, integrals
 
 ORDERS = [1, 2, 3, 4]
 FAMILY = [

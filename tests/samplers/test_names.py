@@ -13,8 +13,10 @@ import pytest
 
 import edmjax as ej
 from edmjax import samplers as s, schedules
-from edmjax.samplers.names import table as sampler_table
-from edmjax.schedules.names import table as schedule_table
+from edmjax.samplers.names import (
+    sampler_names as sampler_table,
+    schedule_names as schedule_table,
+)
 from edmjax.training import choices
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -424,9 +426,9 @@ def test_a_wrong_option_gets_those_there_are(make, words):
         make()
 
 
-def test_what_is_no_text_gets_a_sentence():
+def test_what_is_no_text_gets_a_sentence(unchecked):
     for module, kind in ((s, "sampler"), (schedules, "schedule")):
-        with pytest.raises(TypeError, match=f"The name of a {kind} is a text, got 3"):
+        with pytest.raises(TypeError, match=f"The name of a {kind} is a string, got 3"):
             module.from_name(3)
 
 
@@ -457,11 +459,11 @@ def test_the_sentence_about_lcm_is_a_sampler():
 
 
 def test_the_page_is_in_step_and_its_code_runs():
-    spec = importlib.util.spec_from_file_location("names", ROOT / "scripts" / "names.py")
+    spec = importlib.util.spec_from_file_location("names", ROOT / "docs" / "make" / "names.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     text = (ROOT / "docs" / "names.md").read_text()
-    assert text == module.page(), "run: python scripts/names.py > docs/names.md"
+    assert text == module.page(), "run: python docs/make/names.py > docs/names.md"
     names = {}
     exec(re.search(r"```python\n(.*?)```", text, re.S)[1], names)
     assert names["plan"].nfe == 20

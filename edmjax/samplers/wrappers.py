@@ -1,0 +1,110 @@
+"""Samplers made of samplers: they move the levels that an inner step sees, and add noise.
+
+Whatever adds fresh noise empties the history (`at.forget`): a multistep method that extrapolates
+across the noise diverges.
+"""
+
+import math
+
+from edmjax.planning.make import check_sampler
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._options import share
+from edmjax.scalar import (
+    Scalar,
+    is_zero,
+    minimum,
+    not_negative,
+    sqrt,
+    static,
+    where,
+)
+
+
+def churn(
+    inner: Sampler,
+    s_churn: Scalar,
+    s_min: Scalar = 0.0,
+    s_max: Scalar = math.inf,
+    s_noise: Scalar = 1.0,
+) -> Sampler:
+    """Raises the noise level before each step of `inner` (Karras et al. 2022, Algorithm 2).
+
+        gamma = min(s_churn / n, sqrt(2) - 1)   if s_min <= sigma <= s_max, else 0
+        sigma_hat = sigma (1 + gamma)
+        x_hat = x + s_noise sqrt(sigma_hat^2 - sigma^2) noise
+
+    and `inner` steps from (x_hat, sigma_hat). `churn(heun(), ...)` is the stochastic sampler of the
+    paper; `churn(inner, 0)` is `inner`. No evaluations of its own, one draw in each step with
+    `gamma > 0`. First order with a multistep `inner`, whose history it empties. Where `s_churn` or
+    a level is traced, every step that may add noise makes its draw and empties the history.
+
+    Args:
+        inner: any sampler.
+        s_churn: the amount of noise over all steps, at least 0; may be traced.
+        s_min: the lowest level that is raised, in the units of the data.
+        s_max: the highest.
+        s_noise: the factor on the noise, at least 0; may be traced.
+
+    Raises:
+        TypeError: if `inner` is not a sampler, or `s_min` or `s_max` is traced, since they choose
+            the steps.
+        ValueError: if an option is negative or NaN, or `s_min > s_max`.
+    """
+    check_sampler(inner, "inner")
+    s_churn = not_negative(s_churn, "s_churn")
+    s_noise = not_negative(s_noise, "s_noise")
+    s_min = not_negative(static(s_min, "s_min"), "s_min")
+    s_max = not_negative(static(s_max, "s_max"), "s_max")
+    if s_min > s_max:
+        raise ValueError(f"`s_min` must not exceed `s_max`, got {s_min} and {s_max}.")
+
+    def step(x: Combination, at: Step) -> Combination:
+        gamma = minimum(s_churn / at.num_steps, math.sqrt(2) - 1)
+        if is_zero(gamma):  # here already: where the level is traced, the next line is no number
+            return inner(x, at)
+        gamma = where((s_min <= at.sigma) & (at.sigma <= s_max), gamma, 0.0)
+        if is_zero(gamma):
+            return inner(x, at)
+        at.forget()
+        added = at.sigma * sqrt(gamma * (2 + gamma))
+        x = x + s_noise * added * at.noise()
+        # What `inner` draws from the raised level on overlaps the step before: no one path.
+        raised = at._replace(
+            sigma=at.sigma * (1 + gamma), noise=lambda *interval, **options: at.noise(**options)
+        )
+        return inner(x, raised)
+
+    return step
+
+
+def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampler:
+    """Steps `inner` below the next level and adds noise back up to it.
+
+        sigma_up = eta sigma_next sqrt(1 - sigma_next^2 / sigma^2)
+        sigma_down = sqrt(sigma_next^2 - sigma_up^2)
+        x_next = inner(x, sigma -> sigma_down) + s_noise sigma_up noise
+
+    `eta` scales the standard deviation, as in the DDIM paper: `ancestral(euler(), eta)` is DDIM,
+    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner` (where
+    `eta` is a number; a traced one always makes its draws and empties the history). No evaluations
+    of its own; one draw a step, none on the step to zero. First order with a multistep
+    `inner`, whose history it empties. Song et al. (2021, DDIM), eq. 16, in the frame of sigma.
+
+    Raises:
+        TypeError: if `inner` is not a sampler.
+        ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
+    """
+    check_sampler(inner, "inner")
+    eta, s_noise = share(eta, "eta"), not_negative(s_noise, "s_noise")
+
+    def step(x: Combination, at: Step) -> Combination:
+        if at.last or is_zero(eta):
+            return inner(x, at)
+        sigma_up = eta * at.sigma_next * sqrt(1 - (at.sigma_next / at.sigma) ** 2)
+        sigma_down = sqrt(at.sigma_next**2 - sigma_up**2)
+        x = inner(x, at._replace(sigma_next=sigma_down))
+        at.forget()
+        return x + s_noise * sigma_up * at.noise(at.sigma, at.sigma_next)
+
+    return step
