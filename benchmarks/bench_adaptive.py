@@ -80,7 +80,7 @@ def diffrax_run(problem: Any, solver: Any, form: str, per_sample: bool) -> Calla
 
 def our_run(problem: Any, order: int, sigma_data: float) -> Callable[..., Any]:
     def solve(x, tolerance):
-        method = ej.adaptive.adaptive(order, 0.0, tolerance, sigma_data=sigma_data)
+        method = ej.adaptive.multistep(order, 0.0, tolerance, sigma_data=sigma_data)
         x0, report = ej.adaptive.sample(
             problem, method, x, sigma_max=HIGH, sigma_min=LOW, max_steps=2000
         )

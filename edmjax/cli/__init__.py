@@ -1,7 +1,7 @@
 """The command `edmjax`: train a network, draw samples, evaluate them, fit plans, compare solvers.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where training was told
-to stop by SIGTERM). What went wrong is a sentence on standard error.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where SIGTERM stopped
+training). An error is a sentence on standard error.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import edmjax
 
-# What each command runs, the extras that it needs, and what it does.
+# The function that each command runs, the extras that it needs, and what it does.
 COMMANDS = {
     "train": ("train:main", "train", "train a network on a dataset and draw samples with it"),
     "sample": ("sample:main", "train", "draw samples with a trained network, by any sampler"),

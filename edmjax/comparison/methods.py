@@ -1,4 +1,4 @@
-"""What is compared: each method as a series of runs, from few evaluations to many.
+"""What is compared: each method is a series of runs, from few evaluations to many.
 
 A series has one program for all of its tolerances. `PREPARE` makes what a run needs, or, for plans,
 which share programs, `plans.Plans`; `runs` times it.
@@ -25,6 +25,7 @@ SOLVERS = ("Euler", "Heun", "Bosh3", "Tsit5", "Dopri5", "Dopri8")
 SDE = ("Euler", "Heun", "ShARK", "SRA1", "SEA", "SlowRK")
 GRIDS = ("karras", "logistic")  # the levels of diffrax's fixed steps and of stochastic samplers
 
+# The kinds of methods that are compared.
 KINDS = {
     "plan": "samplers of edmjax, fixed steps",
     "adaptive": "adaptive samplers of edmjax, each sample with its own steps",
@@ -79,7 +80,7 @@ def adaptive_of(text: str, tolerance: float, sigma_data: float) -> Any:
         options: dict[str, Any] = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
         if call.func.id == "adaptive":
             options = {"rtol": tolerance, "atol": tolerance, "sigma_data": sigma_data} | options
-            return ej.adaptive.adaptive(**options)
+            return ej.adaptive.multistep(**options)
         if call.func.id == "dpm_adaptive":  # the ratio of its defaults
             options = {"rtol": tolerance, "atol": tolerance * 0.0078 / 0.05} | options
             return ej.adaptive.dpm_adaptive(**options)
@@ -105,7 +106,7 @@ def _adaptive(series: Series, setting: float, target: Target, x: Array, seed: in
 
 def _diffrax_adaptive(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:
     def run():
-        return ej.terms.adaptive_sample(
+        x0, report = ej.terms.adaptive_sample(
             target.denoise,
             x,
             sigma_max=HIGH,
@@ -117,7 +118,10 @@ def _diffrax_adaptive(series: Series, setting: float, target: Target, x: Array, 
             process=PROCESS,
             # The network's own output is the slope where its own sigma_data is used.
             sigma_data=target.sigma_data if target.law is not None else None,
+            per_sample=False,
         )
+        report.check()  # a solver that does not arrive has a row that says so
+        return x0, report.nfe
 
     return Run(run, (series.kind, series.method, series.path))
 

@@ -2,10 +2,10 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import diffrax
 import jax
+from jaxtyping import Array
 
 import edmjax as ej
 from edmjax.comparison.methods import PROCESS, STOCHASTIC, Run, Series, levels
@@ -26,7 +26,7 @@ class Plans:
     as long around P2's exact denoiser, which is what is to be compared.
     """
 
-    def __init__(self, series: Sequence[Series], target: Target, starts: Any, seed: int):
+    def __init__(self, series: Sequence[Series], target: Target, starts: Array, seed: int):
         self.series = [one for one in series if one.kind in KINDS]
         self.target, self.starts, self.seed = target, starts, seed
 
@@ -50,7 +50,7 @@ class Plans:
         )
 
     def _group(
-        self, plans: dict[tuple[Series, float], ej.Plan], x: Any, size: float
+        self, plans: dict[tuple[Series, float], ej.Plan], x: Array, size: float
     ) -> Iterator[tuple[tuple[Series, float], Run]]:
         denoise, key = perturbed(self.target, size), jax.random.key(self.seed)
         calls = runs(denoise, list(plans.values()), x, key)

@@ -1,9 +1,11 @@
 """The results of a comparison, one for each run."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from edmjax._common.typing import Arraylike
 
 
 class Result(NamedTuple):
@@ -48,7 +50,7 @@ class Result(NamedTuple):
 NUM_KEYS = 6  # the first fields, which tell results apart
 
 
-def errors(x0: Any, reference: np.ndarray, sigma_data: float) -> dict[str, float]:
+def errors(x0: Arraylike, reference: np.ndarray, sigma_data: float) -> dict[str, float]:
     """`rms`, `median` and `diverged` of samples; one that is not finite has infinite error."""
     off = np.asarray(x0, np.float64) - reference
     squares = np.mean(off**2, axis=tuple(range(1, off.ndim)))

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array
 
 import edmjax as ej
-from edmjax._common.typing import Denoiser
+from edmjax._common.typing import Denoiser, Sigma
 from edmjax.training.files import write_file
 
 HIGH, LOW = 80.0, 0.002
@@ -88,7 +88,7 @@ def reference(target: Target, cached: Path) -> np.ndarray:
             if stored["x"].shape == x.shape and (stored["x"] == x).all():
                 return stored["x0"]
     tolerance = 1e-9 if target.law is None else 1e-10
-    x0, _ = ej.terms.adaptive_sample(
+    x0, report = ej.terms.adaptive_sample(
         target.denoise,
         target.x,
         sigma_max=HIGH,
@@ -99,6 +99,7 @@ def reference(target: Target, cached: Path) -> np.ndarray:
         form="log_sigma",
         per_sample=True,
     )
+    report.check()  # before it is written to the file
     content = io.BytesIO()
     np.savez(content, x=x, x0=np.asarray(x0))
     write_file(cached, content.getvalue())
@@ -124,7 +125,7 @@ class Perturbed:
     phases: Any  # (cosines,)
     outer: Any  # (cosines, d)
 
-    def __call__(self, x: Any, sigma: Any) -> Any:
+    def __call__(self, x: Array, sigma: Sigma) -> Array:
         flat = x.reshape(len(x), -1)
         level = jnp.broadcast_to(sigma, (len(x),))[:, None]
         total = jnp.hypot(level, self.sigma_data)

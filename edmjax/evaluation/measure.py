@@ -23,11 +23,8 @@ from edmjax.evaluation.losses import LevelLoss, Mean
 from edmjax.evaluation.report import Table, claim
 from edmjax.evaluation.subject import SHAPE, Images, Subject, load_images, load_subject
 
-PAPER: dict[str, Any] = {
-    "sigma_data": 0.5,
-    "p_mean": -1.2,
-    "p_std": 1.2,
-}  # Karras et al. 2022, table 1
+# Karras et al. 2022, table 1.
+PAPER: dict[str, Any] = {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
 LOSSES = ("network", "best", "excess")
 NO_FEATURES = (
     "Without features of a classifier there are no Fréchet distance, precision, recall and shares "
@@ -64,6 +61,7 @@ class Amounts(NamedTuple):
     num_levels: int = 12
 
 
+FULL = Amounts()
 # What the option --quick asks for.
 QUICK = Amounts(500, 1, ("heun@karras:35", "unipc(order=3)@cosine:10"), 1000, 50, 50)
 
@@ -71,7 +69,7 @@ QUICK = Amounts(500, 1, ("heun@karras:35", "unipc(order=3)@cosine:10"), 1000, 50
 def evaluate(
     checkpoint: str | os.PathLike,
     out: str | os.PathLike,
-    amounts: Amounts = Amounts(),  # noqa: B008
+    amounts: Amounts = FULL,
     *,
     features: str | os.PathLike | None = None,
     data_dir: str | os.PathLike | None = None,

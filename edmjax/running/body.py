@@ -28,6 +28,7 @@ from jax import lax
 
 from edmjax._common.functions import outputs_of, with_cond
 from edmjax._common.trees import check_like
+from edmjax._common.typing import Array, Corrector, Denoiser, Keys, PyTree, Scalar
 from edmjax.noise.keys import keys_of
 from edmjax.noise.paths import Increments
 from edmjax.planning.table import Plan
@@ -46,9 +47,9 @@ class Carry(NamedTuple):
 class Visit(NamedTuple):
     """One evaluation, as a caller may look at it."""
 
-    x: Any  # the point, in the shapes and dtypes of the user's `x`
+    x: PyTree  # the point, in the shapes and dtypes of the user's `x`
     denoised: Any  # the denoised output, likewise
-    sigma: Any
+    sigma: Array
     outputs: tuple[Any, Any, Any]  # the denoised and the raw output, and `log_var`, as they came
     batched: bool
 
@@ -63,15 +64,15 @@ class Body:
 
     def __init__(
         self,
-        denoise: Any,
+        denoise: Denoiser,
         plan: Plan,
-        x: Any,
-        key: Any,
-        noise: Any,
-        cond: Any,
+        x: PyTree,
+        key: Keys | Increments | None,
+        noise: PyTree,
+        cond: PyTree,
         *,
         batched: bool,
-        corrector: Any = None,
+        corrector: Corrector | None = None,
         declared: Declared = Declared(),  # noqa: B008 (immutable)
         look: Callable[[Visit], Any] = lambda visit: None,
         skip: bool = False,
@@ -118,7 +119,7 @@ class Body:
         denoised = self.points.show(held[1])
         return carry, self.look(Visit(x, denoised, row.sigma, outputs, self.points.batched))
 
-    def finish(self, carry: Carry, cells: Any) -> Any:
+    def finish(self, carry: Carry, cells: Array) -> Any:
         """The point that comes next, like the user's `x`: the sample after the last evaluation."""
         row = self.table.row(cells)
         sums = unstack(carry.sums, len(self.table.ages))
@@ -132,12 +133,12 @@ class Body:
             point = self._corrected(point, row, slices["call"])
         return point, later
 
-    def _evaluate(self, x: Any, sigma: Any) -> tuple[Any, Any, Any]:
+    def _evaluate(self, x: PyTree, sigma: Array) -> tuple[Any, Any, Any]:
         """The denoised and the raw output at a point as the user sees it, and its `log_var`."""
         return outputs_of(with_cond(self.denoise, x, sigma, cond=self.cond), self.x)
 
     def _absorb(
-        self, held: list[Any], log_var: Any, later: list[Any], row: Row, slices: dict[str, Any]
+        self, held: list[Any], log_var: PyTree, later: list[Any], row: Row, slices: dict[str, Any]
     ) -> Carry:
         """The carry, once the point and its outputs are added to the points after it."""
         new, *later = (
@@ -155,9 +156,10 @@ class Body:
             fresh = jax.tree.map(jnp.zeros_like, fresh)
         return Carry(stack([new, *later]), fresh)
 
-    def _corrected(self, point: Any, row: Row, call: Any) -> Any:
+    def _corrected(self, point: PyTree, row: Row, call: Array) -> Any:
         """A held point, after a call of the corrector at its level."""
         shown = self.points.show(point, row.unscale)
+        assert self.corrector is not None and not isinstance(self.key, Increments)
         source = self.declared.source(self.key, self.noise, call)
         moved = self.corrector(lambda x, s: self._evaluate(x, s)[0], shown, row.sigma, source)
         moved = self.points.hold(check_like(moved, self.x, "The corrector"), row.unscale)
@@ -166,7 +168,7 @@ class Body:
         before = self.points.hold(shown, row.unscale)
         return jax.tree.map(lambda p, m, b: p + (m - b), point, moved, before)
 
-    def _scaled(self, fresh: list[Any], log_var: Any, exponents: Any) -> list[Any]:
+    def _scaled(self, fresh: list[Any], log_var: PyTree, exponents: Array) -> list[Any]:
         """Draws with the standard deviations that the network learned, held."""
         if log_var is None:
             raise ValueError(
@@ -180,7 +182,7 @@ class Body:
         ]
 
 
-def run_rows(body: Body, carry: Carry, begin: Any, stop: Any) -> tuple[Any, Carry]:
+def run_rows(body: Body, carry: Carry, begin: Scalar, stop: Scalar) -> tuple[Any, Carry]:
     """Evaluations `begin ... stop - 1`: the point that comes next, and the carry.
 
     The numbers are data, so one program makes runs of any length: plans of other lengths share it,

@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from edmjax._common.arrays import wide
+from edmjax._common.typing import Array, PyTree
 from edmjax.noise.keys import cut_draw, padded_draw
 from edmjax.planning.table import Plan
 
@@ -22,19 +24,19 @@ class Points:
     alone, so an image of 28 x 28 takes five times as long as its 784 pixels in a row.
     """
 
-    def __init__(self, x: Any, batched: bool):
+    def __init__(self, x: PyTree, batched: bool):
         self.x, self.batched = x, batched
         self.wide = jax.tree.map(lambda leaf: wide(leaf.dtype), x)
         self.dtype = jnp.result_type(*jax.tree.leaves(self.wide))
         self.shapes = jax.tree.map(self._shape, x)
 
     @staticmethod
-    def _shape(leaf: Any) -> "_Shape":
+    def _shape(leaf: Array) -> "_Shape":
         if leaf.ndim < 3 or _is_split(leaf) or jax.default_backend() != "cpu":
             return _Shape(leaf.shape)
         return _Shape((leaf.shape[0], math.prod(leaf.shape[1:])))
 
-    def hold(self, values: Any, unscale: Any = None) -> Any:
+    def hold(self, values: PyTree, unscale: Array | None = None) -> Any:
         """`values`, a tree like `x`, as the loop holds them, divided by `unscale` if given."""
 
         def leaf(value, dtype, shape):
@@ -43,7 +45,7 @@ class Points:
 
         return jax.tree.map(leaf, values, self.wide, self.shapes)
 
-    def show(self, point: Any, unscale: Any = None) -> Any:
+    def show(self, point: PyTree, unscale: Array | None = None) -> Any:
         """A held point as the user sees it, in the shapes and dtypes of `x`; undoes `hold`."""
 
         def leaf(value, like):
@@ -52,7 +54,7 @@ class Points:
 
         return jax.tree.map(leaf, point, self.x)
 
-    def pack(self, draw: Any) -> Any:
+    def pack(self, draw: PyTree) -> Any:
         """A draw like `x`, in the form in which it is carried to the next iteration."""
 
         def leaf(value, like):
@@ -69,7 +71,7 @@ class Points:
         ]
 
 
-def _is_split(leaf: Any) -> bool:
+def _is_split(leaf: Array) -> bool:
     """Whether axes after the first are sharded: those cannot be merged into one."""
     spec = getattr(jax.typeof(leaf).sharding, "spec", ())
     return any(axis is not None for axis in spec[1:])
@@ -91,7 +93,7 @@ class Table:
     `age + 1` rows later beside its own level.
     """
 
-    def __init__(self, plan: Plan, dtype: Any):
+    def __init__(self, plan: Plan, dtype: DTypeLike):
         windows = [plan.y, plan.d] if plan.r is None else [plan.y, plan.d, plan.r]
         self.draws = plan.z.shape[1]
         # For each age, the kinds of window (points, outputs, raw outputs) that reach back so far.
@@ -127,7 +129,7 @@ class Table:
         column = jnp.asarray(window[1 + age :, age])
         return jnp.pad(column, (0, window.shape[0] - 1 - column.shape[0]))
 
-    def row(self, cells: Any) -> "Row":
+    def row(self, cells: Array) -> "Row":
         """One row of `rows`, or `end[0]`, by what its numbers mean."""
         return Row(self, iter(cells))
 
@@ -155,14 +157,14 @@ def stack(trees: list[Any]) -> Any:
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *v: jnp.stack(v), *trees)
 
 
-def unstack(stacked: Any, count: int) -> list[Any]:
+def unstack(stacked: PyTree, count: int) -> list[Any]:
     """The `count` trees that `stack` was given."""
     if count == 1:
         return [stacked]
     return [jax.tree.map(lambda v, i=i: v[i], stacked) for i in range(count)]
 
 
-def combine(weights: dict[int, Any], vectors: Any, added: list[Any] | None = None) -> Any:
+def combine(weights: dict[int, Any], vectors: PyTree, added: list[Any] | None = None) -> Any:
     """`added + sum(weights[i] * vectors[i])`, as multiplications and additions.
 
     Not as a product of matrices: matrix units would round the weights. What is added comes first,

@@ -6,8 +6,8 @@ plan's own `nfe` evaluations, so that padded rows never run; windows are widened
 
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +15,35 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from edmjax._common.arguments import refuse
 from edmjax._common.functions import checked_inputs, program
-from edmjax._common.typing import X
-from edmjax.noise.paths import Brownian
+from edmjax._common.typing import Denoiser, Keys, PyTree
+from edmjax.noise.paths import KeyLike
 from edmjax.planning.padding import Shape, may_draw
 from edmjax.planning.table import Plan, check_plan
 from edmjax.running.body import Body, run_rows
 from edmjax.running.source import source_of_noise
 
+if TYPE_CHECKING:
+    # Plans in lists, tuples and dicts by name, which may be nested; or one plan.
+    Plans: TypeAlias = Plan | Sequence["Plans"] | Mapping[Any, "Plans"]
+else:
+    Plans = Any
+
 
 def sweep(
-    denoise: Any,
-    plans: Any,
-    x: X,
-    key: Any = None,
+    denoise: Denoiser,
+    plans: Plans,
+    x: PyTree,
+    key: KeyLike | None = None,
     *,
-    noise: Any = None,
-    cond: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: None = None,
+    remat: bool = False,
     batched: bool = True,
-) -> Any:
+    progress: bool = False,
+) -> PyTree:
     """Returns the samples that `ej.sample` makes of `x` by each plan, with one compiled program.
 
     What comes back has the structure of `plans`, with a sample like `x` in the place of each plan,
@@ -55,15 +65,19 @@ def sweep(
             draws noise.
         noise: the draws themselves, leaf shape (num_draws, *leaf.shape) for the plan with the most
             draws; a plan with fewer takes the first ones. `ej.draw_noise` makes them.
-        cond: as for `sample`.
-        batched: as for `sample`.
+        cond, batched: as for `sample`.
+        corrector, remat, progress: refused; `sample` takes them.
 
     Raises:
         TypeError: if an argument is of the wrong kind.
         ValueError: if `x`, `noise`, `key` or `cond` has the wrong shape, if a plan draws noise and
             neither `key` nor `noise` is given, if a plan refuses the denoiser for its
-            `sigma_range`, or if the denoiser returns another structure or shape.
+            `sigma_range`, if the denoiser returns another structure or shape, or if a corrector,
+            `remat` or `progress` is asked for.
     """
+    refuse(
+        "sweep", "run each plan by `ej.sample`", corrector=corrector, remat=remat, progress=progress
+    )
     made = [run() for run in runs(denoise, _listed(plans), x, key, noise, cond, batched)]
     return _like(plans, iter(made))
 
@@ -91,12 +105,12 @@ def _like(plans: Any, made: Iterator[Any]) -> Any:
 
 
 def runs(
-    denoise: Any,
+    denoise: Denoiser,
     plans: Sequence[Any],
-    x: Any,
-    key: Any = None,
-    noise: Any = None,
-    cond: Any = None,
+    x: PyTree,
+    key: KeyLike | None = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
     batched: bool = True,
 ) -> list[Callable[[], Any]]:
     """Returns a call for each plan, which makes its sample alone, by the program of the `sweep`.
@@ -133,20 +147,21 @@ def runs(
 
 
 def _source(
-    plans: Sequence[Plan], shape: Shape, x: Any, key: Any, noise: Any, batched: bool
-) -> tuple[Any, Any]:
+    plans: Sequence[Plan],
+    shape: Shape,
+    x: PyTree,
+    key: KeyLike | None,
+    noise: PyTree,
+    batched: bool,
+) -> tuple[Keys | None, PyTree]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
-    if isinstance(key, Brownian) and shape.z:
-        raise TypeError(
-            "`sweep` draws from keys: pass one in place of `ej.brownian(key)`, or run each plan by "
-            "`ej.sample`."
-        )
     traced = any(isinstance(plan.draws, Tracer) for plan in plans)
     first = next((i for i, plan in enumerate(plans) if may_draw(plan)), None)
     return source_of_noise(
         x,
         key,
         noise,
+        who="`sweep`",
         batched=batched,
         room=shape.z > 0,
         num_draws=None if traced else max(plan.num_draws for plan in plans),
@@ -155,13 +170,13 @@ def _source(
 
 
 def _run(
-    denoise: Any,
+    denoise: Denoiser,
     plan: Plan,
     length: Any,
-    x: Any,
-    key: Any,
-    noise: Any,
-    cond: Any,
+    x: PyTree,
+    key: Keys | None,
+    noise: PyTree,
+    cond: PyTree,
     *,
     batched: bool,
 ) -> Any:

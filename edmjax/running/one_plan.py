@@ -5,15 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 
 from edmjax._common.functions import check_function, checked_inputs, compiled
 from edmjax._common.progress import require_tqdm, start_bar, tick_bar
 from edmjax._common.trees import check_batch_axis, floating_tree
-from edmjax._common.typing import PyTree, X
+from edmjax._common.typing import Corrector, Denoiser, Keys, PyTree, X
 from edmjax.noise.keys import check_keys, draw_all, keys_of
-from edmjax.noise.paths import Brownian, draw_path
+from edmjax.noise.paths import Brownian, Increments, KeyLike, draw_path
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running.body import Body, Visit
 from edmjax.running.declared import Declared, check_corrector_fits
@@ -22,14 +23,14 @@ from edmjax.scalar import flag
 
 
 def sample(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
     x: X,
-    key: Any = None,
+    key: KeyLike | None = None,
     *,
-    noise: Any = None,
-    cond: Any = None,
-    corrector: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
     remat: bool = False,
     batched: bool = True,
     progress: bool = False,
@@ -74,19 +75,19 @@ def sample(
             and neither `key` nor `noise` is given, if the denoiser returns another structure or
             shape, or if a corrector meets a plan with inner evaluations, history or rising levels.
     """
-    options = {"remat": remat, "batched": batched, "progress": progress}
+    options: dict[str, Any] = {"remat": remat, "batched": batched, "progress": progress}
     return dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)[0]
 
 
 def trajectory(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
     x: X,
-    key: Any = None,
+    key: KeyLike | None = None,
     *,
-    noise: Any = None,
-    cond: Any = None,
-    corrector: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
     remat: bool = False,
     batched: bool = True,
     progress: bool = False,
@@ -112,7 +113,14 @@ def _saved(visit: Visit, save: Callable[[Any, Any, Any], Any] | None) -> Any:
     return visit.x if save is None else save(visit.x, visit.denoised, visit.sigma)
 
 
-def draw_noise(plan: PlanLike, key: Any, x: X, *, corrector: Any = None, batched: bool = True) -> X:
+def draw_noise(
+    plan: PlanLike,
+    key: KeyLike,
+    x: X,
+    *,
+    corrector: Corrector | None = None,
+    batched: bool = True,
+) -> X:
     """Returns the noise that `sample` would draw, leaf shape (num_draws, *leaf.shape).
 
     Passed to `sample` as `noise`, it gives the same sample to the bit. Draw `j` of leaf `l` of
@@ -131,20 +139,20 @@ def draw_noise(plan: PlanLike, key: Any, x: X, *, corrector: Any = None, batched
     num_draws = plan.num_draws + declared.calls(plan) * declared.draws
     if isinstance(key, Brownian):
         path, keys = key.over(plan, x, batched), keys_of(key.key, x, batched)
-        return draw_path(path, keys, plan.draws, num_draws, x)
+        return draw_path(path, keys, np.asarray(plan.draws), num_draws, x)
     check_keys(key, x, batched)
     return draw_all(keys_of(key, x, batched), num_draws, x)
 
 
 def run(
-    denoise: Any,
-    corrector: Any,
-    save: Any,
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: Callable[..., Any] | None,
     plan: PlanLike,
-    x: Any,
-    key: Any,
-    noise: Any,
-    cond: Any,
+    x: PyTree,
+    key: Keys | Increments | None,
+    noise: PyTree,
+    cond: PyTree,
     *,
     declared: Declared,
     look: Callable[[Visit, Any], Any] = _nothing,
@@ -189,14 +197,14 @@ def _with_bar(advance: Callable[..., Any], rows: Any, total: int) -> tuple[Calla
 
 def dispatch(
     run: Callable[..., Any],
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
-    x: Any,
-    key: Any,
-    noise: Any,
-    cond: Any,
-    corrector: Any,
-    save: Any = None,
+    x: PyTree,
+    key: KeyLike | None,
+    noise: PyTree,
+    cond: PyTree,
+    corrector: Corrector | None,
+    save: Callable[..., Any] | None = None,
     *extra: Any,
     batched: bool,
     **options: Any,
@@ -224,7 +232,7 @@ def dispatch(
 
 
 def _source(
-    plan: PlanLike, x: Any, key: Any, noise: Any, declared: Declared, batched: bool
+    plan: PlanLike, x: PyTree, key: KeyLike | None, noise: PyTree, declared: Declared, batched: bool
 ) -> tuple[Any, Any]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
     drawing = plan.z.shape[-1] > 0
@@ -233,12 +241,7 @@ def _source(
             "With `noise`, a corrector must declare how many draws a call takes: give it an "
             "attribute `num_draws`."
         )
-    if isinstance(key, Brownian) and noise is None and (drawing or declared.there):
-        if declared.there:
-            raise ValueError(
-                "A corrector's draws are no increments of a path: pass a key in the place of "
-                "`ej.brownian(key)`."
-            )
+    if isinstance(key, Brownian) and noise is None and drawing and not declared.there:
         return key.over(plan, x, batched), None
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan))
     # A plan that was padded has room for draws, and makes none.
@@ -250,6 +253,7 @@ def _source(
         x,
         key,
         noise,
+        who="a corrector",
         batched=batched,
         room=drawing or takes_noise,
         num_draws=draws,
@@ -258,7 +262,7 @@ def _source(
     return key, no_draws(x) if padded and key is None and noise is None else noise
 
 
-def total_nfe(plan: PlanLike, corrector: Any = None) -> int:
+def total_nfe(plan: PlanLike, corrector: Corrector | None = None) -> int:
     """Returns how often `sample` evaluates the denoiser: `plan.nfe`, and what the corrector adds.
 
     A corrector adds its attribute `num_evaluations` in each call, 0 where it declares none.

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from edmjax._common.arguments import whole
-from edmjax._common.typing import X
+from edmjax._common.arguments import refuse, whole
+from edmjax._common.typing import Corrector, Denoiser, PyTree
 from edmjax.noise.keys import is_typed
+from edmjax.noise.paths import KeyLike
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running.body import Body, Carry, run_rows
 from edmjax.running.declared import Declared
@@ -32,24 +33,26 @@ class PartialSample:
             traced.
     """
 
-    x: Any
+    x: PyTree
     evaluation: Any
-    held: Any
+    held: list[PyTree]
     widths: Any
     marks: Any
 
 
 def sample_until(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
-    x: X | PartialSample,
-    key: Any = None,
+    x: PyTree | PartialSample,
+    key: KeyLike | None = None,
     *,
     stop: int,
-    noise: Any = None,
-    cond: Any = None,
-    corrector: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
+    remat: bool = False,
     batched: bool = True,
+    progress: bool = False,
 ) -> PartialSample:
     """Returns the run after `stop` evaluations, counted from its beginning, to be gone on with.
 
@@ -65,12 +68,15 @@ def sample_until(
         denoise, plan, key, noise, cond, corrector, batched: as for `sample`, the same in each part.
         x: the point to start from, or the run to go on with.
         stop: when to stop, from what was made already to `plan.nfe`.
+        remat, progress: refused; `sample` takes them.
 
     Raises:
         TypeError: if `stop` is not an integer; and as `sample` raises.
         ValueError: if `stop` is out of range, or the run was begun with another plan, key or
             corrector; and as `sample` raises.
     """
+    why = "the number of evaluations is data here; `ej.sample` takes it"
+    refuse("sample_until", why, remat=remat, progress=progress)
     check_plan(plan)
     stop = whole(stop, "stop", least=0)
     widths = np.array([plan.nfe, *_widths(plan)], np.int32)
@@ -110,7 +116,12 @@ def sample_until(
 
 
 def _begin(
-    denoise: Any, corrector: Any, save: None, *arrays: Any, declared: Declared, batched: bool
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: None,
+    *arrays: Any,
+    declared: Declared,
+    batched: bool,
 ) -> tuple[Any, Carry]:
     options = {"corrector": corrector, "declared": declared, "batched": batched}
     body = Body(denoise, *arrays, **options)
@@ -119,7 +130,12 @@ def _begin(
 
 
 def _resume(
-    denoise: Any, corrector: Any, save: None, *arrays: Any, declared: Declared, batched: bool
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: None,
+    *arrays: Any,
+    declared: Declared,
+    batched: bool,
 ) -> tuple[Any, Carry]:
     *of_sample, carry, begin, stop = arrays
     options = {"corrector": corrector, "declared": declared, "batched": batched}
@@ -131,7 +147,7 @@ def _widths(plan: PlanLike) -> tuple[int, int]:
     return max(table.shape[-1] for table in tables), plan.z.shape[-1]
 
 
-def _mark(tree: Any) -> int:
+def _mark(tree: PyTree) -> int:
     """A checksum of the arrays of a tree and of how they are held; 0 where one is traced."""
     leaves, treedef = jax.tree.flatten(tree)
     if any(isinstance(leaf, Tracer) for leaf in leaves):

@@ -9,25 +9,28 @@ import numpy as np
 from jax import lax
 
 from edmjax._common.trees import floating_tree
+from edmjax._common.typing import Array, Keys, PyTree, Scalar
 from edmjax.noise.keys import check_keys, draw
-from edmjax.noise.paths import Increments, unit_increment
+from edmjax.noise.paths import Brownian, Increments, KeyLike, unit_increment
 from edmjax.running.layout import Points
 
 
 def source_of_noise(
-    x: Any,
-    key: Any,
-    noise: Any,
+    x: PyTree,
+    key: KeyLike | None,
+    noise: PyTree,
     *,
+    who: str,
     batched: bool,
     room: bool,
     num_draws: int | None,
     needed: str | None,
-) -> tuple[Any, Any]:
+) -> tuple[Keys | None, PyTree]:
     """`(key, noise)` that a run draws from, one of them None, once they fit `x`.
 
     Args:
         x, key, noise, batched: as `sample` is given them.
+        who: whose draws are no increments of a path, for the message.
         room: whether anything in the run takes noise.
         num_draws: how many draws `noise` must hold; None where that is not known.
         needed: what to say where there is neither a key nor noise; None where none is needed.
@@ -38,6 +41,11 @@ def source_of_noise(
         return None, noise if room else None
     if not room:
         return None, None
+    if isinstance(key, Brownian):
+        raise ValueError(
+            f"The draws of {who} are no increments of a path: pass a key in place of "
+            "`ej.brownian(key)`."
+        )
     if key is not None:
         check_keys(key, x, batched)
         return key, None
@@ -46,12 +54,12 @@ def source_of_noise(
     return None, None
 
 
-def no_draws(x: Any) -> Any:
+def no_draws(x: PyTree) -> Any:
     """The `noise` of a plan that has room for draws and makes none."""
     return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), x)
 
 
-def check_noise(noise: Any, x: Any, num_draws: int | None) -> None:
+def check_noise(noise: PyTree, x: PyTree, num_draws: int | None) -> None:
     """Checks the draws that were given; `num_draws` is None where the plan is traced."""
     if jax.tree.structure(noise) != jax.tree.structure(x):
         raise ValueError(
@@ -70,7 +78,12 @@ def check_noise(noise: Any, x: Any, num_draws: int | None) -> None:
 
 
 def draws_of_row(
-    points: Points, asked: Any, *, key: Any, noise: Any, skip: bool = False
+    points: Points,
+    asked: Array,
+    *,
+    key: Keys | Increments | None,
+    noise: PyTree,
+    skip: bool = False,
 ) -> list[Any]:
     """The draws of one row of a plan, as they are carried to the next iteration.
 
@@ -89,20 +102,20 @@ def draws_of_row(
     if not skip:
         return [one(ordinal) for ordinal in asked]
 
-    def nothing(ordinal: Any) -> Any:
+    def nothing(ordinal: Scalar) -> Any:
         shapes = jax.eval_shape(one, ordinal)
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     return [lax.cond(ordinal >= 0, one, nothing, ordinal) for ordinal in asked]
 
 
-def _one_draw(points: Points, ordinal: Any, *, key: Any, noise: Any) -> Any:
-    if noise is None:
+def _one_draw(points: Points, ordinal: Scalar, *, key: Keys | None, noise: PyTree) -> Any:
+    if key is not None:
         return draw(key, jnp.maximum(ordinal, 0), points.x)
     return points.pack(jax.tree.map(functools.partial(_take, ordinal=ordinal), noise))
 
 
-def _take(draws: Any, ordinal: Any) -> Any:
+def _take(draws: Array, ordinal: Scalar) -> Any:
     """One of the draws that were given; 0 for a slot without one.
 
     Beyond the draws that were given there is nothing to take: NaN, not the last one again.

@@ -39,7 +39,7 @@ def ddpm(
     Table 2, for the others.
     """
     levels = (
-        ddpm_table(linear_start=linear_start, linear_end=linear_end, num_timesteps=num_timesteps)
+        ddpm_table(beta_start=linear_start, beta_end=linear_end, num_timesteps=num_timesteps)
         if table is None
         else checked(table)
     )

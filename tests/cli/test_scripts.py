@@ -91,7 +91,7 @@ def test_the_results_page_is_what_the_script_writes(tmp_path):
     empty, n = re.subn(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", page, flags=re.S)
     assert n == 2 and "<!-- quality -->\n<!-- end -->" in empty
     (tmp_path / "results.md").write_text(empty, encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"There is no .*samples\.csv: run scripts"):
+    with pytest.raises(SystemExit, match=r"There is no .*samples\.csv: run edmjax evaluate"):
         main(["--evaluation", str(tmp_path)], docs=tmp_path)
     shutil.copy(docs / "mnist_samples.csv", tmp_path / "samples.csv")
     main(["--evaluation", str(tmp_path)], docs=tmp_path)

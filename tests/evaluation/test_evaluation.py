@@ -655,7 +655,7 @@ def test_without_features_the_figures_of_pixels_are_measured(features, few, tmp_
     ],
 )
 def test_an_old_name_is_the_new_one_with_a_warning(old, new):
-    with pytest.warns(DeprecationWarning, match=rf"{old} is now ej.evaluation.{new}"):
+    with pytest.warns(DeprecationWarning, match=rf"{old} is now edmjax.evaluation.{new}"):
         assert getattr(ev, old) is getattr(ev, new)
     with pytest.raises(AttributeError, match="has no attribute 'Weigh'"):
         _ = ev.Weigh

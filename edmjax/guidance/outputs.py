@@ -2,28 +2,22 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from edmjax._common.arrays import from_left, working_dtype
+from edmjax._common.arrays import working_dtype
+from edmjax._common.functions import with_cond
 from edmjax._common.trees import check_like, floating_tree
+from edmjax._common.typing import Denoiser, PyTree, Scalar
 from edmjax.scalar import host, is_traced
 
-
-def as_pytree(function: Any, name: str) -> Any:
-    """`function` as a child: itself where it is a pytree with arrays, else within a `Partial`."""
-    if not callable(function):
-        raise TypeError(f"`{name}` must be a denoiser of (x, sigma), got {function!r:.80}.")
-    arrays = (jax.Array, np.ndarray, np.generic)
-    has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
-    return function if has_arrays else Partial(function)
+# The outputs of an evaluation by name: "x0", and whatever else the denoiser returned.
+Outputs = dict[str, PyTree]
 
 
-def option(name: str, value: Any, allows: Callable[[float], bool], kind: str) -> Any:
+def option(name: str, value: Scalar, allows: Callable[..., bool], kind: str) -> PyTree:
     """`value` as a scalar leaf: float64 on the host, left as it is where it is traced."""
     value = host(value, name)
     if is_traced(value):
@@ -33,12 +27,12 @@ def option(name: str, value: Any, allows: Callable[[float], bool], kind: str) ->
     return np.asarray(value, np.float64)
 
 
-def call(denoise: Any, x: Any, level: Any, cond: Any) -> dict[str, Any]:
-    """The outputs of an evaluation by name: "x0", and what else the denoiser returned."""
-    return named(denoise(x, level) if cond is None else denoise(x, level, cond), x)
+def call(denoise: Denoiser, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
+    """The outputs of `denoise` by name."""
+    return named(with_cond(denoise, x, level, cond=cond), x)
 
 
-def named(out: Any, x: Any) -> dict[str, Any]:
+def named(out: PyTree, x: PyTree) -> Outputs:
     """`out` as a dict with "x0"; "x0" and "raw" are checked to be like `x`."""
     many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
     out = dict(out) if many else {"x0": out}
@@ -47,7 +41,7 @@ def named(out: Any, x: Any) -> dict[str, Any]:
     return out
 
 
-def returned(out: dict[str, Any], x: Any) -> Any:
+def returned(out: Outputs, x: PyTree) -> PyTree:
     """The outputs as a denoiser returns them: "x0" and "raw" in the dtypes of `x`."""
 
     def cast(tree):
@@ -64,22 +58,13 @@ def returned(out: dict[str, Any], x: Any) -> Any:
     return out
 
 
-def wide(tree: Any) -> Any:
-    """`tree` in float32 at least."""
+def wide(tree: PyTree) -> PyTree:
+    """`tree` in at least float32."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(leaf.dtype)), tree)
 
 
-def plus(tree: Any, factor: Any, other: Any) -> Any:
-    """`tree + factor * other`, for a scalar or one number a sample."""
-
-    def add(a, b):
-        return a + jnp.asarray(from_left(factor, a), a.dtype) * b
-
-    return jax.tree.map(add, tree, other)
-
-
-def dot(a: Any, b: Any) -> jax.Array:
-    """The inner product of each sample with its fellow, over all leaves; shape (batch,)."""
+def dot(a: PyTree, b: PyTree) -> jax.Array:
+    """The inner product of each sample of `a` with the one of `b`, over all leaves; (batch,)."""
 
     def leaf(a, b):
         return jnp.sum(a * b, axis=tuple(range(1, a.ndim)))
@@ -87,13 +72,13 @@ def dot(a: Any, b: Any) -> jax.Array:
     return sum(jax.tree.leaves(jax.tree.map(leaf, a, b)), start=jnp.zeros(()))
 
 
-def vectors(tree: Any) -> jax.Array:
+def vectors(tree: PyTree) -> jax.Array:
     """Each sample as one vector of all its leaves; shape (batch, entries)."""
     leaves = jax.tree.leaves(tree)
     return jnp.concatenate([v.reshape(v.shape[0], math.prod(v.shape[1:])) for v in leaves], axis=1)
 
 
-def sampled(x: Any) -> Any:
+def sampled(x: PyTree) -> PyTree:
     """`x` as arrays, checked to have the samples on axis 0 of every leaf."""
     x = floating_tree(x, "x")
     shapes = [leaf.shape for leaf in jax.tree.leaves(x)]

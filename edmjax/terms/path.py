@@ -1,4 +1,4 @@
-"""The paths of `ej.brownian` as diffrax takes them."""
+"""The paths of `ej.brownian` in the form that diffrax takes."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from edmjax._common.arrays import wide
+from edmjax._common.typing import PyTree, Scalar
 
 
-class Path(diffrax.AbstractBrownianPath):
+class Path(diffrax.AbstractBrownianPath[Any]):
     """Brownian motion over `|t|` for each sample of a batch, by increments; no Lévy area."""
 
     brownian: Any
@@ -19,8 +20,8 @@ class Path(diffrax.AbstractBrownianPath):
     levy_area: Any = eqx.field(static=True)
 
     @staticmethod
-    def of(brownian: Any, x: Any, batched: bool) -> "Path":
-        """The path for a state like `x`, in float32 at least."""
+    def of(brownian: Any, x: PyTree, batched: bool) -> "Path":
+        """The path for a state like `x`, in at least float32."""
         shape = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, wide(leaf.dtype)), x)
         area = diffrax.BrownianIncrement
         return Path(brownian=brownian, shape=shape, batched=batched, levy_area=area)
@@ -33,7 +34,9 @@ class Path(diffrax.AbstractBrownianPath):
     def t1(self) -> Any:
         return jnp.inf
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
+    def evaluate(
+        self, t0: Scalar, t1: Scalar | None = None, left: bool = True, use_levy: bool = False
+    ) -> Any:
         """`W(|t1|) - W(|t0|)`; with `t0` alone `W(|t0|)`."""
         start, end = (jnp.zeros_like(t0), t0) if t1 is None else (t0, t1)
         moved = self.brownian.increment(

@@ -1,6 +1,6 @@
-"""What an adaptive method sees of the call: the points, the network, the noise and the norm.
+"""What an adaptive method is, and what it sees of a call: points, network, noise and norm.
 
-Points are trees like `x`, in float32 at least. Levels, errors and counts have shape (batch,).
+Points are trees like `x`, in at least float32. Levels, errors and counts have shape (batch,).
 """
 
 import functools
@@ -12,9 +12,34 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from edmjax._common.arrays import from_left, wide
-from edmjax._common.functions import outputs_of
+from edmjax._common.arguments import real
+from edmjax._common.arrays import from_left, has_no_value, wide
+from edmjax._common.functions import outputs_of, with_cond
+from edmjax._common.typing import PyTree
 from edmjax.noise.keys import keys_of, normal_like
+
+
+class Method:
+    """What `multistep` and `dpm_adaptive` return: how `sample` tries a step.
+
+    Between steps a method has a state of its own. Its `done`, `sigma`, `nfe`, `accepted` and
+    `rejected` are of shape (batch,).
+    """
+
+    per_sample: bool
+    draws: bool  # whether an accepted step ends in fresh noise
+
+    def start(self, task: "Task") -> PyTree:
+        """The state before the first step."""
+        raise NotImplementedError  # abstract: every method has its own
+
+    def attempt(self, task: "Task", at: PyTree) -> PyTree:
+        """The state after one step is tried; samples that are done stay as they are."""
+        raise NotImplementedError  # abstract: every method has its own
+
+    def end(self, task: "Task", at: PyTree) -> PyTree:
+        """The points of a state."""
+        raise NotImplementedError  # abstract: every method has its own
 
 
 class Task(NamedTuple):
@@ -42,7 +67,7 @@ def task_of(
 
     def evaluate(point, sigma):
         point = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), point, x)
-        out = denoise(point, sigma) if cond is None else denoise(point, sigma, cond)
+        out = with_cond(denoise, point, sigma, cond=cond)
         return widen(jax.tree.map(jnp.asarray, outputs_of(out, x)[0]))
 
     def draw(ordinal):
@@ -93,3 +118,11 @@ def combine(*terms: tuple[Any, Any]) -> Any:
 def select(which: Any, yes: Any, no: Any) -> Any:
     """`yes` for the samples where `which`, else `no`; trees with the samples on axis 0."""
     return jax.tree.map(lambda a, b: jnp.where(from_left(which, a), a, b), yes, no)
+
+
+def tolerances(rtol: Any, atol: Any) -> tuple[Any, Any]:
+    """`rtol` and `atol` as numbers, finite and not both 0; left as they are where traced."""
+    rtol, atol = real(rtol, "rtol", least=0), real(atol, "atol", least=0)
+    if not has_no_value(rtol) and not has_no_value(atol) and rtol == 0 and atol == 0:
+        raise ValueError("`rtol` and `atol` are both 0, and no step has no error: raise one.")
+    return rtol, atol

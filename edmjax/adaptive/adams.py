@@ -1,13 +1,13 @@
 """A predictor-corrector whose error estimate costs nothing: one evaluation a step.
 
-The frame is that of the network's own output (Karras et al. 2022, equation 7). With
+It integrates the network's own output (Karras et al. 2022, equation 7). With
 `theta = arctan(sigma / sigma_data)` and `y = x / sqrt(sigma^2 + sigma_data^2)`
 
     dy = -F dtheta,    F = (denoised / sigma_data - cos(theta) y) / sin(theta):
 
-for normalised data `F` and `y` are of size 1 at every level, so one tolerance serves all of them.
-A step from `theta_0` to `theta_1` with the last outputs `F_0, F_1, ...`, at levels before and
-including `theta_0`,
+for normalised data `F` and `y` are of size 1 at every level, so one tolerance is right for all.
+A step from `theta_0` to `theta_1` with the last outputs `F_0, F_1, ...`, at `theta_0` and the
+levels before it,
 
     predict  y_p = y_0 + sum_j b_j F_j        Adams-Bashforth, `order` outputs
     evaluate F_p = F(y_p, theta_1)
@@ -25,15 +25,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from edmjax._common.arguments import positive_number
-from edmjax.adaptive._task import Task, combine, select
-from edmjax.adaptive._tolerances import check_order, tolerances
+from edmjax._common.arguments import real, whole
+from edmjax._common.typing import Int, Scalar
+from edmjax.adaptive.task import Method, Task, combine, select, tolerances
 from edmjax.scalar import flag
 
 # Steps are measured, and outputs interpolated, in log(theta + BEND): nearly theta at high noise,
 # where F is smooth in it, and nearly log theta at low noise, where F changes on the scale of the
 # level. (In log sigma the first step's error does not shrink with the tolerance, and paths between
-# two modes carry it to the end.) Measured on the problems P1, P2 and P3, 0.1 to 0.5 serve alike.
+# two modes carry it to the end.) Measured on the problems P1, P2 and P3, 0.1 to 0.5 do as well.
 BEND = 0.2
 FIRST = 0.02  # the first step: from sigma = 80 to 12 for sigma_data 0.5, as little happens there
 SAFETY, SHORTEST, LONGEST = 0.65, 0.25, 4.0  # of what the error asks for; the bounds of a change
@@ -58,8 +58,8 @@ class State(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Adaptive:
-    """See `adaptive`."""
+class Multistep(Method):
+    """What `multistep` returns."""
 
     rtol: Any
     atol: Any
@@ -71,24 +71,24 @@ class Adaptive:
 
     def start(self, task: Task) -> State:
         batch = task.sigma_max.shape
-        zero, none = jnp.zeros_like(task.sigma_max), jnp.zeros(batch, jnp.int32)
+        zero, counts = jnp.zeros_like(task.sigma_max), jnp.zeros(batch, jnp.int32)
         return State(
             sigma=task.sigma_max,
             y=combine((1 / jnp.hypot(task.sigma_max, task.sigma_data), task.x)),
             past=(jax.tree.map(jnp.zeros_like, task.x),) * self.order,
             levels=jnp.zeros((self.order, *batch), zero.dtype),
-            count=none,
+            count=counts,
             step=zero,
-            nfe=none,
-            accepted=none,
-            rejected=none,
+            nfe=counts,
+            accepted=counts,
+            rejected=counts,
             done=jnp.zeros(batch, bool),
         )
 
     def attempt(self, task: Task, at: State) -> State:
         """One evaluation. The first is at the start itself, as a step of length 0 to it."""
         scale, active, began = task.sigma_data, ~at.done, at.count > 0
-        # How many outputs are used; none where there are none, or nothing is to be moved.
+        # How many outputs are used: 0 before the first, and for samples that are done.
         known = jnp.where(active, at.count, 0)
         sigma, last = _next_level(task, at.sigma, at.step)
         last &= began
@@ -110,7 +110,7 @@ class Adaptive:
             (output, *at.past),
         )
 
-        # In units of the data, of which y is a sigma_data-th.
+        # In units of the data: y is in units of sigma_data.
         error = scale * task.norm(combine((1.0, corrected), (-1.0, predicted)))
         allowed = self.atol + self.rtol * scale * task.norm(corrected)
         # Gradients hold the steps fixed: an error of 0, as the first has, has no slope.
@@ -173,37 +173,42 @@ def _weights(nodes: Any, there: Any, before: Any, now: Any) -> Any:
     return jnp.where(there, jnp.sum(measure[:, None] * jnp.prod(factors, axis=2), axis=0), 0.0)
 
 
-def adaptive(
-    order: int = 4,
-    rtol: Any = 2e-3,
-    atol: Any = 2e-3,
+def multistep(
+    order: Int = 4,
+    rtol: Scalar = 2e-3,
+    atol: Scalar = 2e-3,
     *,
-    sigma_data: Any = None,
+    sigma_data: Scalar | None = None,
     per_sample: bool = True,
-) -> Adaptive:
+) -> Method:
     """A multistep predictor-corrector with error control, for `sample`.
 
     One evaluation a step; the order rises from 1 as outputs come in. The error of a step, the RMS
     over a sample's entries of `sigma_data (y_corrected - y_predicted)`, is kept below
-    `atol + rtol sigma_data rms(y)`: units of the data.
+    `atol + rtol sigma_data rms(y)`, in units of the data.
 
     Args:
-        order: how many past outputs the predictor uses, 1 to 4; the corrector has one more.
-        rtol, atol: the tolerances a step, numbers or traced scalars; not both 0.
+        order: how many past outputs the predictor uses, 1 to 4; the corrector uses one more.
+        rtol, atol: the tolerances of a step, numbers or traced scalars; not both 0.
         sigma_data: the standard deviation of the data; by default the denoiser's own attribute
             `sigma_data`, else 0.5.
-        per_sample: each sample has its own steps. False: one error for the whole batch, and all
-            samples take the same steps; then a sample depends on those beside it.
+        per_sample: whether each sample has its own steps. False: one error for the whole batch, so
+            that all samples take the same steps and a sample depends on the samples beside it.
 
     Raises:
-        TypeError, ValueError: an order that is not 1, 2, 3 or 4, a tolerance below 0 or both 0, a
-            `sigma_data` that is not positive, a `per_sample` that is not True or False.
+        TypeError: an order that is not an integer, a `per_sample` that is not True or False.
+        ValueError: an order that is not 1, 2, 3 or 4, a tolerance below 0 or both 0, a `sigma_data`
+            that is not positive.
 
-    The predictor-corrector is that of Adams, Bashforth and Moulton with variable steps (Hairer,
-    Nørsett and Wanner, Solving Ordinary Differential Equations I, section III.5); integrating
-    polynomials against the exact measure is the idea of DEIS (Zhang and Chen 2023).
+    The predictor-corrector is the method of Adams, Bashforth and Moulton with variable steps
+    (Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I, section III.5). The idea
+    to integrate polynomials against the exact measure is from DEIS (Zhang and Chen 2023).
     """
-    check_order(order, (1, 2, 3, 4))
     rtol, atol = tolerances(rtol, atol)
-    width = None if sigma_data is None else positive_number("sigma_data", sigma_data)
-    return Adaptive(rtol, atol, width, int(order), flag(per_sample, "per_sample"))
+    return Multistep(
+        rtol,
+        atol,
+        None if sigma_data is None else real(sigma_data, "sigma_data", above=0),
+        whole(order, "order", most=4),
+        flag(per_sample, "per_sample"),
+    )

@@ -1,11 +1,11 @@
 """The trace of the denoiser's Jacobian, exactly or from products with probes.
 
-Everywhere `J = dD/dx` (d, d) of one sample, and what is estimated is
+`J = dD/dx` is the Jacobian of one sample, (d, d). The functions here return or estimate
 
     tr(J - shift I) = tr J - shift d
 
-with the `shift` that a Gaussian of the data's standard deviation would have: this is the trace that
-the flow integrates, and a probe's spread is that of `J - shift I` alone.
+where `J` of a Gaussian with the data's standard deviation is `shift I`. The flow integrates this
+trace, and only `J - shift I` contributes to the spread of a probe.
 """
 
 import dataclasses
@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from edmjax._common.arguments import whole
-from edmjax._common.trees import floating_tree
-from edmjax.likelihood._flat import Flat
+from edmjax._common.trees import Flat, floating_tree
 from edmjax.noise.keys import check_keys, draw_all, keys_of
 
 TRACES = ("exact", "hutchinson", "hutch++")
@@ -29,13 +28,13 @@ _COLUMNS = 64
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Probes:
-    """The vectors of an estimate, the same at every evaluation. Samples stand on axis 0.
+    """The vectors of an estimate, the same at every evaluation. Axis 0 counts samples.
 
     Attributes:
         vectors: (batch, m, d), one estimate each; None where the trace is exact.
-        sketch: (batch, s, d), the vectors whose products span what Hutch++ takes exactly, or None.
+        sketch: (batch, s, d), whose products span the space where Hutch++ is exact, or None.
         method: one of `TRACES`, or "none" where no trace is asked for.
-        spread: whether vectors are scaled to one length in the space that the sketch leaves.
+        spread: whether vectors are scaled to one length in the rest of the space.
     """
 
     vectors: Any = None
@@ -73,7 +72,7 @@ def make_probes(trace: Any, num_probes: Any, law: Any, key: Any, flat: Flat, bat
     if trace == "hutchinson":
         return Probes(vectors, method=trace)
     sketched = min(count // 3, flat.dim)
-    # What the sketch spans costs a product a vector too: of `count` products 2 / 3 go into it.
+    # A vector of the sketch costs two products, one to span and one for the trace on the span.
     last = count - sketched
     return Probes(
         vectors[:, sketched:last],
@@ -94,7 +93,7 @@ def _drawn(num_probes: Any, law: str, key: Any, flat: Flat, batch: int) -> jax.A
     check_keys(key, like, batched=True)
     draws = draw_all(keys_of(key, like, True), num_probes, like)
     vectors = jnp.moveaxis(jax.vmap(flat.rows)(draws), 0, 1)
-    # The sign of a normal draw is a Rademacher draw, and belongs to its sample as that does.
+    # The sign of a normal draw is a Rademacher draw, and depends on the sample's key alone too.
     return jnp.where(vectors < 0, -1.0, 1.0).astype(flat.dtype) if law == LAWS[0] else vectors
 
 
@@ -116,7 +115,7 @@ def _given(probes: Any, flat: Flat, batch: int) -> jax.Array:
 def value_and_traces(f: Any, x: jax.Array, shift: Any, probes: Probes) -> tuple[Any, Any]:
     """`f(x)`, (batch, d), and estimates of `tr(J - shift I)`, (batch, probes.width).
 
-    `f` maps rows to rows, each row by itself, so that one product serves the whole batch.
+    `f` maps rows to rows, each row by itself, so that one product does for the whole batch.
     """
     if probes.method == "none":
         return f(x), jnp.zeros((x.shape[0], 0), x.dtype)
@@ -144,7 +143,7 @@ def _quadratic(v: Any, product: Any, shift: Any) -> Any:
 
 
 def _hutch_pp(product: Any, vectors: Any, probes: Probes, shift: Any) -> Any:
-    """Hutch++: what a sketch spans is traced exactly, the rest by probes.
+    """Hutch++: exact on the space that a sketch spans, probes for the rest.
 
         Q = orth(J S),   tr A = tr(Q^T A Q) + E[g^T A g],   g = (I - Q Q^T) v
 
@@ -161,8 +160,9 @@ def _hutch_pp(product: Any, vectors: Any, probes: Probes, shift: Any) -> Any:
     inside = jnp.einsum("bds,mbd->mbs", basis, vectors, precision=exact)
     outside = vectors - jnp.einsum("bds,mbs->mbd", basis, inside, precision=exact)
     if probes.spread:
-        # Gaussian vectors point anywhere alike, so one length serves all of them, and then a
-        # multiple of the identity has no spread: the normalisation of Epperly et al. (2024).
+        # A Gaussian vector's direction is uniform whatever its length, so all may have the same
+        # length, and then a multiple of the identity has no spread: the normalisation of Epperly et
+        # al. (2024).
         length = jnp.sum(outside**2, axis=-1, keepdims=True)
         outside = outside * jnp.sqrt(rest / jnp.where(length > 0, length, 1))
     both = jnp.concatenate([jnp.moveaxis(basis, 2, 0), outside])

@@ -1,6 +1,6 @@
 """The flow in the angle `theta = arctan(sigma / sigma_data)`, with the log-density beside it.
 
-In `u = x / sqrt(sigma^2 + sigma_data^2)` the network's own output is what is integrated,
+In `u = x / sqrt(sigma^2 + sigma_data^2)` the network's own output is integrated,
 
     du/dtheta   = (cos(theta) u - D / sigma_data) / sin(theta) = -F
     dell/dtheta = tr(dF/du) = (tr J - d cos(theta)^2) / (sin(theta) cos(theta))
@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from edmjax.likelihood._flat import Flat
-from edmjax.likelihood._traces import Probes, value_and_traces
+from edmjax._common.functions import denoised_rows
+from edmjax._common.trees import Flat
+from edmjax.likelihood.traces import Probes, value_and_traces
 
 
 def field(denoise: Any, flat: Flat, sigma_data: Any) -> Any:
@@ -30,7 +31,7 @@ def field(denoise: Any, flat: Flat, sigma_data: Any) -> Any:
         sigma = data * sin / cos
 
         def denoised(x):
-            return flat.denoised(denoise, x, sigma, cond)
+            return denoised_rows(denoise, flat, x, sigma, cond)
 
         value, traces = value_and_traces(denoised, data / cos * u, cos**2, probes)
         return (cos * u - value / data) / sin, (traces / (sin * cos)).astype(ell.dtype)
@@ -43,13 +44,14 @@ def field(denoise: Any, flat: Flat, sigma_data: Any) -> Any:
 class Augmented:
     """A denoiser of `{"x": rows, "ell": (batch, width)}`, so that `sample` runs both on any plan.
 
-    A plan solves `dy/dsigma = (y - D(y)) / sigma` for whatever `D` it is given, so the log-density
-    is one more coordinate. It is held as `w = r ell`, which the flow carries as it carries `x`,
+    A plan solves `dy/dsigma = (y - D(y)) / sigma` for any `D`, so the log-density is one more
+    coordinate. It is held as `w = r ell`, with
 
         D(w) = c_skip w - r (tr J - d c_skip),
 
-    and a plan that steps in theta holds `w / r = ell`. (Held as `ell`, which would then be stiff
-    near sigma_max, 25 steps of Dopri5 in theta had an error of 0.15 nats where this has 3e-7.)
+    so that a plan that steps in theta integrates `w / r = ell`. (With `ell` itself as the
+    coordinate, which is stiff near sigma_max, 25 steps of Dopri5 in theta had an error of 0.15
+    nats; this has 3e-7.)
     """
 
     denoise: Any
@@ -63,7 +65,7 @@ class Augmented:
         c_skip = (data / r) ** 2
 
         def denoised(x):
-            return self.flat.denoised(self.denoise, x, sigma, context["cond"])
+            return denoised_rows(self.denoise, self.flat, x, sigma, context["cond"])
 
         value, traces = value_and_traces(denoised, rows, c_skip, context["probes"])
         return {"x": value, "ell": c_skip * w - r * traces.astype(w.dtype)}

@@ -1,33 +1,37 @@
 """What every denoiser around a network shares: how the network is held, called and answered."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import as_sigma, weighted, working_dtype
+from edmjax._common.functions import as_pytree, with_cond
 from edmjax._common.trees import check_like, floating_tree
-from edmjax._common.typing import Sigma, X
+from edmjax._common.typing import Network, PyTree, Sigma, Values
 
 
 class Preconditioned:
-    """A denoiser `c_skip x + c_out F(c_in x, c_noise)` around a network F.
+    """A denoiser `c_skip x + c_out F(c_in x, c_noise)` around a network `F`.
 
-    Karras et al. (2022), equation 7. A preconditioning is a subclass with the field `net` and the
-    method `coefficients`. With `learned_range` the network has twice the channels, `F` and the
-    variance `v` that it learned, and the denoiser returns `{"x0": ..., "log_var": v}`.
+    A preconditioning of your own is a subclass, a registered dataclass, with the field `net` and
+    the method `coefficients`. With `learned_range` the network returns twice the channels, `F` and
+    the variance `v` that it learned, and the denoiser returns `{"x0": ..., "log_var": v}`.
+
+    Source: Karras et al. (2022), equation 7.
     """
 
-    net: Any
-    learned_range: Any = False
+    net: Network
+    learned_range: bool = False
 
-    def coefficients(self, sigma: jax.Array) -> tuple[Any, Any, Any, Any]:
+    def coefficients(self, sigma: jax.Array) -> tuple[Values, Values, Values, Values]:
         """`(c_skip, c_out, c_in, c_noise)` in the shape and dtype of `sigma`."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
-        """The estimate of `E[x0 | x]`. See the module's docstring for shapes and dtypes."""
+    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+        """The estimate of `E[x0 | x]` in the structure, shapes and dtypes of `x`.
+
+        With `learned_range` a dict of it, "x0", and of the learned variance, "log_var".
+        """
         x = floating_tree(x, "x")
         level = as_sigma(sigma, x)
         c_skip, c_out, c_in, c_noise = self.coefficients(level)
@@ -37,20 +41,31 @@ class Preconditioned:
         return denoised if log_var is None else {"x0": denoised, "log_var": log_var}
 
 
-def call(function: Any, x: Any, level: jax.Array, cond: Any) -> Any:
-    # A float64 level at float32 x serves the coefficients; a network is spared the promotion.
+def network_as_pytree(net: Network) -> Network:
+    """`net` as a child of its denoiser; a TypeError where it is not a function, or a denoiser."""
+    if isinstance(net, Preconditioned):
+        raise TypeError(
+            f"`net` must be a network F(x, c_noise), got the denoiser {type(net).__name__}: it "
+            "goes into `sample` as it is."
+        )
+    return as_pytree(net, "net", "a function of (x, c_noise)")
+
+
+def call(function: Network, x: PyTree, level: Values, cond: PyTree) -> PyTree:
+    """The output of a network, or of another function of `x` and a number, at `level`."""
+    # Coefficients may need a level in float64 at float32 `x`; the network would be promoted by it.
     if jnp.issubdtype(level.dtype, jnp.floating):  # a whole timestep stays an integer
         level = level.astype(working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(x)]))
-    return function(x, level) if cond is None else function(x, level, cond)
+    return with_cond(function, x, level, cond=cond)
 
 
-def _halves(output: Any, x: Any, learned_range: bool) -> tuple[Any, Any]:
+def _halves(output: PyTree, x: PyTree, learned_range: bool) -> tuple[PyTree, PyTree]:
     """`(F, v)` of a network with a learned variance, else `(output, None)`."""
     if not learned_range:
         if _channels(output, x, 2) and not _channels(output, x, 1):
             raise ValueError(
                 "The network returns twice the channels of `x` on the last axis, as one with a "
-                "learned variance does: pass learned_range=True to have them as 'log_var'."
+                "learned variance does: pass learned_range=True to get them as 'log_var'."
             )
         return output, None
     if not _channels(output, x, 2):
@@ -64,11 +79,11 @@ def _halves(output: Any, x: Any, learned_range: bool) -> tuple[Any, Any]:
     return first, second
 
 
-def _channels(output: Any, x: Any, times: int) -> bool:
+def _channels(output: PyTree, x: PyTree, times: int) -> bool:
     same = jax.tree.structure(output) == jax.tree.structure(x)
     return same and _shapes(output, 1) == _shapes(x, times)
 
 
-def _shapes(tree: Any, times: int) -> list[tuple[int, ...]]:
+def _shapes(tree: PyTree, times: int) -> list[tuple[int, ...]]:
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     return [(*shape[:-1], times * shape[-1]) if shape else shape for shape in shapes]

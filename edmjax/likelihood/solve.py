@@ -1,7 +1,7 @@
-"""The three ways along the flow, behind one call: a plan, an adaptive solver, `reversible`."""
+"""The three solvers of the flow behind one call: a plan, an adaptive solver, `reversible`."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +10,37 @@ from jax.core import Tracer
 
 from edmjax import scalar
 from edmjax._common.arguments import positive_number, whole
-from edmjax._common.functions import checked_inputs, is_data
+from edmjax._common.functions import checked_inputs, compiled
+from edmjax._common.trees import Flat
+from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
+from edmjax.adaptive.task import tolerances
 from edmjax.likelihood import reversing
-from edmjax.likelihood._flat import Flat
-from edmjax.likelihood._flow import Augmented, field
-from edmjax.likelihood._traces import Probes
+from edmjax.likelihood.flow import Augmented, field
+from edmjax.likelihood.traces import Probes
 from edmjax.planning.table import check_plan
 from edmjax.running.one_plan import sample
 
+if TYPE_CHECKING:
+    import diffrax
+
+    Solver: TypeAlias = diffrax.AbstractSolver[Any] | reversing.Reversible
+else:
+    Solver = Any  # diffrax may not be installed
+
 
 class End(NamedTuple):
-    """Where the flow leads: rows (batch, d), and what is known of the way there."""
+    """Where the flow leads: rows (batch, d), and what is known of the solve."""
 
     x: Any
     companion: Any  # of `reversible`, else None
     ell: Any  # (batch, width): minus the change of the log-density of u
     nfe: Any
-    arrived: Any  # (batch,) bool
+    report: Report | None  # of an adaptive solver
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
-    """How to follow the flow, checked, between two levels. Made by `way`."""
+class Route:
+    """How to follow the flow between two levels. Made by `route`, which checks it."""
 
     start: Any
     stop: Any
@@ -41,7 +50,7 @@ class Way:
     max_steps: int
 
 
-def way(
+def route(
     *,
     sigma_min: Any,
     sigma_max: Any,
@@ -52,15 +61,15 @@ def way(
     atol: Any,
     max_steps: Any,
     dtype: Any,
-) -> Way:
-    """The arguments that choose a way, checked."""
+) -> Route:
+    """The arguments that say how to solve, checked."""
     if plan is not None:
         if solver is not None:
             raise ValueError("Pass `plan` for a fixed grid, or `solver`, not both.")
         low, high = _plan_levels(plan, upward)
         _same("sigma_min", sigma_min, low)
         _same("sigma_max", sigma_max, high)
-        return Way(*((low, high) if upward else (high, low)), plan, None, None, 0)
+        return Route(*((low, high) if upward else (high, low)), plan, None, None, 0)
     if sigma_min is None or sigma_max is None:
         raise ValueError("Without a `plan` both `sigma_min` and `sigma_max` are needed.")
     low, high = scalar.host(sigma_min, "sigma_min"), scalar.host(sigma_max, "sigma_max")
@@ -71,64 +80,51 @@ def way(
         )
     ends = (low, high) if upward else (high, low)
     if isinstance(solver, reversing.Reversible):
-        return Way(*ends, None, solver, None, 0)
-    adaptive = _diffrax()
-    solver = adaptive.DEFAULT if solver is None else solver
-    adaptive.explicit_solver(solver)
-    max_steps = whole(max_steps, "max_steps")
+        return Route(*ends, None, solver, None, 0)
+    solver = _diffrax().solver_with_error(solver)
     # What the rounding of a state of size 1 leaves room for.
     default = 1e-8 if jnp.finfo(dtype).bits > 32 else 1e-5
-    tolerances = [
-        scalar.not_negative(default if value is None else value, name)
-        for name, value in (("rtol", rtol), ("atol", atol))
-    ]
-    if not scalar.is_traced(*tolerances) and not 0 < max(tolerances) < np.inf:
-        raise ValueError(
-            "`rtol` and `atol` must be finite, and one of them above 0, or no step is accepted, "
-            f"got {rtol} and {atol}."
-        )
-    return Way(*ends, None, solver, tuple(tolerances), max_steps)
+    chosen = tolerances(*(default if value is None else value for value in (rtol, atol)))
+    return Route(*ends, None, solver, chosen, whole(max_steps, "max_steps"))
 
 
 def follow(
     denoise: Any,
     rows: Any,
-    way: Way,
+    route: Route,
     flat: Flat,
     *,
     sigma_data: Any,
     cond: Any,
     probes: Probes,
     companion: Any = None,
+    stacklevel: int = 3,
 ) -> End:
-    """Takes `rows` from `way.start` to `way.stop`. What it is given has been checked."""
+    """Takes `rows` from `route.start` to `route.stop`. The arguments have been checked.
+
+    A `stacklevel` of 3 has warnings point at the caller of the function that calls this one.
+    """
     ell = jnp.zeros((rows.shape[0], probes.width), flat.dtype)
-    if way.plan is not None:
-        way.plan.check_range(denoise)  # here, as what wraps a denoiser hides what it declares
+    if route.plan is not None:
+        route.plan.check_range(denoise)  # here, as what wraps a denoiser hides what it declares
         state = {"x": rows, "ell": ell}
         augmented = Augmented(denoise, sigma_data, flat)
-        end = sample(augmented, way.plan, state, cond={"probes": probes, "cond": cond})
-        arrived = jnp.ones(rows.shape[0], bool)
-        radius = jnp.hypot(*(jnp.asarray(v, flat.dtype) for v in (way.stop, sigma_data)))
-        return End(end["x"], None, end["ell"] / radius, way.plan.nfe, arrived)
-    levels = jnp.stack([jnp.asarray(v, flat.dtype) for v in (way.start, way.stop)])
-    tolerances = None if way.tolerances is None else jnp.asarray(way.tolerances, flat.dtype)
-    arrays = (rows, companion, ell, levels, tolerances, sigma_data, probes, cond)
-    options = {"flat": flat, "solver": way.solver, "max_steps": way.max_steps}
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays))):
-        return _run(denoise, *arrays, **options)
-    if is_data(denoise):
-        end = _run_compiled(denoise, *arrays, **options)
-    else:
-        # A function hides what it closes over, which may have changed since the last call.
-        end = jax.jit(lambda *arrays: _run(denoise, *arrays, **options))(*arrays)
-    _must_arrive(np.asarray(end.arrived), end.nfe, way)
+        end = sample(augmented, route.plan, state, cond={"probes": probes, "cond": cond})
+        radius = jnp.hypot(*(jnp.asarray(v, flat.dtype) for v in (route.stop, sigma_data)))
+        return End(end["x"], None, end["ell"] / radius, route.plan.nfe, None)
+    levels = jnp.stack([jnp.asarray(v, flat.dtype) for v in (route.start, route.stop)])
+    allowed = None if route.tolerances is None else jnp.asarray(route.tolerances, flat.dtype)
+    arrays = (rows, companion, ell, levels, allowed, sigma_data, probes, cond)
+    options = {"flat": flat, "solver": route.solver, "max_steps": route.max_steps}
+    end = compiled(_run, (denoise,), arrays, **options)
+    if end.report is not None:
+        warn_of_unfinished(end.report, stacklevel=stacklevel)
     return end
 
 
 def _run(
-    denoise, rows, companion, ell, levels, tolerances, sigma_data, probes, cond, *, flat, **how
-):
+    denoise, rows, companion, ell, levels, allowed, sigma_data, probes, cond, *, flat, **how
+) -> End:
     solver, max_steps = how["solver"], how["max_steps"]
     data = jnp.asarray(sigma_data, flat.dtype)
     ends, radius = jnp.arctan(levels / data), jnp.hypot(levels, data)
@@ -137,18 +133,39 @@ def _run(
         start = (u, ell)
         other = start if companion is None else (companion / radius[0], ell)
         (u, ell), (u_hat, _) = reversing.run(slope, (start, other), ends, context, solver.num_steps)
-        arrived = jnp.ones(rows.shape[0], bool)
-        return End(u * radius[1], u_hat * radius[1], ell, solver.num_steps + 1, arrived)
-    (u, ell), nfe, arrived = _diffrax().run(
-        slope, (u, ell), ends, context, tolerances, solver, max_steps
+        return End(u * radius[1], u_hat * radius[1], ell, solver.num_steps + 1, None)
+    # Each sample has its own steps, so that it does not depend on the samples beside it.
+    end = _diffrax().solve(
+        slope,
+        (u, ell),
+        ends,
+        context,
+        allowed,
+        solver=solver,
+        per_sample=True,
+        max_steps=max_steps,
+        norm=_larger,
     )
-    there = arrived[:, None]
-    return End(
-        jnp.where(there, u * radius[1], jnp.nan), None, jnp.where(there, ell, jnp.nan), nfe, arrived
-    )
+    u, ell = nan_unless(end.finished, end.y)
+    sigma = jnp.where(end.finished, levels[1], data * jnp.tan(end.t))
+    report = Report(end.nfe, end.accepted, end.rejected, sigma, end.finished)
+    return End(u * radius[1], None, ell, end.nfe, report)
 
 
-_run_compiled = jax.jit(_run, static_argnames=("flat", "solver", "max_steps"))
+def _larger(error: Any) -> Any:
+    """The larger of the root mean squares of the point and of the log-density.
+
+    In one mean over both, a single log-density would not be seen among the numbers of an image.
+    """
+    parts = [_rms(leaf) for leaf in jax.tree.leaves(error) if leaf.size]
+    return jnp.max(jnp.stack(parts))
+
+
+def _rms(leaf: Any) -> Any:
+    square = jnp.mean(leaf**2)
+    # The root has an infinite slope at 0, where a Gaussian's log-density has its error. NaN stays
+    # NaN: as an error of 0 it would be accepted.
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
 def data_width(denoise: Any, sigma_data: Any) -> Any:
@@ -197,8 +214,9 @@ def _same(name: str, given: Any, found: Any) -> None:
 
 
 def _diffrax() -> Any:
+    # When it is first used: fixed grids and `reversible` do not need diffrax.
     try:
-        from edmjax.likelihood import _adaptive
+        from edmjax.terms import solve
     except ModuleNotFoundError as err:
         if (err.name or "").startswith("edmjax"):
             raise
@@ -206,17 +224,4 @@ def _diffrax() -> Any:
             f"An adaptive solver needs {err.name!r}, which is not installed: "
             "pip install 'edmjax[diffrax]', or pass a `plan` or `solver=reversible()`."
         ) from err
-    return _adaptive
-
-
-def _must_arrive(arrived: np.ndarray, nfe: Any, way: Way) -> None:
-    if arrived.all():
-        return
-    lost = np.flatnonzero(~arrived)
-    more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
-    raise RuntimeError(
-        f"Samples {', '.join(map(str, lost[:10]))}{more} did not reach sigma = {way.stop} within "
-        f"max_steps = {way.max_steps} steps ({int(np.max(nfe))} evaluations): loosen `rtol` and "
-        "`atol`, which may be below the rounding of the data's dtype, or raise `max_steps`; and "
-        "see that the denoiser returns no NaN."
-    )
+    return solve

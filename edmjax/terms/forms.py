@@ -6,8 +6,8 @@ The flow is then linear in the point and the denoised output,
     dy/ds = a y + b D(x, sigma),
 
 and a form is four functions: `time(sigma)` is s, `level(s)` its inverse, `factor(sigma)`, and
-`rates(s, sigma)` are (a, b). Each is written once for both worlds: numbers are computed with in
-float64 on the host, where plan weights are formed; JAX arrays in their own precision.
+`rates(s, sigma)` are (a, b). Each is written once and works in two places: with numbers in float64
+on the host, where plan weights are formed, and with JAX arrays in their own precision.
 """
 
 import dataclasses
@@ -20,45 +20,45 @@ import numpy as np
 from edmjax._common.arguments import positive_number
 from edmjax._common.arrays import as_level, has_no_value, register_fields, weighted, working_dtype
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import X
+from edmjax._common.typing import Grid, PyTree, Scalar, Values, X
 from edmjax.processes import edm
 from edmjax.processes.process import Process, array_module
 
-FORMS = ("theta", "log_sigma", "sigma", "t")
+FORMS: tuple[str, ...] = ("theta", "log_sigma", "sigma", "t")
 
 
 class Form:
-    """What the forms share: times for a solver, and the way of a point in and out.
+    """What the forms share: times for a solver, and how a point gets in and out.
 
     `x` is a point in the package's frame, any pytree of floating arrays; levels are positive.
     """
 
-    def time(self, sigma: Any) -> Any:
+    def time(self, sigma: Values) -> Values:
         """The form's variable at a level; it rises with the level."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def level(self, s: Any) -> Any:
+    def level(self, s: Values) -> Values:
         """The level at a value of the variable."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def factor(self, sigma: Any) -> Any:
+    def factor(self, sigma: Values) -> Values:
         """`y / x` at a level."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def rates(self, s: Any, sigma: Any) -> tuple[Any, Any]:
+    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
         """(a, b) of `dy/ds = a y + b D`, at `s` with its level `sigma`."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def times(self, sigmas: Any, x: X) -> jax.Array:
+    def times(self, sigmas: Grid, x: PyTree) -> jax.Array:
         """The variable at each of `sigmas`, in the precision that a solver must have for `x`.
 
-        The first and the last are `t0` and `t1` of `diffrax.diffeqsolve`, all of them the `ts` of
-        `diffrax.StepTo`, which wants the same two numbers at its ends. Python floats in their place
+        The first and the last are `t0` and `t1` of `diffrax.diffeqsolve`. All of them are the `ts`
+        of `diffrax.StepTo`, which must have the same two numbers at its ends. Python floats instead
         would make a float32 state float64 where JAX's x64 mode is on.
 
         Raises:
             ValueError: if a level is not positive and finite, or has no time in this form.
-            TypeError: if levels are no numbers, or `x` holds no floating arrays.
+            TypeError: if levels are not numbers, or `x` holds no floating arrays.
         """
         levels = _levels(sigmas)
         times = self.time(levels)
@@ -66,11 +66,11 @@ class Form:
             raise ValueError(f"This form has no time at one of the levels {levels}, got {times}.")
         return jnp.asarray(times, _precision(x))
 
-    def enter(self, x: X, sigma: Any) -> X:
-        """`y` of a point `x` of the package's frame at level `sigma`, in float32 at least."""
+    def enter(self, x: X, sigma: Scalar) -> X:
+        """`y` of a point `x` of the package's frame at level `sigma`, in at least float32."""
         return _scaled(floating_tree(x, "x"), self.factor(_levels(sigma)))
 
-    def leave(self, y: X, sigma: Any) -> X:
+    def leave(self, y: X, sigma: Scalar) -> X:
         """`x` of `y` at level `sigma`: the inverse of `enter`."""
         return _scaled(floating_tree(y, "y"), 1 / self.factor(_levels(sigma)))
 
@@ -86,19 +86,19 @@ class Theta(Form):
 
     sigma_data: Any
 
-    def time(self, sigma):
+    def time(self, sigma: Values) -> Values:
         xp, sigma, width = array_module(sigma, self.sigma_data)
         return xp.arctan(sigma / width)
 
-    def level(self, s):
+    def level(self, s: Values) -> Values:
         xp, s, width = array_module(s, self.sigma_data)
         return width * xp.tan(s)
 
-    def factor(self, sigma):
+    def factor(self, sigma: Values) -> Values:
         xp, sigma, width = array_module(sigma, self.sigma_data)
         return 1 / xp.hypot(sigma, width)
 
-    def rates(self, s, sigma):
+    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
         # -F = (c_skip x - D) / c_out with x = y sqrt(sigma^2 + sigma_data^2).
         xp, sigma, width = array_module(sigma, self.sigma_data)
         return width / sigma, -xp.hypot(sigma, width) / (width * sigma)
@@ -109,18 +109,18 @@ class Theta(Form):
 class LogSigma(Form):
     """`s = log sigma`, `y = x`, `dy/ds = x - D`."""
 
-    def time(self, sigma):
+    def time(self, sigma: Values) -> Values:
         xp, sigma = array_module(sigma)
         return xp.log(sigma)
 
-    def level(self, s):
+    def level(self, s: Values) -> Values:
         xp, s = array_module(s)
         return xp.exp(s)
 
-    def factor(self, sigma):
+    def factor(self, sigma: Values) -> Values:
         return _one(sigma)
 
-    def rates(self, s, sigma):
+    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
         return _one(sigma), -_one(sigma)
 
 
@@ -129,16 +129,16 @@ class LogSigma(Form):
 class Sigma(Form):
     """`s = sigma`, `y = x`, `dy/ds = (x - D) / sigma` (Karras et al. 2022, equation 3)."""
 
-    def time(self, sigma):
+    def time(self, sigma: Values) -> Values:
         return array_module(sigma)[1]
 
-    def level(self, s):
+    def level(self, s: Values) -> Values:
         return array_module(s)[1]
 
-    def factor(self, sigma):
+    def factor(self, sigma: Values) -> Values:
         return _one(sigma)
 
-    def rates(self, s, sigma):
+    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
         _, sigma = array_module(sigma)
         return 1 / sigma, -1 / sigma
 
@@ -153,31 +153,33 @@ class Own(Form):
 
     process: Any
 
-    def time(self, sigma):
+    def time(self, sigma: Values) -> Values:
         return self.process.time(sigma)
 
-    def level(self, s):
+    def level(self, s: Values) -> Values:
         return self.process.sigma(s)
 
-    def factor(self, sigma):
+    def factor(self, sigma: Values) -> Values:
         return self.process.scale_of(sigma)
 
-    def rates(self, s, sigma):
+    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
         # The score is (scale D - y) / variance.
         f, g = self.process.rates(s)
         half = g**2 / (2 * self.process.variance(s))
         return f + half, -half * self.process.scale(s)
 
 
-def make_form(form: Any = "theta", process: Any = None, sigma_data: Any = None) -> Form:
+def make_form(
+    form: str | Form = "theta", process: Process | None = None, sigma_data: Scalar | None = None
+) -> Form:
     """Returns the form of a name: "theta", "log_sigma", "sigma" or "t".
 
     Args:
         form: the name; a `Form` is returned as it is.
         process: whose time and scale "t" is in (default: `ej.processes.edm()`, where "t" is
-            "sigma"). The other forms are those of the package's frame, which every process shares.
-        sigma_data: the width of the data that "theta" is made for (default 0.5). The flow is the
-            same for any; the number of steps that it takes is not.
+            "sigma"). The other forms are in the package's frame, which all processes share.
+        sigma_data: the standard deviation of the data that "theta" is made for (default 0.5). The
+            flow is the same for any; the number of steps that it takes is not.
 
     Raises:
         ValueError: if the form is unknown, or `sigma_data` is not positive.
@@ -198,7 +200,7 @@ def make_form(form: Any = "theta", process: Any = None, sigma_data: Any = None) 
 
 
 def process_of(process: Any) -> Process:
-    """`process`, which must be one; the package's own where it is None."""
+    """`process`, which must be a process; `ej.processes.edm()` where it is None."""
     if process is None:
         return edm()
     if not isinstance(process, Process):
@@ -219,7 +221,7 @@ def _precision(x: Any) -> Any:
 
 
 def _scaled(tree: Any, factor: Any) -> Any:
-    """`factor * tree` in float32 at least: a solver's state in half precision would not do."""
+    """`factor * tree` in at least float32: a solver's state in half precision would not do."""
     wide = jax.tree.map(lambda leaf: leaf.astype(working_dtype(leaf.dtype)), tree)
     return weighted((as_level(factor, wide), wide))
 

@@ -1,51 +1,47 @@
 """The loop of the adaptive samplers: bounded, with one copy of the network."""
 
 import functools
-import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.core import Tracer
 
 from edmjax._common.arguments import positive_number, whole
 from edmjax._common.arrays import has_no_value, working_dtype
-from edmjax._common.functions import checked_inputs, is_data
+from edmjax._common.functions import checked_inputs, compiled
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import X
-from edmjax.adaptive._dpm import DPMAdaptive
-from edmjax.adaptive._multistep import Adaptive
-from edmjax.adaptive._report import Report
-from edmjax.adaptive._task import select, task_of
+from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
+from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
+from edmjax.adaptive.task import Method, task_of
 from edmjax.noise.keys import check_keys
 from edmjax.running.source import check_noise
 from edmjax.scalar import flag
 
 
 def sample(
-    denoise: Any,
-    method: Any,
+    denoise: Denoiser,
+    method: Method,
     x: X,
-    key: Any = None,
+    key: Keys | None = None,
     *,
-    sigma_max: Any,
-    sigma_min: Any,
-    noise: Any = None,
-    cond: Any = None,
-    max_steps: int = 200,
+    sigma_max: Scalar,
+    sigma_min: Scalar,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    max_steps: Int = 200,
     differentiable: bool = False,
 ) -> tuple[X, Report]:
     """Returns `(x0, report)`: the points at `sigma_min`, like `x`, and what they cost.
 
     The loop ends when every sample is done, or after `max_steps` steps: a sample that is not done
     by then is NaN, `report.finished` is False there, and outside of `jit` a RuntimeWarning names
-    it. Programs are shared as in `edmjax.sample`: a call that differs in numbers alone
-    (tolerances, levels, parameters, seeds) compiles nothing.
+    it (`report.check()` makes that an error). Programs are shared as in `edmjax.sample`: a call
+    that differs in numbers alone (tolerances, levels, parameters, seeds) compiles nothing.
 
     Args:
         denoise: as in `edmjax.sample`; `sigma` has shape (batch,), one level a sample.
-        method: `adaptive(...)` or `dpm_adaptive(...)`.
+        method: `multistep(...)` or `dpm_adaptive(...)`.
         x: the points at `sigma_max`, any pytree of floating arrays; axis 0 counts samples.
         key: as in `edmjax.sample`, where the method draws noise: accepted step `j` of sample `i`
             draws `normal(fold_in(fold_in(key_i, j), leaf))`.
@@ -55,7 +51,7 @@ def sample(
             step. A sample that needs more is NaN.
         cond: passed on to the denoiser.
         max_steps: the bound on the steps of a sample, rejected ones included; the first evaluation
-            of `adaptive` counts as one.
+            of `multistep` counts as one.
         differentiable: run a `scan` of `max_steps` iterations in place of a `while_loop`, for
             reverse-mode gradients. Iterations after the end are skipped, but memory is kept for
             `max_steps`. Gradients hold the steps fixed.
@@ -64,9 +60,9 @@ def sample(
         TypeError, ValueError: if an argument is of the wrong kind or shape, a level is out of
             order, or the method draws noise and neither `key` nor `noise` is given.
     """
-    if not isinstance(method, Adaptive | DPMAdaptive):
+    if not isinstance(method, Method):
         raise TypeError(
-            "`method` must be `ej.adaptive.adaptive(...)` or `ej.adaptive.dpm_adaptive(...)`, got "
+            "`method` must be `ej.adaptive.multistep(...)` or `ej.adaptive.dpm_adaptive(...)`, got "
             f"{method!r:.80}; samplers with plans run in `ej.sample`."
         )
     x = checked_inputs(denoise, x, cond)
@@ -75,21 +71,12 @@ def sample(
     differentiable = flag(differentiable, "differentiable")
     options = {"max_steps": whole(max_steps, "max_steps"), "differentiable": differentiable}
     arrays = (method, x, key, noise, cond, levels)
-    if is_data(denoise):
-        x0, report = _run(denoise, *arrays, **options)
-    else:
-        # A function hides what it closes over, which may have changed since the last call.
-        fresh = functools.partial(run, denoise, **options)
-        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays)))
-        x0, report = fresh(*arrays) if traced else jax.jit(lambda *a: fresh(*a))(*arrays)
-    if not isinstance(report.finished, Tracer):
-        failure = report.failure()
-        if failure is not None:
-            warnings.warn(failure, RuntimeWarning, stacklevel=2)
+    x0, report = compiled(_run, (denoise,), arrays, **options)
+    warn_of_unfinished(report, stacklevel=2)
     return x0, report
 
 
-def run(
+def _run(
     denoise: Any,
     method: Any,
     x: Any,
@@ -121,13 +108,9 @@ def run(
         end = lax.while_loop(
             unfinished, lambda carry: (carry[0] + 1, attempt(carry[1])), (0, start)
         )[1]
-    x0 = method.end(task, end)
-    x0 = select(end.done, x0, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), x0))
+    x0 = nan_unless(end.done, method.end(task, end))
     x0 = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), x0, x)
     return x0, Report(end.nfe, end.accepted, end.rejected, end.sigma, end.done)
-
-
-_run = jax.jit(run, static_argnames=("max_steps", "differentiable"))
 
 
 def _levels(

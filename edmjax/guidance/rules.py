@@ -1,66 +1,70 @@
-"""Rules: other ways to combine the two branches of a guided denoiser, at no evaluation."""
+"""Rules: other ways to combine the two branches of a guided denoiser, at no extra evaluation."""
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from edmjax.guidance._branches import Guided
-from edmjax.guidance._outputs import dot, option, plus, vectors, wide
+from edmjax._common.arrays import weighted
+from edmjax._common.typing import Arraylike, PyTree, Scalar
+from edmjax.guidance.branches import Guided
+from edmjax.guidance.outputs import Outputs, dot, option, vectors, wide
 
 
 class Rule(Guided):
     """A guided denoiser with the branches and scale of another."""
 
-    guided: Any
+    guided: Guided
 
     @property
-    def sigma_range(self) -> Any:
-        """What the denoiser inside declares."""
+    def sigma_range(self) -> tuple[float, float] | None:
+        """The `sigma_range` of the denoiser inside."""
         return self.guided.sigma_range
 
     @property
-    def alone(self):
+    def alone(self) -> bool:  # type: ignore[override]
         return self.guided.alone
 
-    def positive(self, x, level, cond):
+    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
         return self.guided.positive(x, level, cond)
 
-    def branches(self, x, level, cond):
+    def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         return self.guided.branches(x, level, cond)
 
-    def scale_at(self, level):
+    def scale_at(self, level: jax.Array) -> Arraylike:
         return self.guided.scale_at(level)
 
-    def combine(self, positive, negative, scale, x, level):
+    def combine(
+        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+    ) -> PyTree:
         return self.guided.combine(positive, negative, scale, x, level)
 
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Interval(Rule):
-    """See `interval`."""
+    """The denoiser that `interval` returns."""
 
-    guided: Any
-    sigma_min: Any
-    sigma_max: Any
+    guided: Guided
+    sigma_min: Scalar
+    sigma_max: Scalar
 
-    def scale_at(self, level):
-        # In the precision of the level: a bound that is a level of the grid is rounded as it is.
+    def scale_at(self, level: jax.Array) -> Arraylike:
+        # In the precision of the level, so that a bound equal to a level of the grid is rounded as
+        # that level is.
         low, high = (jnp.asarray(v, level.dtype) for v in (self.sigma_min, self.sigma_max))
         scale = jnp.asarray(self.guided.scale_at(level))
         return jnp.where((low < level) & (level <= high), scale, jnp.ones_like(scale))
 
 
-def interval(guided: Any, sigma_min: Any, sigma_max: Any) -> Interval:
+def interval(guided: Guided, sigma_min: Scalar, sigma_max: Scalar) -> Interval:
     """Guides where `sigma_min < sigma <= sigma_max`; elsewhere the positive branch alone.
 
     Elsewhere the scale is 1, so there is still one copy of the network. The level is data in a
-    compiled loop, so both branches are evaluated at every level, and no time is saved. To save it,
-    sample in pieces: a plan for each part of the grid, with the plain network outside.
+    compiled loop, so both branches are evaluated at every level, and no time is saved. To save
+    time, sample in pieces: a plan for each part of the grid, with the plain network outside.
 
     Args:
         guided: what `classifier_free`, `autoguidance` or another rule made.
@@ -84,13 +88,15 @@ def interval(guided: Any, sigma_min: Any, sigma_max: Any) -> Interval:
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class AdaptiveProjected(Rule):
-    """See `adaptive_projected`."""
+    """The denoiser that `adaptive_projected` returns."""
 
-    guided: Any
-    eta: Any
-    norm_threshold: Any
+    guided: Guided
+    eta: Scalar
+    norm_threshold: Scalar
 
-    def combine(self, positive, negative, scale, x, level):
+    def combine(
+        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+    ) -> PyTree:
         gap = jax.tree.map(jnp.subtract, positive, negative)
         size, along = dot(positive, positive), dot(gap, positive)
         along = jnp.where(size > 0, along / jnp.where(size > 0, size, 1), 0)
@@ -98,12 +104,12 @@ class AdaptiveProjected(Rule):
         # The inner `where` keeps the infinite slope at 0 out of the gradient.
         long = square > r**2
         factor = jnp.where(long, r / jnp.sqrt(jnp.where(long, square, 1)), 1)
-        update = plus(gap, (self.eta - 1) * along, positive)
-        return plus(positive, (scale - 1) * factor, update)
+        update = weighted((1.0, gap), ((self.eta - 1) * along, positive))
+        return weighted((1.0, positive), ((scale - 1) * factor, update))
 
 
 def adaptive_projected(
-    guided: Any, eta: Any = 0.0, norm_threshold: Any = math.inf
+    guided: Guided, eta: Scalar = 0.0, norm_threshold: Scalar = math.inf
 ) -> AdaptiveProjected:
     """Adaptive projected guidance: weakens the part of the update that saturates.
 
@@ -142,7 +148,7 @@ def adaptive_projected(
     return AdaptiveProjected(guided, eta, threshold)
 
 
-# A prediction is proportional to `D - c x`: what `c` is at each level.
+# Each prediction is proportional to `D - c x`, with this `c` at a level.
 _CENTRES = {
     "x0": jnp.zeros_like,
     "eps": jnp.ones_like,
@@ -153,24 +159,26 @@ _CENTRES = {
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rescaled(Rule):
-    """See `rescale`."""
+    """The denoiser that `rescale` returns."""
 
-    guided: Any
-    phi: Any
+    guided: Guided
+    phi: Scalar
     prediction: str = dataclasses.field(metadata={"static": True})
 
-    def combine(self, positive, negative, scale, x, level):
+    def combine(
+        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+    ) -> PyTree:
         guided = self.guided.combine(positive, negative, scale, x, level)
         centre, x = -_CENTRES[self.prediction](level), wide(x)
-        moved = plus(guided, centre, x)
-        want, got = _variance(plus(positive, centre, x)), _variance(moved)
+        moved = weighted((1.0, guided), (centre, x))
+        want, got = _variance(weighted((1.0, positive), (centre, x))), _variance(moved)
         # Without spread there is nothing to rescale, and no slope.
         spread = (want > 0) & (got > 0)
         k = jnp.sqrt(jnp.where(spread, want, 1) / jnp.where(spread, got, 1))
-        return plus(guided, self.phi * (k - 1), moved)
+        return weighted((1.0, guided), (self.phi * (k - 1), moved))
 
 
-def rescale(guided: Any, phi: Any = 0.7, prediction: str = "v") -> Rescaled:
+def rescale(guided: Guided, phi: Scalar = 0.7, prediction: str = "v") -> Rescaled:
     """Rescales the guided prediction towards the spread of the positive branch.
 
         p = phi p_guided std(p_pos) / std(p_guided) + (1 - phi) p_guided
@@ -178,8 +186,8 @@ def rescale(guided: Any, phi: Any = 0.7, prediction: str = "v") -> Rescaled:
     with `std` over all entries of a sample about their mean. The paper rescales what the network
     predicts, which a denoiser hides, so `prediction` says what that is: "v" (the paper's networks,
     after its zero terminal signal-to-noise ratio), "eps" (Stable Diffusion 1) or "x0". They differ:
-    near pure noise the spread of eps is that of the noise, guided or not, and little happens, while
-    v is then -x0. Each `p` is a multiple of `D - c x`, with c = 1 / (1 + sigma^2), 1 or 0.
+    near pure noise eps spreads as the noise does, guided or not, and little happens, while v is
+    then -x0. Each `p` is a multiple of `D - c x`, with c = 1 / (1 + sigma^2), 1 or 0.
 
     Args:
         guided: what `classifier_free`, `autoguidance` or another rule made.
@@ -199,12 +207,12 @@ def rescale(guided: Any, phi: Any = 0.7, prediction: str = "v") -> Rescaled:
     return Rescaled(guided, option("phi", phi, lambda v: 0 <= v <= 1, "in [0, 1]"), prediction)
 
 
-def _variance(tree: Any) -> jax.Array:
+def _variance(tree: PyTree) -> jax.Array:
     """The variance of the entries of each sample about their mean, shape (batch,)."""
     return jnp.var(vectors(tree), axis=1)
 
 
-def _check(guided: Any, name: str) -> None:
+def _check(guided: Guided, name: str) -> None:
     if not isinstance(guided, Guided):
         raise TypeError(
             f"`{name}` combines the two branches of guidance, so it takes what `classifier_free`, "

@@ -2,29 +2,28 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from edmjax._common.arrays import as_sigma, from_left
-from edmjax._common.functions import Wraps
+from edmjax._common.functions import Wraps, denoiser_as_pytree
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import Sigma, X
-from edmjax.guidance._outputs import as_pytree, call, option, returned, sampled, vectors, wide
+from edmjax._common.typing import Denoiser, PyTree, Scalar, Sigma
+from edmjax.guidance.outputs import call, option, returned, sampled, vectors, wide
 
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clipped(Wraps):
-    """See `clip`."""
+    """The denoiser that `clip` returns."""
 
-    denoise: Any
-    low: Any
-    high: Any
+    denoise: Denoiser
+    low: Scalar
+    high: Scalar
 
-    def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
+    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
         """A dict of the clipped "x0", the "raw" before it, and other outputs."""
         x = floating_tree(x, "x")
         out = call(self.denoise, x, as_sigma(sigma, x), cond)
@@ -35,42 +34,41 @@ class Clipped(Wraps):
         return returned({"raw": out["x0"], **out, "x0": jax.tree.map(leaf, wide(out["x0"]))}, x)
 
 
-def clip(denoise: Any, low: Any = -1.0, high: Any = 1.0) -> Clipped:
+def clip(denoise: Denoiser, low: Scalar = -1.0, high: Scalar = 1.0) -> Clipped:
     """Static thresholding: `x0` clipped to [low, high], and the output before it as "raw".
 
-    A sampler takes the clipped output throughout; `ej.samplers.euler_cfg_pp()` takes
-    its direction from "raw", which makes it DDIM with a clipped x0 and the unclipped eps. Where
-    `denoise` returns a "raw" of its own, that is kept.
+    Samplers take the clipped output throughout. `ej.samplers.euler_cfg_pp()` takes its direction
+    from "raw", which makes it DDIM with a clipped x0 and the unclipped eps. Where `denoise` returns
+    a "raw" of its own, it is kept.
 
     Args:
         denoise: any denoiser, guided or not.
-        low: the least value of the data; may be traced.
-        high: the greatest; may be traced.
+        low: the lowest value of the data; may be traced.
+        high: the highest; may be traced.
 
     Raises:
         TypeError: `denoise` is not callable, or a bound is not a real scalar.
         ValueError: `low` is not below `high`.
 
-    Source: Ho et al. (2020), whose code clips; the name is that of Saharia et al. (2022), section
-    2.3.
+    Source: Ho et al. (2020), whose code clips; the name is from Saharia et al. (2022), section 2.3.
     """
     low = option("low", low, lambda v: not math.isnan(v), "a number")
     high = option("high", high, lambda v: not math.isnan(v), "a number")
     if not (isinstance(low, jax.Array) or isinstance(high, jax.Array)) and low >= high:
         raise ValueError(f"`low` must be below `high`, got {low} and {high}.")
-    return Clipped(as_pytree(denoise, "denoise"), low, high)
+    return Clipped(denoiser_as_pytree(denoise, "denoise"), low, high)
 
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class DynamicThreshold(Wraps):
-    """See `dynamic_threshold`."""
+    """The denoiser that `dynamic_threshold` returns."""
 
-    denoise: Any
-    quantile: Any
-    max_value: Any
+    denoise: Denoiser
+    quantile: Scalar
+    max_value: Scalar
 
-    def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> Any:
+    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
         """A dict of the thresholded "x0", the "raw" before it, and other outputs."""
         x = sampled(x)
         out = call(self.denoise, x, as_sigma(sigma, x), cond)
@@ -87,20 +85,20 @@ class DynamicThreshold(Wraps):
 
 
 def dynamic_threshold(
-    denoise: Any, quantile: Any = 0.995, max_value: Any = math.inf
+    denoise: Denoiser, quantile: Scalar = 0.995, max_value: Scalar = math.inf
 ) -> DynamicThreshold:
     """Dynamic thresholding, for data in [-1, 1]: `x0` clipped to [-s, s] and divided by s.
 
         s = min(max(quantile of |x0|, 1), max_value)
 
-    with the quantile over all entries of a sample, linear between neighbours. "raw" is the output
-    before it, as in `clip`.
+    with the quantile over all entries of a sample, interpolated linearly. "raw" is the output
+    before, as in `clip`.
 
     Args:
         denoise: any denoiser, guided or not.
         quantile: which quantile of the absolute values, in [0, 1]; may be traced.
-        max_value: the greatest s, at least 1; may be traced. Without it as in the paper. In
-            diffusers it is `sample_max_value`, by default 1.0, where this is `clip(denoise)`.
+        max_value: the largest s, at least 1; may be traced. The paper has none. diffusers calls it
+            `sample_max_value`, with a default of 1.0, for which this is `clip(denoise)`.
 
     Raises:
         TypeError: `denoise` is not callable, or an option is not a real scalar.
@@ -110,4 +108,4 @@ def dynamic_threshold(
     """
     quantile = option("quantile", quantile, lambda v: 0 <= v <= 1, "in [0, 1]")
     max_value = option("max_value", max_value, lambda v: v >= 1, "at least 1")
-    return DynamicThreshold(as_pytree(denoise, "denoise"), quantile, max_value)
+    return DynamicThreshold(denoiser_as_pytree(denoise, "denoise"), quantile, max_value)

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax._common.arguments import positive_number
+from edmjax._common.arguments import real, whole
 from edmjax._common.arrays import has_no_value
-from edmjax.adaptive._task import Task, combine, select
-from edmjax.adaptive._tolerances import at_least_zero, check_order, tolerances
+from edmjax._common.typing import Int, Scalar
+from edmjax.adaptive.task import Method, Task, combine, select, tolerances
 from edmjax.scalar import flag
 
 _CLOSE = 1e-5  # a step as short as this, in log sigma, is not taken
@@ -40,8 +40,8 @@ class State(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class DPMAdaptive:
-    """See `dpm_adaptive`."""
+class DPMAdaptive(Method):
+    """What `dpm_adaptive` returns."""
 
     rtol: Any
     atol: Any
@@ -58,16 +58,16 @@ class DPMAdaptive:
 
     def start(self, task: Task) -> State:
         batch, dtype = task.sigma_max.shape, task.sigma_max.dtype
-        none = jnp.zeros(batch, jnp.int32)
+        counts = jnp.zeros(batch, jnp.int32)
         return State(
             t=-jnp.log(task.sigma_max),
             x=task.x,
             low=task.x,
             step=jnp.broadcast_to(jnp.asarray(self.h_init, dtype), batch),
             inverses=jnp.zeros((2, *batch), dtype),
-            nfe=none,
-            accepted=none,
-            rejected=none,
+            nfe=counts,
+            accepted=counts,
+            rejected=counts,
             done=jnp.zeros(batch, bool),
         )
 
@@ -75,7 +75,7 @@ class DPMAdaptive:
         active, end = ~at.done, -jnp.log(task.sigma_min)
         t_next = jnp.where(active, jnp.minimum(end, at.t + at.step), at.t)
         t_down, spread = self._split(at.t, t_next, end)
-        # Where nothing is to be done a length of 1 keeps the quotients finite.
+        # A length of 1 keeps the quotients finite where a sample is done.
         h = jnp.where(active & (t_down > at.t), t_down - at.t, 1.0)
         low, high = self._solve(task, at.x, at.t, h)
 
@@ -94,7 +94,7 @@ class DPMAdaptive:
             * newer ** (-(p + 2 * d) / order)
             * older ** (d / order)
         )
-        # An error that is no number, as of a denoiser that diverges, is as bad as an infinite one.
+        # NaN, from a denoiser that diverges, is as bad an error as an infinite one.
         factor = 1 + jnp.arctan(jnp.where(jnp.isfinite(error), factor, 0.0) - 1)
         good = factor >= self.accept_safety
         if self.draws:
@@ -146,9 +146,9 @@ class DPMAdaptive:
             )
             return known, None
 
-        none = jax.tree.map(lambda v: jnp.zeros((self.order, *v.shape), v.dtype), x)
+        empty = jax.tree.map(lambda v: jnp.zeros((self.order, *v.shape), v.dtype), x)
         levels = jnp.exp(-(t + jnp.arange(self.order)[:, None].astype(t.dtype) / self.order * h))
-        known = lax.scan(stage, none, (stages, levels, jnp.arange(self.order)))[0]
+        known = lax.scan(stage, empty, (stages, levels, jnp.arange(self.order)))[0]
         return mix(results[0], known), mix(results[1], known)
 
 
@@ -158,7 +158,7 @@ def _coefficients(order: int, t: Any, h: Any) -> Any:
     DPM-Solver-1, 2 and 3 of Lu et al. (2022), algorithms 1 and 2 (and equation 3.7), for the
     variance-exploding frame, where alpha is 1 and lambda is t.
     """
-    none = jnp.zeros_like(h)
+    zero = jnp.zeros_like(h)
 
     def growth(part):  # sigma at t + part, and e^part - 1
         return jnp.exp(-(t + part)), jnp.expm1(part)
@@ -167,82 +167,84 @@ def _coefficients(order: int, t: Any, h: Any) -> Any:
     if order == 2:
         middle, half = growth(h / 2)
         rows = [
-            (none, none),
-            (-middle * half, none),
-            (-level * whole, none),
-            (none, -level * whole),
+            (zero, zero),
+            (-middle * half, zero),
+            (-level * whole, zero),
+            (zero, -level * whole),
         ]
     else:
         (one, first), (two, second) = growth(h / 3), growth(2 * h / 3)
         inner = 2 * (second / (2 * h / 3) - 1)
         outer = 1.5 * (whole / h - 1)
         rows = [
-            (none, none, none),
-            (-one * first, none, none),
-            (-two * (second - inner), -two * inner, none),
-            (level * whole / 2, -1.5 * level * whole, none),
-            (-level * (whole - outer), none, -level * outer),
+            (zero, zero, zero),
+            (-one * first, zero, zero),
+            (-two * (second - inner), -two * inner, zero),
+            (level * whole / 2, -1.5 * level * whole, zero),
+            (-level * (whole - outer), zero, -level * outer),
         ]
     return jnp.stack([jnp.stack(row) for row in rows])
 
 
 def dpm_adaptive(
-    order: int = 3,
-    rtol: Any = 0.05,
-    atol: Any = 0.0078,
+    order: Int = 3,
+    rtol: Scalar = 0.05,
+    atol: Scalar = 0.0078,
     *,
-    h_init: Any = 0.05,
-    pcoeff: Any = 0.0,
-    icoeff: Any = 1.0,
-    dcoeff: Any = 0.0,
-    accept_safety: Any = 0.81,
-    eta: Any = 0.0,
-    s_noise: Any = 1.0,
+    h_init: Scalar = 0.05,
+    pcoeff: Scalar = 0.0,
+    icoeff: Scalar = 1.0,
+    dcoeff: Scalar = 0.0,
+    accept_safety: Scalar = 0.81,
+    eta: Scalar = 0.0,
+    s_noise: Scalar = 1.0,
     per_sample: bool = True,
-) -> DPMAdaptive:
+) -> Method:
     """DPM-Solver-12 (`order=2`) or -23 (`order=3`) with a PID controller of the step.
 
-    `order` evaluations a step give the results `low` and `high` of two orders; the step goes on
-    with `high`, where the error, the RMS over a sample's entries of
+    `order` evaluations a step give the results `low` and `high` of two orders. The error is the RMS
+    over a sample's entries of
 
-        (low - high) / max(atol, rtol |low|, rtol |last accepted low|),
+        (low - high) / max(atol, rtol |low|, rtol |last accepted low|).
 
-    lets the controller keep more than `accept_safety` of the step. Its factor is
-    `1 + arctan(f - 1)`, with `f` the product of powers of the last inverse errors: `(pcoeff +
-    icoeff + dcoeff) / order` of the newest, `-(pcoeff + 2 dcoeff) / order` and `dcoeff / order` of
-    the last two accepted ones; 1.5 stands for the order where `eta` is above 0.
+    The controller multiplies the length of the next step by `1 + arctan(f - 1)`, with `f` a product
+    of powers of inverse errors: `(pcoeff + icoeff + dcoeff) / order` of this step's,
+    `-(pcoeff + 2 dcoeff) / order` and `dcoeff / order` of the last two accepted ones. Where `eta`
+    is above 0, 1.5 stands for the order. A step is accepted, with `high` as its result, where that
+    factor is at least `accept_safety`.
 
     Args:
         order: 2 or 3.
-        rtol, atol: the tolerances a step, not both 0.
-        h_init: the first step, in log sigma.
+        rtol, atol: the tolerances of a step, not both 0.
+        h_init: the length of the first step, in log sigma.
         pcoeff, icoeff, dcoeff, accept_safety: of the controller.
-        eta: each step ends in fresh noise, `eta` times that of an ancestral step; 0 draws none.
+        eta: strength of noise: each step ends in fresh noise, `eta` times as much as an ancestral
+            step adds; 0 draws zero.
         s_noise: a factor on that noise.
-        per_sample: each sample has its own steps. False: one error for the whole batch, as in
-            k-diffusion, so that a sample depends on those beside it.
+        per_sample: whether each sample has its own steps. False: one error for the whole batch, as
+            in k-diffusion, so that a sample depends on the samples beside it.
 
     Raises:
-        TypeError, ValueError: an order other than 2 and 3, an option below 0, a `per_sample` that
-            is not True or False.
+        TypeError: an option that is not a number, a `per_sample` that is not True or False.
+        ValueError: an order other than 2 and 3, an option below 0.
 
-    Source: Lu et al. (2022), "DPM-Solver", appendix C (Algorithm 3); the controller and `eta` are
-    k-diffusion's (`sample_dpm_adaptive`), whose samples and counts it has.
+    Source: Lu et al. (2022), "DPM-Solver", appendix C (Algorithm 3). The controller and `eta` are
+    k-diffusion's (`sample_dpm_adaptive`); samples and counts agree with it.
     """
-    check_order(order, (2, 3))
+    order = whole(order, "order", least=2, most=3)
     rtol, atol = tolerances(rtol, atol)
-    drawing = has_no_value(eta) or bool(at_least_zero("eta", eta) > 0)
+    eta = real(eta, "eta", least=0)
     return DPMAdaptive(
         rtol=rtol,
         atol=atol,
-        h_init=positive_number("h_init", h_init),
-        pcoeff=at_least_zero("pcoeff", pcoeff),
-        icoeff=at_least_zero("icoeff", icoeff),
-        dcoeff=at_least_zero("dcoeff", dcoeff),
-        accept_safety=at_least_zero("accept_safety", accept_safety),
-        eta=at_least_zero("eta", eta),
-        s_noise=at_least_zero("s_noise", s_noise),
-        order=int(order),
+        h_init=real(h_init, "h_init", above=0),
+        pcoeff=real(pcoeff, "pcoeff", least=0),
+        icoeff=real(icoeff, "icoeff", least=0),
+        dcoeff=real(dcoeff, "dcoeff", least=0),
+        accept_safety=real(accept_safety, "accept_safety", least=0),
+        eta=eta,
+        s_noise=real(s_noise, "s_noise", least=0),
+        order=order,
         per_sample=flag(per_sample, "per_sample"),
-        draws=drawing,
+        draws=has_no_value(eta) or bool(eta > 0),
     )
