@@ -1,7 +1,7 @@
 """Any number of samples in the memory of a few: chunk by chunk, each to the host as it is ready.
 
-Sample `i` depends on the key and on `i` alone, so the size of the chunks makes no difference but for
-roundings. One loop, `run_in_chunks`, runs the chunks of `sample_in_chunks` and the commands.
+Sample `i` depends on the key and on `i` alone, so the size of the chunks changes no more than
+roundings. `sample_in_chunks` and the commands share one loop, `run_in_chunks`.
 """
 
 import dataclasses
@@ -103,7 +103,7 @@ def sample_in_chunks(
             )
     mesh = mesh_of_samples(mesh)
     path = key if isinstance(key, Brownian) else None
-    key_start, key_steps = _split(key if path is None else path.key)
+    key_start, key_steps = _split(key)
     std = start_std(plan)
     if mesh is not None:
         denoise, corrector = split_parameters((denoise, corrector), mesh)
@@ -250,8 +250,9 @@ def _begin(
     return jax.tree.map(scaled, normal_like(keys_start, shapes)), keys_steps
 
 
-def _split(key: Keys) -> tuple[Keys, Keys]:
+def _split(key: KeyLike) -> tuple[Keys, Keys]:
     """The key of the noise that samples start from, and the key of the noise that they draw."""
+    key = key.key if isinstance(key, Brownian) else key
     check_key(key)
     if key.shape != ():
         raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")

@@ -12,7 +12,6 @@ average of any other width, as if the run had kept it.
 Source: Karras et al. 2024 (arXiv 2312.02696), sections 3.1 and 3.2 and appendix C.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from edmjax.nn.functional import Arrays
 from edmjax.training.checkpoints import differences, load_weights, save_weights
+from edmjax.training.files import StrPath
 
 # How far an average moves towards the new parameters, by the number of steps taken.
 Share = Callable[[Int[Array, ""]], Float[Array, ""]]
@@ -106,7 +106,7 @@ def _inner_product(
 
 
 def save_snapshots(
-    directory: str | os.PathLike,
+    directory: StrPath,
     step: int,
     averages: Sequence[Arrays],
     buffers: Arrays,
@@ -125,9 +125,7 @@ def save_snapshots(
         save_weights(path, arrays | buffers, {**config, "snapshot": about})
 
 
-def reconstruct_ema(
-    directory: str | os.PathLike, sigma_rel: float
-) -> tuple[Arrays, dict[str, Any], float]:
+def reconstruct_ema(directory: StrPath, sigma_rel: float) -> tuple[Arrays, dict[str, Any], float]:
     """The average of width `sigma_rel` at a run's last snapshot: `(arrays, config, error)`.
 
     `arrays` and `config` are the arguments of `save_weights`. The combination is divided by the sum

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edmjax.training.files import StrPath
+
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -46,7 +48,7 @@ FILES = {
 
 
 def load_mnist(
-    data_dir: str | os.PathLike | None = None, *, split: str = "train"
+    data_dir: StrPath | None = None, *, split: str = "train"
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images, uint8 `(n, 28, 28)`, and labels, uint8 `(n,)`, of `split` "train" or "test".
 
@@ -68,7 +70,7 @@ def load_mnist(
     return images, labels
 
 
-def _content(name: str, data_dir: str | os.PathLike | None) -> bytes:
+def _content(name: str, data_dir: StrPath | None) -> bytes:
     """The verified bytes of a file, wherever it is."""
     folder = _cache() if data_dir is None else Path(data_dir)
     for path in (folder / name, folder / f"{name}.gz"):
