@@ -24,6 +24,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = [
     "_build",
     "conf.py",
+    "make",
     "reference.py",
     "docstrings.py",
     "percent.py",

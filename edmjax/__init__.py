@@ -26,6 +26,7 @@ from edmjax.running import (
 if TYPE_CHECKING:
     from edmjax import (
         adaptive,
+        comparison,
         correctors,
         denoisers,
         evaluation,
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 # The extra that installs what a submodule needs; None where the core's own needs are enough.
 _SUBMODULES = {
     "adaptive": None,
+    "comparison": "train,diffrax",
     "correctors": None,
     "denoisers": None,
     "evaluation": "train",
@@ -97,6 +99,7 @@ __all__ = [  # noqa: RUF022
     "Step",
     "Combination",
     "adaptive",
+    "comparison",
     "correctors",
     "denoisers",
     "evaluation",

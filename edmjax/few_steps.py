@@ -11,8 +11,8 @@ from edmjax.planning.step import Sampler
 
 __all__ = ["recommend"]
 
-# From this many evaluations on: the sampler and the grid. `scripts/recommend.py` measures all pairs
-# on sixteen problems and prints the best beside these: pairs that are near the best for
+# From this many evaluations on: the sampler and the grid. `docs/make/recommend.py` measures all
+# pairs on sixteen problems and prints the best beside these: pairs that are near the best for
 # neighbouring numbers of evaluations too, and on a network that was trained on MNIST.
 TABLE: tuple[tuple[int, str, str], ...] = (
     (1, "f_trig(False)", "blend"),

@@ -9,24 +9,25 @@ as many equally likely intervals, in a random order: the same distribution for e
 loss that varies less from batch to batch (after the low-discrepancy sampler of times of Kingma et
 al. 2021, arXiv 2107.00630).
 
-All of them raise TypeError where `net` is no function, `x0` no floating array, `key` no single
-typed key, or an option no number; ValueError where an option is out of its range, `x0` has no
-samples, or `net` returns another shape than `x0`'s.
+All of them raise TypeError unless `net` is a function, `x0` a floating array, `key` a single typed
+key and each option a number; ValueError where an option is out of its range, `x0` has no samples,
+or `net` returns another shape than `x0` has.
 """
 
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
 from edmjax._common.arguments import real, whole
-from edmjax._common.functions import check_function
+from edmjax._common.functions import check_function, with_cond
 from edmjax._common.trees import check_cond, check_like
+from edmjax._common.typing import Int, PyTree, Scalar
 from edmjax.noise.keys import check_single_key
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 # `net(params, x, c_noise) -> F`, and `net(params, x, c_noise, cond)` where `cond` is given.
-ParametricNetwork = Callable[..., Array]
+ParametricNetwork: TypeAlias = Callable[..., Array]
 
 
 class PerSample(NamedTuple):
@@ -50,7 +51,7 @@ class PerSample(NamedTuple):
 
     loss: Float[Array, " batch"]
     sigma: Float[Array, " batch"]
-    c_noise: Float[Array, " batch"]  # what the network was told of sigma
+    c_noise: Float[Array, " batch"]  # what the network was given for sigma
 
 
 def edm(
@@ -59,11 +60,11 @@ def edm(
     x0: Float[Array, "batch ..."],
     key: Key[Array, ""],
     *,
-    sigma_data: float = 0.5,
-    p_mean: float = -1.2,
-    p_std: float = 1.2,
+    sigma_data: Scalar = 0.5,
+    p_mean: Scalar = -1.2,
+    p_std: Scalar = 1.2,
     stratified: bool = False,
-    cond: Any = None,
+    cond: PyTree = None,
 ) -> Float[Array, ""]:
     """The EDM loss, `E lambda(sigma) |D(x0 + sigma n; sigma) - x0|^2`.
 
@@ -86,13 +87,13 @@ def edm_per_sample(
     x0: Float[Array, "batch ..."],
     key: Key[Array, ""],
     *,
-    sigma_data: float = 0.5,
-    p_mean: float = -1.2,
-    p_std: float = 1.2,
+    sigma_data: Scalar = 0.5,
+    p_mean: Scalar = -1.2,
+    p_std: Scalar = 1.2,
     stratified: bool = False,
-    cond: Any = None,
+    cond: PyTree = None,
 ) -> PerSample:
-    """The terms whose mean is `edm`, with their levels."""
+    """The terms whose mean is `edm`, with their noise levels."""
     n = _num_samples(net, x0, key, cond)
     sigma_data, p_std = real(sigma_data, "sigma_data", above=0), real(p_std, "p_std", above=0)
     p_mean = real(p_mean, "p_mean")
@@ -120,10 +121,10 @@ def dsm(
     x0: Float[Array, "batch ..."],
     key: Key[Array, ""],
     *,
-    sigma: float = 25.0,
-    eps: float = 1e-5,
+    sigma: Scalar = 25.0,
+    eps: Scalar = 1e-5,
     stratified: bool = False,
-    cond: Any = None,
+    cond: PyTree = None,
 ) -> Float[Array, ""]:
     """Song's denoising score matching loss, `E std(t)^2 |s(x0 + std(t) n, t) + n / std(t)|^2`.
 
@@ -132,8 +133,8 @@ def dsm(
     `s(x, t) = F(x, t) / std(t)`, so the error is `F + n`; the network reads `x` as it is and
     `c_noise = t`. A network that outputs zero loses the number of entries of a sample.
 
-    Source: Song et al. 2021 (arXiv 2011.13456), equation 7 with `lambda = std^2`; the process and
-    `eps` are those of Song's MNIST tutorial.
+    Source: Song et al. 2021 (arXiv 2011.13456), equation 7 with `lambda = std^2`; process and `eps`
+    from Song's MNIST tutorial.
     """
     options: dict[str, Any] = dict(sigma=sigma, eps=eps, stratified=stratified)
     return dsm_per_sample(net, params, x0, key, **options, cond=cond).loss.mean()
@@ -145,10 +146,10 @@ def dsm_per_sample(
     x0: Float[Array, "batch ..."],
     key: Key[Array, ""],
     *,
-    sigma: float = 25.0,
-    eps: float = 1e-5,
+    sigma: Scalar = 25.0,
+    eps: Scalar = 1e-5,
     stratified: bool = False,
-    cond: Any = None,
+    cond: PyTree = None,
 ) -> PerSample:
     """The terms whose mean is `dsm`, with their levels `std(t)`; `c_noise` is `t`."""
     n = _num_samples(net, x0, key, cond)
@@ -171,9 +172,9 @@ def uncertainty_weighted(
 ) -> Float[Array, ""]:
     """The mean of `loss / exp(u(sigma)) + u(sigma)` with `u` of `log_uncertainty`.
 
-    For a given network it is least at `u(sigma) = log E[loss | sigma]`. Then every level has the
-    same weighted loss, 1, and the gradient for the network is that of the loss divided by what the
-    level loses on average.
+    For a given network it is lowest at `u(sigma) = log E[loss | sigma]`. Then every level has the
+    same weighted loss, 1, and the network's gradient is the gradient of the loss, divided by the
+    average loss of the level.
 
     Source: Karras et al. 2024 (arXiv 2312.02696), appendix B, after Kendall et al. 2018.
     """
@@ -186,8 +187,8 @@ def log_uncertainty(
 ) -> Float[Array, "*levels"]:
     """`u = bias + weight . features`, of Fourier features of `c_noise` with norm 1."""
     half = uncertainty["weight"].shape[-1] // 2
-    # The upper half of the quantiles of a normal distribution in place of draws: a sine and a
-    # cosine make their signs and phases no matter, and there is nothing to store.
+    # Quantiles of a normal distribution in place of draws, so that there is nothing to store. The
+    # upper half will do: with a sine and a cosine of each, its sign makes no difference.
     quantiles = [NormalDist().inv_cdf(0.5 + (k + 0.5) / (2 * half)) for k in range(half)]
     angles = 2 * jnp.pi * c_noise[..., None] * np.asarray(quantiles, np.float32)
     features = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1) / np.sqrt(half)
@@ -195,11 +196,11 @@ def log_uncertainty(
     return uncertainty["bias"] + jnp.sum(features * uncertainty["weight"], axis=-1)
 
 
-def init_uncertainty(num_entries: int, *, dim: int = 128) -> dict[str, Float[Array, "..."]]:
+def init_uncertainty(num_entries: Int, *, dim: Int = 128) -> dict[str, Float[Array, "..."]]:
     """The parameters of `u` at the start: `log(num_entries)` at all levels.
 
-    With `num_entries` those of a sample, it is the optimum for a network that outputs zero. `dim`
-    is the number of features, sines and cosines: even.
+    `num_entries` is the number of entries of a sample; the start is then the optimum for a network
+    that outputs zero. `dim` is the number of features, sines and cosines: even.
     """
     num_entries, dim = whole(num_entries, "num_entries"), whole(dim, "dim", least=2)
     if dim % 2:
@@ -207,10 +208,10 @@ def init_uncertainty(num_entries: int, *, dim: int = 128) -> dict[str, Float[Arr
     return {"bias": jnp.log(jnp.float32(num_entries)), "weight": jnp.zeros(dim)}
 
 
-def _num_samples(net: Any, x0: Any, key: Any, cond: Any) -> int:
-    """How many samples a batch has, once it is one."""
-    told = () if cond is None else ("cond",)
-    check_function(net, "net", "params", "x", "c_noise", *told)
+def _num_samples(net: ParametricNetwork, x0: Any, key: Any, cond: PyTree) -> int:
+    """The number of samples, once the arguments of a loss are checked."""
+    extra = () if cond is None else ("cond",)
+    check_function(net, "net", "params", "x", "c_noise", *extra)
     floating = hasattr(x0, "dtype") and jnp.issubdtype(x0.dtype, jnp.floating)
     if not floating:
         got = x0.dtype if hasattr(x0, "dtype") else f"{type(x0).__name__} {x0!r:.80}"
@@ -231,7 +232,7 @@ def _stratified_uniform(key: Key[Array, ""], n: int) -> Float[Array, " n"]:
     """One number in each of `n` equal parts of (0, 1), in a random order."""
     key_within, key_order = random.split(key)
     number = (jnp.arange(n) + random.uniform(key_within, (n,))) / n
-    # Neither end, where a normal quantile is infinite: the last number may be rounded to 1.
+    # The normal quantile is infinite at both ends, and the last number may be rounded to 1.
     number = jnp.clip(number, 1e-7, 1 - 6e-8)
     return random.permutation(key_order, number)
 
@@ -241,8 +242,8 @@ def _along(levels: Float[Array, " batch"], x: Array) -> Array:
 
 
 def _call(net, params, x, c_noise, cond):
-    output = net(params, x, c_noise, *(() if cond is None else (cond,)))
-    # Or another shape would be broadcast, and the loss be of something else.
+    output = with_cond(net, params, x, c_noise, cond=cond)
+    # Another shape would be broadcast, and the loss would be one of something else.
     return check_like(output, x, "The network", "x0")
 
 

@@ -1,16 +1,17 @@
 """Distances between two sets of samples, each with a standard error.
 
-Samples are arrays whose axis 0 counts them, as many in one set as in the other; the other axes are
-taken together as one point. Both distances are 0 between equal laws and above 0 between others, so
-how near a sampler comes to a law is read against exact samples compared with exact samples.
+Samples are arrays whose axis 0 counts them, as many in one set as in the other; the other axes
+together are one point. Both distances are 0 between equal laws and above 0 between different ones.
+To see how near a sampler comes to a law, compare its distance from exact samples with the distance
+of two sets of exact samples.
 
-The error bar: the sets are cut into groups, the distance is taken from group to group, and what
-comes back is the mean over groups with its standard error. So the groups, not the sets, are the
-sample size of the distance, which matters where that is biased.
+For the error bar the sets are cut into groups and the distance is taken group by group; the result
+is the mean over groups with its standard error. So the sample size of the distance is the size of a
+group, not of a set, which matters for a biased distance.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,39 +20,40 @@ from jaxtyping import Array, Float
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import has_no_value
+from edmjax._common.typing import Arraylike, Int, Keys
 from edmjax.noise.keys import check_key, check_single_key
 
 __all__ = ["Estimate", "energy_distance", "sliced_wasserstein"]
 
 
 class Estimate(NamedTuple):
-    """A mean over groups, and its standard error (NaN of one group)."""
+    """A mean over groups, and its standard error (NaN for a single group)."""
 
     value: Float[Array, ""]
     standard_error: Float[Array, ""]
 
 
 def sliced_wasserstein(
-    x: Any, y: Any, key: Any, *, num_projections: int = 128, num_groups: int = 8
+    x: Arraylike, y: Arraylike, key: Keys, *, num_projections: Int = 128, num_groups: Int = 8
 ) -> Estimate:
     """Returns the sliced Wasserstein-2 distance of two sets of samples, in their units.
 
         SW2^2 = E over directions u of int_0^1 (F_x^-1(q) - F_y^-1(q))^2 dq
 
-    with `F_x` the law of `u . x`. Of finite sets it is above that of their laws, by the order of
-    `sqrt(1 / group size)`: compare sets of equal size alone.
+    with `F_x` the cumulative distribution of `u . x`. For finite sets it is higher than for their
+    laws, by the order of `sqrt(1 / group size)`: compare only sets of equal size.
 
     Args:
         x, y: the sets, equal shapes (n, ...).
-        key: one typed key, for the directions; each group has its own, so the standard error holds
-            what is due to them.
-        num_projections: directions a group, uniform on the sphere.
-        num_groups: into how many groups the sets are cut; the rest of `n` over it is left out.
+        key: one typed key, for the directions; each group has its own, so the standard error
+            includes the error due to them.
+        num_projections: the number of directions of a group, uniform on the sphere.
+        num_groups: the number of groups; samples that do not fill a group are left out.
 
     Raises:
-        TypeError: if `key` is not one typed key, or a number is not whole.
-        ValueError: if the sets differ in shape or hold a number that is not finite, or there are
-            fewer than 2 samples a group.
+        TypeError: if `key` is not one typed key, or a count is not an integer.
+        ValueError: if the sets differ in shape or hold a number that is not finite, or a group has
+            fewer than 2 samples.
 
     Source: Bonneel et al. (2015), section 3.
     """
@@ -63,12 +65,12 @@ def sliced_wasserstein(
     return _mean(_sliced(x, y, keys, count))
 
 
-def energy_distance(x: Any, y: Any, *, num_groups: int = 8) -> Estimate:
+def energy_distance(x: Arraylike, y: Arraylike, *, num_groups: Int = 8) -> Estimate:
     """Returns the energy distance of two sets of samples, in their units.
 
         2 E|X - Y| - E|X - X'| - E|Y - Y'|
 
-    without bias, so that between equal laws it is a little below 0 as often as above.
+    The estimate has no bias, so between equal laws it is about as often a little below 0 as above.
 
     Args:
         x, y: the sets, equal shapes (n, ...).
@@ -83,11 +85,11 @@ def energy_distance(x: Any, y: Any, *, num_groups: int = 8) -> Estimate:
 
 
 @jax.jit
-def _energy(x: Any, y: Any) -> Any:
+def _energy(x: jax.Array, y: jax.Array) -> jax.Array:
     n = x.shape[1]
 
     def total(a, b):
-        """The sum of all distances, a row at a time: n^2 d numbers would be too many."""
+        """The sum of all distances, a row at a time: n^2 d numbers would not fit."""
         return jnp.sum(lax.map(lambda row: jnp.sum(_length(b - row)), a))
 
     def group(pair):
@@ -97,11 +99,11 @@ def _energy(x: Any, y: Any) -> Any:
     return lax.map(group, (x, y))
 
 
-def _length(v: Any) -> Any:
+def _length(v: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(v**2, axis=-1))
 
 
-def _sliced_group(x: Any, y: Any, key: Any, count: int) -> Any:
+def _sliced_group(x: jax.Array, y: jax.Array, key: Keys, count: int) -> jax.Array:
     directions = jax.random.normal(key, (x.shape[1], count), x.dtype)
     directions = directions / jnp.sqrt(jnp.sum(directions**2, axis=0))
     x, y = (
@@ -110,22 +112,22 @@ def _sliced_group(x: Any, y: Any, key: Any, count: int) -> Any:
     return jnp.sqrt(jnp.mean((x - y) ** 2))
 
 
-def _sliced_all(x: Any, y: Any, keys: Any, count: int) -> Any:
+def _sliced_all(x: jax.Array, y: jax.Array, keys: Keys, count: int) -> jax.Array:
     return jax.vmap(lambda x, y, key: _sliced_group(x, y, key, count))(x, y, keys)
 
 
 _sliced = jax.jit(_sliced_all, static_argnames="count")
 
 
-def _mean(values: Any) -> Estimate:
+def _mean(values: jax.Array) -> Estimate:
     groups = len(values)
     error = jnp.std(values, ddof=1) / math.sqrt(groups) if groups > 1 else jnp.nan
     return Estimate(jnp.mean(values), jnp.asarray(error, values.dtype))
 
 
-def _groups(x: Any, y: Any, num_groups: Any) -> tuple[Any, Any]:
+def _groups(x: Arraylike, y: Arraylike, num_groups: Int) -> tuple[jax.Array, jax.Array]:
     """Both sets as (groups, samples a group, numbers a sample)."""
-    x, y = _numbers("x", x), _numbers("y", y)
+    x, y = _reals("x", x), _reals("y", y)
     if x.shape != y.shape or x.ndim == 0:
         raise ValueError(
             "`x` and `y` must be sets of samples of one shape and size (n, ...), got "
@@ -134,8 +136,8 @@ def _groups(x: Any, y: Any, num_groups: Any) -> tuple[Any, Any]:
     for name, values in (("x", x), ("y", y)):
         if not has_no_value(values) and not bool(jnp.isfinite(values).all()):
             raise ValueError(
-                f"`{name}` holds samples that are not finite, so that it has no distance: leave "
-                "them out and say how many they are."
+                f"`{name}` holds samples that are not finite, so the distance is undefined: leave "
+                "them out, and say how many there were."
             )
     groups = whole(num_groups, "num_groups")
     size = len(x) // groups
@@ -150,7 +152,7 @@ def _groups(x: Any, y: Any, num_groups: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def _numbers(name: str, value: Any) -> Any:
+def _reals(name: str, value: Arraylike) -> jax.Array:
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError):

@@ -8,7 +8,7 @@ once.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +31,14 @@ __all__ = [
     "where",
 ]
 
-Scalar = Any  # a Python or NumPy number, or a traced scalar
+if TYPE_CHECKING:
+    # A Python or NumPy number, or a scalar that may be traced.
+    Scalar: TypeAlias = float | jax.Array
+else:
+    Scalar = Any
 
 
-def is_traced(*values: Scalar) -> bool:
+def is_traced(*values: Scalar | np.ndarray | None) -> bool:
     """Whether any of `values` is a JAX array or tracer, as opposed to a number on the host."""
     # Nearly all are floats, and this is asked a hundred times a step: no generator.
     for value in values:  # noqa: SIM110
@@ -75,7 +79,7 @@ def static(value: Scalar, name: str) -> float:
             f"`{name}` decides which steps are taken, so it must be a number, got a traced value: "
             "make the plan outside of jit, or mark the option static."
         )
-    return host(value, name)
+    return float(host(value, name))
 
 
 def flag(value: Any, name: str) -> bool:

@@ -1,7 +1,13 @@
-"""Set up before JAX starts: a compile cache for later runs, and four CPU devices for meshes."""
+"""Set up before JAX starts: a compile cache for later runs, and four CPU devices for meshes.
 
+And what a worker may hold: compiled programs go after each file, and as many workers start as fit
+into the memory that is available.
+"""
+
+import ctypes
 import os
 import pathlib
+import sys
 
 CACHE = pathlib.Path(__file__).parent.parent / ".jax_cache"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
@@ -10,6 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
+import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 4)
@@ -26,3 +33,76 @@ def x64():
 def unchecked(monkeypatch):
     """Without the run-time type checks of the tests, which a user does not have."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A test is in one tier: with both marks, as of two parameters, in the slow one."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "thorough"]
+
+
+# ---- memory
+
+WORKER_BYTES = 1.5e9  # what a worker may hold at its peak
+PEAKS: dict[str, float] = {}  # worker -> bytes, in the process that starts the workers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_go_with_their_file():
+    """A worker holds the compiled programs of one file, not of all the files that it has run.
+
+    `clear_caches` frees them, but glibc keeps what is freed: only `malloc_trim` gives it back.
+    """
+    yield
+    jax.clear_caches()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def peak_bytes():
+    """The most memory that this process has held; None on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """For `-n auto`: one worker a core, fewer where their memory would not fit."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # pytest-xdist reads it
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, int(psutil.virtual_memory().available // WORKER_BYTES)))
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak_bytes"] = peak_bytes()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    peak = getattr(node, "workeroutput", {}).get("peak_bytes")  # a worker that died says nothing
+    if peak:
+        PEAKS[node.gateway.id] = peak
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter):
+    alone = None if hasattr(terminalreporter.config, "workerinput") else peak_bytes()
+    peaks = PEAKS or ({"this process": alone} if alone else {})
+    if peaks:
+        each = ", ".join(f"{name} {peak / 1e9:.2f} GB" for name, peak in sorted(peaks.items()))
+        over = max(peaks.values()) > WORKER_BYTES
+        terminalreporter.write_line(
+            f"peak memory: {each} (at most {WORKER_BYTES / 1e9:.1f} GB)", red=over, green=not over
+        )

@@ -13,8 +13,8 @@ problem = ej.problems.P1()  # 25 modes in the plane, with an exact denoiser
 x = 80.0 * jax.random.normal(jax.random.key(0), (200, 2))
 
 # %% [markdown]
-# The ways of points from noise to data. A point at level sigma is drawn at `x / sqrt(1 +
-# (sigma / sigma_data)^2)`, so that noise and data are about as wide. Without noise the ways are
+# The paths of points from noise to data. A point at level sigma is drawn at `x / sqrt(1 +
+# (sigma / sigma_data)^2)`, so that noise and data are about as wide. Without noise the paths are
 # smooth:
 
 # %%

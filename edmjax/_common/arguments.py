@@ -78,6 +78,16 @@ def one_of(value: Any, name: str, known: Iterable[str]) -> str:
     raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r:.80}.{hint}")
 
 
+def refuse(who: str, why: str, **options: object) -> None:
+    """Raises ValueError where one of `options` is given, which `who` has no use for.
+
+    Calls that belong together name the same options, and those that cannot take one say why.
+    """
+    for name, value in options.items():
+        if value is not None and value is not False:
+            raise ValueError(f"`{who}` takes no `{name}`: {why}.")
+
+
 def on_host(name: str, value) -> np.ndarray:
     """`value` as a float64 NumPy array; a sentence if it is traced, complex, or not finite."""
     if has_no_value(value):
@@ -94,7 +104,7 @@ def on_host(name: str, value) -> np.ndarray:
     return array
 
 
-def positive_number(name: str, value):
+def positive_number(name: str, value: Any) -> Any:
     """`value` as a positive float64 scalar array, a leaf; left as it is where it is traced."""
     if has_no_value(value):
         return value

@@ -3,14 +3,16 @@
 import functools
 import inspect
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
-from edmjax._common.trees import check_batch_axis, check_cond, check_like, floating_tree
+from edmjax._common.trees import Flat, check_batch_axis, check_cond, check_like, floating_tree
 
 
 def check_function(function: Any, name: str, *arguments: str) -> None:
@@ -34,6 +36,7 @@ def checked_inputs(
     """`x` as JAX arrays, once `denoise`, `x` and `cond` go together."""
     told = () if cond is None else ("cond",)
     check_function(denoise, "denoise", "x", "sigma", *told)
+    refuse_network(denoise, "denoise")
     x = floating_tree(x, name)
     check_batch_axis(x, name, batched)
     if cond is not None and batched:
@@ -44,7 +47,7 @@ def checked_inputs(
 def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
     """The denoised and the raw output of an evaluation and its `log_var`, each like `x`.
 
-    Without a raw output the denoised one is it; without a `log_var` it is None.
+    The raw output is the denoised one where there is no other; `log_var` may be None.
     """
     many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
     if not many:
@@ -56,6 +59,44 @@ def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
         check_like(out["log_var"], x, "The denoiser's 'log_var'") if "log_var" in out else None
     )
     return denoised, raw, log_var
+
+
+def with_cond(function: Callable[..., Any], *arguments: Any, cond: Any) -> Any:
+    """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition."""
+    return function(*arguments) if cond is None else function(*arguments, cond)
+
+
+def denoised_rows(denoise: Any, flat: Flat, rows: jax.Array, sigma: Any, cond: Any) -> jax.Array:
+    """`D(x, sigma)` as rows, of points that are rows."""
+    x = flat.tree(rows)
+    return flat.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
+
+
+def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable[..., Any]:
+    """The compiled `run(*functions, *arrays, **static)`, as a function of the arrays alone.
+
+    Functions that are data travel as arguments: calls which differ in numbers alone, now or later,
+    share a program. Any other function hides what it closes over, which may have changed since the
+    last call, so the program is made anew and is for the calls of this one alone.
+    """
+    if all(is_data(function) for function in functions if function is not None):
+        return functools.partial(_jitted(run, tuple(sorted(static))), *functions, **static)
+    return jax.jit(functools.partial(run, *functions, **static))
+
+
+def compiled(
+    run: Callable[..., Any], functions: tuple[Any, ...], arrays: tuple[Any, ...], **static: Any
+) -> Any:
+    """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays)))
+    if traced and not all(is_data(function) for function in functions if function is not None):
+        return run(*functions, *arrays, **static)
+    return program(run, *functions, **static)(*arrays)
+
+
+@functools.cache
+def _jitted(run: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., Any]:
+    return jax.jit(run, static_argnames=static)
 
 
 def is_data(function: Any) -> bool:
@@ -73,13 +114,53 @@ def is_data(function: Any) -> bool:
     )
 
 
-def as_pytree(function: Any, name: str) -> Any:
+def as_pytree(function: Any, name: str, what: str = "a function of (x, sigma)") -> Any:
     """`function` as a child: itself where it is a pytree with arrays, else within a `Partial`."""
     if not callable(function):
-        raise TypeError(f"`{name}` must be a function of (x, sigma), got {function!r:.80}.")
+        raise TypeError(f"`{name}` must be {what}, got {function!r:.80}.")
     arrays = (jax.Array, np.ndarray, np.generic)
     has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
     return function if has_arrays else Partial(function)
+
+
+def denoiser_as_pytree(denoise: Any, name: str) -> Any:
+    """`as_pytree` of a denoiser, which must not be a network."""
+    child = as_pytree(denoise, name, "a denoiser of (x, sigma)")
+    refuse_network(denoise, name)
+    return child
+
+
+def refuse_network(denoise: Any, name: str) -> None:
+    """Raises where the second argument is called `c_noise`, as that of a network `F` is.
+
+    Networks and denoisers are called alike, so a network in a denoiser's place would run and give
+    samples of nothing. Only the name of the argument tells them apart.
+    """
+    given = 0
+    function = denoise
+    if isinstance(function, functools.partial):  # a `Partial` too
+        function, given = function.func, len(function.args)
+    if isinstance(function, types.FunctionType):
+        names = _names_of(function)
+    else:  # a class is looked at once: this runs at each bare call of `sample`
+        names, given = _names_of_call(type(function)), given + 1
+    if names[given + 1 : given + 2] == ("c_noise",):
+        raise TypeError(
+            f"`{name}` is called with (x, sigma), but this {type(denoise).__name__} takes (x, "
+            "c_noise), as a network does: make it a denoiser by the preconditioning that it was "
+            "trained with, such as `ej.denoisers.edm(net)`."
+        )
+
+
+def _names_of(function: Any) -> tuple[str, ...]:
+    """The names of the positional arguments; empty where there is no Python code."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_varnames[: code.co_argcount] if code else ()
+
+
+@functools.lru_cache(maxsize=256)
+def _names_of_call(kind: type) -> tuple[str, ...]:
+    return _names_of(kind.__call__)
 
 
 class Wraps:

@@ -1,5 +1,6 @@
 """Pytrees of arrays: whether they are floating, count the same samples, and fit one another."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arguments import describe
+from edmjax._common.arrays import working_dtype
 
 
 def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
@@ -93,3 +95,49 @@ class Layout:
 
     def __hash__(self) -> int:
         return hash((self.treedef, self.leaves))
+
+
+class Flat:
+    """Takes pytrees like `x` to arrays (batch, dim) and back. Hashable, so that it may be static.
+
+    The rows are in the precision to compute in, `dtype`. The number of samples is not part of it.
+    """
+
+    def __init__(self, x: Any):
+        leaves, treedef = jax.tree.flatten(x)
+        self.treedef: Any = treedef
+        self.leaves: tuple[Any, ...] = tuple(
+            (tuple(leaf.shape[1:]), jnp.dtype(leaf.dtype)) for leaf in leaves
+        )
+        self.sizes: tuple[int, ...] = tuple(math.prod(shape) for shape, _ in self.leaves)
+        self.dim: int = sum(self.sizes)
+        self.dtype: Any = working_dtype(*[dtype for _, dtype in self.leaves])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Flat) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.treedef, self.leaves))
+
+    def rows(self, x: Any) -> jax.Array:
+        """`x`, a pytree with samples on axis 0 of every leaf, as an array (batch, dim)."""
+        leaves = [jnp.asarray(leaf, self.dtype) for leaf in jax.tree.leaves(x)]
+        # By their sizes: an empty batch leaves -1 undefined.
+        parts = zip(leaves, self.sizes, strict=True)
+        return jnp.concatenate([leaf.reshape(leaf.shape[0], size) for leaf, size in parts], axis=1)
+
+    def tree(self, rows: jax.Array, *, wide: bool = False) -> Any:
+        """The inverse of `rows`; with `wide` the leaves keep the precision of the rows."""
+        ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes) - 1)]
+        parts = jnp.split(rows, ends, axis=1)
+        leaves = [
+            part.reshape(rows.shape[0], *shape).astype(rows.dtype if wide else dtype)
+            for part, (shape, dtype) in zip(parts, self.leaves, strict=True)
+        ]
+        return self.treedef.unflatten(leaves)
+
+    def like(self, batch: int) -> Any:
+        """The shapes of `batch` points, in the precision of the rows."""
+        return self.treedef.unflatten(
+            [jax.ShapeDtypeStruct((batch, *shape), self.dtype) for shape, _ in self.leaves]
+        )

@@ -4,12 +4,14 @@ A type checker sees what a call accepts. At run time most of these are `Any`: th
 annotation while they run, and a wrong argument must reach the message that the package has for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float64, Key
+from jaxtyping import Array as Array, Float, Float64, Key
+
+from edmjax.scalar import Scalar as Scalar
 
 # A point, and whatever else comes back in the structure that it was given in: any pytree of
 # floating arrays whose axis 0 counts samples.
@@ -18,28 +20,30 @@ X = TypeVar("X")
 # Noise levels as a schedule returns them: on the host, in float64.
 Levels: TypeAlias = Float64[np.ndarray, " levels"]
 
-# One typed key, or one a sample.
-Keys: TypeAlias = Key[Array, "..."]
-
 if TYPE_CHECKING:
+    # One typed key (`jax.random.key(seed)`), or one key a sample.
+    Keys: TypeAlias = Key[Array, "..."]
     # A user's own pytree: conditions, noise, parameters. Nothing can be said about its type.
     PyTree: TypeAlias = Any
     # A number on the host.
     Number: TypeAlias = float | int | np.floating[Any] | np.integer[Any]
     # A count.
     Int: TypeAlias = int | np.integer[Any]
-    # A number on the host, or a scalar that may be traced.
-    Scalar: TypeAlias = Number | jax.Array
     # A noise level: a scalar, or one level a sample, broadcast from the left.
-    Sigma: TypeAlias = Scalar | np.ndarray
+    Sigma: TypeAlias = Number | jax.Array | np.ndarray
     # The levels of a grid, first to last: an array, or a sequence of numbers and traced scalars.
     Grid: TypeAlias = np.ndarray | jax.Array | Sequence[Scalar]
     # Anything that NumPy makes an array of.
     Arraylike: TypeAlias = np.ndarray | jax.Array | Sequence[Any] | Number
+    # Numbers of a plan, or what a formula of levels or times returns: NumPy on the host, JAX arrays
+    # where something is traced.
+    Values: TypeAlias = np.ndarray | jax.Array
+    # A function of the user's that no protocol below describes.
+    Function: TypeAlias = Callable[..., Any]
 else:
     from jaxtyping import PyTree as PyTree
 
-    Number = Int = Scalar = Grid = Arraylike = Any
+    Keys = Number = Int = Grid = Arraylike = Values = Function = Any
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]

@@ -1,7 +1,7 @@
-"""The command `edmjax`: train a network, draw samples, compare solvers, check claims.
+"""The command `edmjax`: train a network, draw samples, evaluate them, fit plans, compare solvers.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where training was told
-to stop by SIGTERM). What went wrong is a sentence on standard error.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where SIGTERM stopped
+training). An error is a sentence on standard error.
 """
 
 import argparse
@@ -11,16 +11,13 @@ from collections.abc import Callable, Sequence
 
 import edmjax
 
-# What each command runs, the extras that it needs, and what it does.
+# The function that each command runs, the extras that it needs, and what it does.
 COMMANDS = {
     "train": ("train:main", "train", "train a network on a dataset and draw samples with it"),
     "sample": ("sample:main", "train", "draw samples with a trained network, by any sampler"),
-    "compare": (
-        "compare:command",
-        "train,diffrax",
-        "draw error against evaluations of samplers, and of diffrax's solvers",
-    ),
-    "certify": ("certify:main", "test", "measure what every sampler claims (needs a checkout)"),
+    "evaluate": ("evaluate:main", "train", "measure a network of MNIST, and its samples"),
+    "fit-plan": ("fit_plan:main", "train", "fit a plan of few evaluations to a trained network"),
+    "compare": ("compare:command", "train,diffrax", "compare samplers, and diffrax's solvers"),
 }
 
 EPILOG = """\
@@ -30,8 +27,9 @@ commands:
 for example:
   edmjax train --data digits --out runs/digits
   edmjax sample --checkpoint runs/digits --sampler dpmpp_2m --num-steps 10 --out samples
+  edmjax evaluate --checkpoint runs/mnist --quick
+  edmjax fit-plan --checkpoint runs/digits --nfe 8 --out plan.json
   edmjax compare --quick --out runs/quick
-  edmjax certify heun
 
 `edmjax COMMAND --help` has the options of a command.
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
 from edmjax._common.arguments import LARGEST_SEED, as_seed, whole
 
@@ -17,10 +16,10 @@ def _whole(says: str, check: Callable[[int], int]) -> Callable[[str], int]:
     return convert
 
 
-def at_least(least: int) -> Any:
+def at_least(least: int) -> Callable[[str], int]:
     """Integers from `least` on."""
     return _whole(f"an integer of at least {least}", lambda value: whole(value, "", least=least))
 
 
-count: Any = at_least(1)
-seed: Any = _whole(f"an integer from 0 to {LARGEST_SEED}", as_seed)
+count = at_least(1)
+seed = _whole(f"an integer from 0 to {LARGEST_SEED}", as_seed)

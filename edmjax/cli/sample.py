@@ -7,17 +7,17 @@ Samplers and schedules are named with their options in Python's syntax, in quote
     --sampler dpmpp_2m --schedule "karras(sigma_max=20)"
     --sampler "churn(heun, s_churn=40, s_min=0.05, s_max=50, s_noise=1.003)"
 
-A sampler may also have the name that k-diffusion, diffusers, ComfyUI or A1111 gives it, such as
-"DPM++ 2M Karras" (docs/names.md has them all). The schedule is still that of --schedule.
+A sampler may also be named as in k-diffusion, diffusers, ComfyUI or A1111, for example
+"DPM++ 2M Karras" (docs/names.md has all names). The schedule is still the one of --schedule.
 
-In their place, --nfe 10 takes the sampler and the grid that are recommended for 10 evaluations of
-the network, and --plan plan.json a plan that scripts/fit_plan.py fitted to it:
+Instead of both, --nfe 10 takes the sampler and the grid that are recommended for 10 evaluations of
+the network, and --plan plan.json takes a plan that edmjax fit-plan fitted to it:
 
     --nfe 10
     --plan plan.json
 
-A network that knows classes draws them in turn, and --labels or --label choose among them. It can
-be guided, towards the class or away from a worse network:
+A network with classes draws them in turn; --labels or --label choose among them. It can be guided,
+towards the class or away from a worse network:
 
     --label 7 --guidance 2.0
     --guide runs/short --guidance 2.0
@@ -36,8 +36,8 @@ import jax
 import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import count, seed
-from edmjax.learning._checkpoint import levels_of
 from edmjax.planning.table import levels_beyond
+from edmjax.training import levels_of
 from edmjax.training.choices import describe
 
 _DEFAULTS = training.SampleConfig()

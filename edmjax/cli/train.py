@@ -7,11 +7,11 @@ Every entry of the configuration is an option, so a file can be overridden on th
     edmjax train --config configs/digits.yaml --optim.learning_rate 5e-4 --out runs/slow
 
 The directory given with --out receives config.yaml (all values as used), loss.csv, loss.png,
-weights.safetensors (for edmjax sample and for others), checkpoint/ (to go on from),
+weights.safetensors (for edmjax sample and for others), checkpoint/ (to resume from),
 samples.npz (array x, values from -1 to 1, axes sample, height, width, channel) and samples.png.
 
-Interrupted in any way, the same command goes on from the last checkpoint and ends with the same
-weights. Ctrl-C and SIGTERM save first; the exit code is 130 or 143 then, and 1 after an error.
+After any interruption the same command resumes from the last checkpoint and ends with the same
+weights. Ctrl-C and SIGTERM save first, and end with the exit code 130 or 143; an error ends with 1.
 
 Several devices, and several machines that run this same command (docs/distributed.md):
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with training.plain_errors():
         mesh = training.open_mesh(devices, config.optim.batch_size)
-        # Wrong names come to light now and not when training is done.
+        # A wrong name is an error now and not when training is done.
         training.parse_sampler(config.sample.sampler)
         training.parse_schedule(config.sample.schedule, config.sample.num_steps)
         dataset = training.load_dataset(config.data, config.data_dir)
@@ -74,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _check_groups(
     parser: ArgumentParser, path: str, entries: Any, known: dict[str, Any], group: str = ""
 ) -> None:
-    """Ends the program where a file names a group that there is none of.
+    """Ends the program where a file names a group that does not exist.
 
-    jsonargparse tells an unknown entry from a known one, but passes over a group without entries.
+    jsonargparse refuses unknown entries, but not an unknown group without entries.
     """
     for name in entries if isinstance(entries, dict) else {}:
         if name not in known:

@@ -1,22 +1,21 @@
-"""Denoisers: from a network, or from any way to say the same thing, to `denoise(x, sigma)`.
+"""Denoisers: from a network, or from anything that says the same, to `denoise(x, sigma)`.
 
 The frame is variance exploding: `x = x0 + sigma * n` with `n` standard normal, and `denoise(x,
 sigma)` estimates `E[x0 | x]`. Networks reach it by the preconditioning that they were trained with
 (`edm`, `song`, `vp`, `ve`, `iddpm`, `flow`, `consistency`), or by what they predict in the scale
-and time of a process (`eps`, `v`, `x0`, all of them `prediction`); functions of `(x, sigma)` by
-conversion (`from_score`, `from_eps`, `from_v`, `from_x0`; the other way `to_score`, `to_eps`,
-`to_v`). Everything here is called as `denoise(x, sigma)` or `denoise(x, sigma, cond)`, and is a
-pytree whose leaves are the network's arrays and its own numbers, so that it travels through `jit`
-as an argument.
+and time of a process (`eps`, `v`, `x0`, all of them `prediction`). Functions of `(x, sigma)` reach
+it by conversion (`from_score`, `from_eps`, `from_v`, `from_x0`; the other way `to_score`, `to_eps`,
+`to_v`). Everything here is called as `denoise(x, sigma)` or `denoise(x, sigma, cond)`. It is a
+pytree whose leaves are the network's arrays and its own numbers, so it travels through `jit` as an
+argument.
 
 `x` is any pytree of floating arrays; `sigma` is a scalar or has one level for each entry of axis 0,
-and is broadcast from the left. What comes back has the structure, shapes and dtypes of `x`; in
-between, coefficients and sums are float32 at least (float64 for float64 `sigma` or `x`).
+and is broadcast from the left. The output has the structure, shapes and dtypes of `x`; coefficients
+and sums are formed in at least float32 (float64 for float64 `sigma` or `x`).
 """
 
-from edmjax.denoisers._network import Preconditioned
+from edmjax._common.deprecation import former_names
 from edmjax.denoisers.conversions import (
-    Converted,
     denoised_from_eps,
     denoised_from_score,
     denoised_from_v,
@@ -31,35 +30,12 @@ from edmjax.denoisers.conversions import (
     to_v,
     v_from_denoised,
 )
-from edmjax.denoisers.preconditionings import (
-    EDM,
-    IDDPM,
-    VE,
-    VP,
-    Consistency,
-    Flow,
-    Song,
-    consistency,
-    edm,
-    flow,
-    iddpm,
-    song,
-    ve,
-    vp,
-)
-from edmjax.denoisers.predictions import Prediction, eps, prediction, v, x0
+from edmjax.denoisers.network import Preconditioned
+from edmjax.denoisers.preconditionings import consistency, edm, flow, iddpm, song, ve, vp
+from edmjax.denoisers.predictions import eps, prediction, v, x0
 
 __all__ = [
-    "EDM",
-    "IDDPM",
-    "VE",
-    "VP",
-    "Consistency",
-    "Converted",
-    "Flow",
     "Preconditioned",
-    "Prediction",
-    "Song",
     "consistency",
     "denoised_from_eps",
     "denoised_from_score",
@@ -85,6 +61,16 @@ __all__ = [
     "vp",
     "x0",
 ]
+
+_CLASSES = ("EDM", "IDDPM", "VE", "VP", "Consistency", "Flow", "Song")
+__getattr__ = former_names(
+    __name__,
+    {name: f"{__name__}.preconditionings.{name}" for name in _CLASSES}
+    | {
+        "Converted": f"{__name__}.conversions.Converted",
+        "Prediction": f"{__name__}.predictions.Prediction",
+    },
+)
 
 
 def __dir__() -> list[str]:

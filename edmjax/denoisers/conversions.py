@@ -1,7 +1,9 @@
-"""Conversions: between the denoised output and score, eps, v, x0, as values and as functions."""
+"""Conversions: between the denoised output and score, eps, v, x0, as values and as functions.
+
+Everything is in the variance-exploding frame, `x = x0 + sigma n`.
+"""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +11,10 @@ import numpy as np
 from jax.tree_util import register_dataclass
 
 from edmjax._common.arrays import as_sigma, has_no_value, weighted, working_dtype
-from edmjax._common.functions import as_pytree, outputs_of
+from edmjax._common.functions import as_pytree, denoiser_as_pytree, outputs_of
 from edmjax._common.trees import argument_like, check_like, floating_tree
-from edmjax._common.typing import Sigma, X
-from edmjax.denoisers._network import call
+from edmjax._common.typing import Denoiser, Function, PyTree, Scalar, Sigma, X
+from edmjax.denoisers.network import call
 
 
 def denoised_from_score(x: X, score: X, sigma: Sigma) -> X:
@@ -39,21 +41,21 @@ def denoised_from_v(x: X, v: X, sigma: Sigma) -> X:
 
 
 def score_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
-    """`(denoised - x) / sigma^2`. Raises ValueError at `sigma = 0`, where it has no value."""
+    """`(denoised - x) / sigma^2`. Raises ValueError at `sigma = 0`, where it is not defined."""
     x, denoised, sigma = _enter(x, denoised, sigma, "denoised", divides=True)
     return _spread(x, denoised, -((1 / sigma) ** 2), 0.0)
 
 
 def eps_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
-    """`(x - denoised) / sigma`. Raises ValueError at `sigma = 0`, where it has no value."""
+    """`(x - denoised) / sigma`. Raises ValueError at `sigma = 0`, where it is not defined."""
     x, denoised, sigma = _enter(x, denoised, sigma, "denoised", divides=True)
     return _spread(x, denoised, 1 / sigma, 0.0)
 
 
 def v_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
-    """`alpha (x - denoised) / sigma - sigma alpha denoised`, with `alpha` of `denoised_from_v`.
+    """`alpha (x - denoised) / sigma - sigma alpha denoised`.
 
-    Raises ValueError at `sigma = 0`, where it has no value.
+    `alpha` is as in `denoised_from_v`. Raises ValueError at `sigma = 0`, where v is not defined.
     """
     x, denoised, sigma = _enter(x, denoised, sigma, "denoised", divides=True)
     alpha = 1 / jnp.hypot(1.0, sigma)
@@ -63,14 +65,14 @@ def v_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Converted:
-    """A function of `(x, sigma[, cond])`, with `convert(x, output, sigma)` of what it returns."""
+    """A function of `(x, sigma[, cond])`: `convert(x, output, sigma)` of the output of `fn`."""
 
-    fn: Any
-    convert: Any = dataclasses.field(metadata={"static": True})
+    fn: Function
+    convert: Function = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, x: X, sigma: Sigma, cond: Any = None) -> X:
-        """The converted output. See the module's docstring for shapes and dtypes."""
+    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+        """The converted output, in the structure, shapes and dtypes of `x`."""
         x = floating_tree(x, "x")
         level = as_sigma(sigma, x)
         output = call(self.fn, x, level, cond)
@@ -79,53 +81,55 @@ class Converted:
         return self.convert(x, check_like(output, x, f"`{self.name}`"), sigma)
 
 
-def from_score(score_fn: Any) -> Converted:
+def from_score(score_fn: Function) -> Converted:
     """The denoiser of `score_fn(x, sigma[, cond])`, the score of `x0 + sigma n` at `x`."""
-    return _converted(score_fn, denoised_from_score, "score_fn")
+    return _made("score_fn", score_fn, denoised_from_score)
 
 
-def from_eps(eps_fn: Any) -> Converted:
+def from_eps(eps_fn: Function) -> Converted:
     """The denoiser of `eps_fn(x, sigma[, cond])`, an estimate of `n` in `x = x0 + sigma n`."""
-    return _converted(eps_fn, denoised_from_eps, "eps_fn")
+    return _made("eps_fn", eps_fn, denoised_from_eps)
 
 
-def from_v(v_fn: Any) -> Converted:
+def from_v(v_fn: Function) -> Converted:
     """The denoiser of `v_fn(x, sigma[, cond])`, an estimate of v; see `denoised_from_v`."""
-    return _converted(v_fn, denoised_from_v, "v_fn")
+    return _made("v_fn", v_fn, denoised_from_v)
 
 
-def from_x0(x0_fn: Any) -> Converted:
+def from_x0(x0_fn: Function) -> Converted:
     """The denoiser of `x0_fn(x, sigma[, cond])`, an estimate of `x0` itself.
 
     It is the function made a pytree, its output checked and cast to the dtypes of `x`.
     """
-    return _converted(x0_fn, _same, "x0_fn")
+    return _made("x0_fn", x0_fn, _same)
 
 
-def to_score(denoise: Any) -> Converted:
+def to_score(denoise: Denoiser) -> Converted:
     """The score `(denoise(x, sigma) - x) / sigma^2` as a function of `(x, sigma[, cond])`."""
-    return _converted(denoise, score_from_denoised, "denoise")
+    return Converted(denoiser_as_pytree(denoise, "denoise"), score_from_denoised, "denoise")
 
 
-def to_eps(denoise: Any) -> Converted:
+def to_eps(denoise: Denoiser) -> Converted:
     """The noise `(x - denoise(x, sigma)) / sigma` as a function of `(x, sigma[, cond])`."""
-    return _converted(denoise, eps_from_denoised, "denoise")
+    return Converted(denoiser_as_pytree(denoise, "denoise"), eps_from_denoised, "denoise")
 
 
-def to_v(denoise: Any) -> Converted:
+def to_v(denoise: Denoiser) -> Converted:
     """The v of `denoise(x, sigma)` as a function of `(x, sigma[, cond])`; see `denoised_from_v`."""
-    return _converted(denoise, v_from_denoised, "denoise")
+    return Converted(denoiser_as_pytree(denoise, "denoise"), v_from_denoised, "denoise")
 
 
-def _converted(function: Any, convert: Any, name: str) -> Converted:
+def _made(name: str, function: Function, convert: Function) -> Converted:
     return Converted(as_pytree(function, name), convert, name)
 
 
-def _same(x: Any, output: Any, sigma: Any) -> Any:
+def _same(x: PyTree, output: PyTree, sigma: Sigma) -> PyTree:
     return jax.tree.map(lambda leaf, out: jnp.asarray(out, leaf.dtype), x, output)
 
 
-def _enter(x: Any, other: Any, sigma: Any, name: str, divides: bool = False):
+def _enter(
+    x: PyTree, other: PyTree, sigma: Sigma, name: str, divides: bool = False
+) -> tuple[PyTree, PyTree, jax.Array]:
     """The arguments of a conversion, checked; `sigma` as an array."""
     x = floating_tree(x, "x")
     other = argument_like(other, x, name, "x")
@@ -134,10 +138,11 @@ def _enter(x: Any, other: Any, sigma: Any, name: str, divides: bool = False):
     return x, other, as_sigma(sigma, x)
 
 
-def _spread(x: Any, denoised: Any, a: jax.Array, b: Any) -> Any:
+def _spread(x: PyTree, denoised: PyTree, a: jax.Array, b: Scalar) -> PyTree:
     """`a (x - denoised) + b denoised` in the dtypes of `x`."""
 
-    def difference(leaf, denoised):  # exact where the two are close, before `a` magnifies it
+    # Subtracted first, in full precision: exact where the two are close, before `a` magnifies it.
+    def difference(leaf, denoised):
         dtype = working_dtype(leaf.dtype)
         return leaf.astype(dtype) - denoised.astype(dtype)
 

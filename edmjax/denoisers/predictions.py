@@ -1,34 +1,31 @@
-"""Predictions: networks of a process, trained on its own scale and time to tell eps, v or x0."""
+"""Predictions: networks of a process, which predict eps, v or x0 in its own scale and time."""
 
 import dataclasses
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from edmjax._common.functions import as_pytree
-from edmjax.denoisers._network import Preconditioned
+from edmjax._common.typing import Network, Values
+from edmjax.denoisers.network import Preconditioned, network_as_pytree
 from edmjax.processes import DDPM, Process
+from edmjax.processes.process import check_process
 
 _TYPES = ("epsilon", "v_prediction", "sample")
-
-
-def _static(default: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"static": True})
 
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prediction(Preconditioned):
-    """See `prediction`."""
+    """The denoiser that `prediction` returns."""
 
-    net: Any
-    process: Any
-    prediction_type: str = _static("epsilon")
-    quantize: bool = _static(False)
-    learned_range: bool = _static(False)
+    net: Network
+    process: Process
+    prediction_type: str = dataclasses.field(default="epsilon", metadata={"static": True})
+    quantize: bool = dataclasses.field(default=False, metadata={"static": True})
+    learned_range: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    def coefficients(self, sigma):
+    def coefficients(self, sigma: jax.Array) -> tuple[Values, Values, Values, Values]:
         # No network knows a time below 0: `ddpm` puts sigma = 0 at -1, and `ve` at -inf.
         t = jnp.maximum(self.process.time(sigma), 0)
         t = jnp.round(t).astype(int) if self.quantize else t
@@ -43,8 +40,8 @@ class Prediction(Preconditioned):
 
 
 def prediction(
-    net: Any,
-    process: Any,
+    net: Network,
+    process: Process,
     prediction_type: str = "epsilon",
     *,
     quantize: bool = False,
@@ -57,30 +54,28 @@ def prediction(
         v_prediction    F = alpha n - s x0,     D = (alpha x_process - s F) / (alpha^2 + s^2)
         sample          F = x0,                 D = F
 
-    `t` is in the unit of the process: the training timestep for `processes.ddpm`, from 0, with log
-    sigma linear between timesteps; a network trained on a continuous process and fed 1000 t is
-    `lambda x, t: net(x, 1000 * t)`. Coefficients are finite at any level that float32 holds. As
-    `sigma` grows an eps says less and less about the data, and at a zero terminal SNR nothing.
+    `t` is in the unit of the process. For `processes.ddpm` it is the training timestep, from 0,
+    with log sigma linear between timesteps. A network that was trained on a continuous process and
+    is given 1000 t is `lambda x, t: net(x, 1000 * t)`. Coefficients are finite at any level that
+    float32 holds. As `sigma` grows, eps says less and less about the data, and at a zero terminal
+    SNR it says nothing.
 
     Args:
-        process: any process, of `ej.processes`.
-        quantize: for `processes.ddpm`: the network gets the nearest timestep in log sigma, as an
-            int32, instead of one between timesteps. `sigma` itself stays as it is.
+        process: any process of `ej.processes`.
+        quantize: whether the network gets the nearest timestep in log sigma, as an int32, instead
+            of a time between timesteps; `sigma` itself is not rounded. For `processes.ddpm` alone.
         learned_range: the network has twice the channels on the last axis, prediction and learned
-            variance; the denoiser returns `{"x0", "log_var"}`, `log_var` being the second half as
-            it is. A sampler with fixed variances does not read it.
+            variance; the denoiser returns `{"x0", "log_var"}`, where `log_var` is the second half
+            as it is. Samplers with fixed variances do not read it.
 
     Raises:
-        TypeError: `net` is not callable, or `process` no process.
+        TypeError: `net` is not callable, or already a denoiser; `process` is not a process.
         ValueError: an unknown prediction type; `quantize` for a process without timesteps; channels
-            that disagree with `learned_range`; otherwise as `edm`.
+            that disagree with `learned_range`; and as `edm` does.
 
     Source: Ho et al. (2020) for eps; Salimans and Ho (2022), appendix D, for v and x0.
     """
-    if not isinstance(process, Process):
-        raise TypeError(
-            f"`process` must be a process, such as `ej.processes.ddpm()`, got {process!r:.80}."
-        )
+    check_process(process)
     if prediction_type not in _TYPES:
         raise ValueError(
             "prediction_type must be 'epsilon', 'v_prediction' or 'sample', got "
@@ -91,24 +86,27 @@ def prediction(
             "quantize rounds to a training timestep, and this process has none: leave it out, or "
             "use `processes.ddpm`."
         )
-    net = as_pytree(net, "net")
-    return Prediction(net, process, prediction_type, bool(quantize), bool(learned_range))
+    return Prediction(
+        network_as_pytree(net), process, prediction_type, bool(quantize), bool(learned_range)
+    )
 
 
 def eps(
-    net: Any, process: Any, *, quantize: bool = False, learned_range: bool = False
+    net: Network, process: Process, *, quantize: bool = False, learned_range: bool = False
 ) -> Prediction:
     """`prediction(net, process, "epsilon", ...)`: the denoiser of a network that predicts noise."""
     return prediction(net, process, "epsilon", quantize=quantize, learned_range=learned_range)
 
 
-def v(net: Any, process: Any, *, quantize: bool = False, learned_range: bool = False) -> Prediction:
+def v(
+    net: Network, process: Process, *, quantize: bool = False, learned_range: bool = False
+) -> Prediction:
     """`prediction(net, process, "v_prediction", ...)`: of a network that predicts velocity."""
     return prediction(net, process, "v_prediction", quantize=quantize, learned_range=learned_range)
 
 
 def x0(
-    net: Any, process: Any, *, quantize: bool = False, learned_range: bool = False
+    net: Network, process: Process, *, quantize: bool = False, learned_range: bool = False
 ) -> Prediction:
     """`prediction(net, process, "sample", ...)`: the denoiser of a network that predicts data."""
     return prediction(net, process, "sample", quantize=quantize, learned_range=learned_range)

@@ -9,12 +9,13 @@ from jax import random
 from jaxtyping import Float
 
 import edmjax as ej
+from edmjax._common.typing import Denoiser
 
 STEP = 2 / 255  # between neighbouring greys, in the units of the images
 
 
 def image_bits(
-    denoise: Any,
+    denoise: Denoiser,
     images: Float[np.ndarray, "n ..."],
     *,
     sigma_min: float = 0.002,
@@ -26,14 +27,14 @@ def image_bits(
     chunk_size: int = 100,
     progress: Callable[[int], Any] = lambda count: None,
 ) -> Float[np.ndarray, " n"]:
-    """Bits per dimension of each image of 256 greys: a bound from above on its code length.
+    """Bits per dimension of each image of 256 greys: an upper bound on its code length.
 
     Uniform dequantisation (Theis et al. 2016, section 3.1) and Hutchinson's estimate of the trace
-    (Song et al. 2021, equation 40), both drawn from the seed and the image's index alone; the flow
-    is followed by UniPC of order 3 up `num_levels` levels of `logistic`, which on Gaussian data is
-    off by 3e-4 bits (Heun on `karras` by 7e-3, in twice the evaluations). What is measured is the
-    density of images blurred by `sigma_min`. Images have values from -1 to 1; `progress` is called
-    with the number of images after every chunk.
+    (Song et al. 2021, equation 40), both drawn from the seed and the image's index alone. The flow
+    is solved by UniPC of order 3 on `num_levels` levels of `logistic`, which on Gaussian data is
+    off by 3e-4 bits (Heun on `karras` is off by 7e-3, with twice the evaluations). The density is
+    that of images blurred by `sigma_min`. Images have values from -1 to 1, and `cond` their labels.
+    `progress` is called after every chunk with its number of images.
     """
     grid = ej.schedules.logistic(num_levels, sigma_min, sigma_max, final_zero=False)
     plan = ej.make_plan(ej.samplers.unipc(order=3), ej.schedules.reverse(grid))

@@ -1,13 +1,13 @@
 """The loss of a denoiser on given images, over all noise levels and level by level.
 
-Everywhere the loss of one image is that of training (Karras et al. 2022, equation 2 with the weight
-of table 1), the mean over its pixels:
+The loss of an image is always the training loss (Karras et al. 2022, equation 2 with the weight of
+table 1), the mean over its pixels:
 
     lambda(sigma) |D(x0 + sigma n; sigma) - x0|^2 / d,    lambda = 1 / c_out^2
                                                      = (sigma^2 + s^2) / (sigma s)^2
 
-with `s` for sigma_data. Where the network is used as it was trained this is the mean square of the
-error of its output. Images are (n, height, width, channels) with values from -1 to 1.
+with `s` for sigma_data. For a network with this sigma_data it is the mean square error of the
+network's output. Images are (n, height, width, channels) with values from -1 to 1.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,8 @@ from jax import random
 from jaxtyping import Float
 
 import edmjax as ej
+from edmjax._common.functions import with_cond
+from edmjax._common.typing import Denoiser
 
 Images = Float[np.ndarray, "n ..."]
 
@@ -32,12 +34,12 @@ class Mean(NamedTuple):
 
 
 class LevelLoss(NamedTuple):
-    """What is lost at one noise level, each a mean over images.
+    """The losses at one noise level, each a mean over images.
 
     `network` and `best` are the losses of the denoiser and of the best one for the training set.
     `excess` is their difference. On noised training images the best denoiser is a conditional mean,
-    so the excess is also the weighted mean square of the difference of the two denoisers, which is
-    what is averaged there: it has less spread.
+    so the excess is also the weighted mean square difference of the two denoisers. There it is
+    computed so, as that has less spread.
     """
 
     sigma: float
@@ -47,7 +49,7 @@ class LevelLoss(NamedTuple):
 
 
 def mean_loss(
-    denoise: Any,
+    denoise: Denoiser,
     images: Images,
     *,
     sigma_data: float = 0.5,
@@ -59,12 +61,12 @@ def mean_loss(
     chunk_size: int = 500,
     progress: Callable[[int], Any] = lambda count: None,
 ) -> Mean:
-    """The EDM loss, the mean a pixel, with its standard error over images.
+    """The EDM loss, a mean over images and pixels, with its standard error over images.
 
     Levels are lognormal, `log sigma ~ N(p_mean, p_std^2)`. Every image gets `num_noises` of them,
-    one in each of as many equally likely strata, and these are spread evenly over images too; so
-    the mean has less spread than its standard error says, which takes images for independent.
-    `progress` is called with the number of evaluations after every chunk.
+    one in each of as many equally likely strata, which are spread evenly over images too. So the
+    mean has less spread than its standard error says, which assumes independent images.
+    `progress` is called after every chunk with its number of evaluations.
     """
     n = len(images)
     weight = _weight(sigma_data)
@@ -82,7 +84,7 @@ def mean_loss(
 def stratified_levels(
     n: int, num_noises: int, p_mean: float, p_std: float, seed: int
 ) -> Float[np.ndarray, "num_noises n"]:
-    """Lognormal levels: of `n num_noises` equally likely intervals each holds one.
+    """Lognormal levels, one in each of `n num_noises` equally likely intervals.
 
     Row `i` is from the `i`-th of `num_noises` intervals, in a random order.
     """
@@ -94,10 +96,10 @@ def stratified_levels(
 
 
 def level_losses(
-    denoise: Any,
+    denoise: Denoiser,
     best: Callable[..., np.ndarray],
     images: Images,
-    sigmas: Any,
+    sigmas: Sequence[float] | np.ndarray,
     *,
     sigma_data: float = 0.5,
     training_images: bool = False,
@@ -108,8 +110,9 @@ def level_losses(
 ) -> Iterator[LevelLoss]:
     """The losses of the same images at each of some noise levels, of a denoiser and of `best`.
 
-    `best(x, sigma, cond)` is what `best_denoiser` returns. `training_images` says that the images
-    are some of those that it knows.
+    `best` is a denoiser `best(x, sigma, cond)` from `best_denoiser`. Set `training_images` if it
+    was made of these images, or of a set with them. `progress` is called after every chunk with its
+    number of images.
     """
     weight = _weight(sigma_data)
     for index, level in enumerate(sigmas):
@@ -135,8 +138,8 @@ def best_denoiser(
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]:
     """The denoiser `best(x, sigma, cond)` of least loss on these images, in float64.
 
-    `problems.Empirical`; with `labels`, that of the images whose label is `cond`. In float32 the
-    distances of noised images would be off by as much as sigma^2 at the lowest levels.
+    It is `problems.Empirical`; with `labels`, of the images whose label is `cond`. In float32 the
+    squared distances of noised images would be off by as much as sigma^2 at the lowest levels.
     """
     with jax.enable_x64(True):
         groups = {None: training} if labels is None else {}
@@ -159,7 +162,7 @@ def best_denoiser(
 
 
 def mean_of(values: Sequence[float] | np.ndarray) -> Mean:
-    """The mean of independent values with its standard error; NaN of a single one."""
+    """The mean of independent values with its standard error, which is NaN for a single one."""
     found = np.asarray(values, np.float64)
     error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.nan
     return Mean(float(found.mean()), float(error))
@@ -188,7 +191,7 @@ def _add_noise(x0, sigma, keys):
 @jax.jit
 def _call(denoise, x, sigma, cond):
     sigma = sigma.astype(x.dtype)
-    return denoise(x, sigma, *(() if cond is None else (cond,)))
+    return with_cond(denoise, x, sigma, cond=cond)
 
 
 @jax.jit

@@ -1,15 +1,20 @@
-"""What is evaluated: a trained network, and what its file says of it."""
+"""What is evaluated: a network that was trained on MNIST, and MNIST."""
 
+import hashlib
 import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
-from edmjax.evaluation.stored import sha256
+from edmjax._common.typing import Denoiser
 from edmjax.training.checkpoints import WEIGHTS, load_weights
+from edmjax.training.mnist import load_mnist
 from edmjax.training.pretrained import load_trained
+
+SHAPE = (28, 28, 1)
 
 
 class Subject(NamedTuple):
@@ -17,26 +22,27 @@ class Subject(NamedTuple):
 
     Attributes:
         denoise: the denoiser.
-        image_shape: (28, 28, 1).
         own: `sigma_data`, `p_mean` and `p_std` of its loss; None where it was trained with another.
-        sigma_data, sigma_max: what schedules are told; None for a schedule's own `sigma_max`.
-        num_classes: 0 for a network that knows no labels.
+        schedule: the options that schedules get: `sigma_data`, and `sigma_max` unless that is
+            each schedule's own.
+        num_classes: 0 for a network without classes.
         sha256: of the file.
     """
 
-    denoise: Any
-    image_shape: tuple[int, ...]
+    denoise: Denoiser
     own: dict[str, Any] | None
-    sigma_data: float
-    sigma_max: float | None
+    schedule: dict[str, float]
     num_classes: int
     sha256: str
 
-    def labels(self, training_labels: np.ndarray, n: int, seed: int) -> np.ndarray | None:
-        """Labels for `n` samples with the training set's shares; None where none are taken."""
-        if not self.num_classes:
-            return None
-        return np.random.default_rng(seed).choice(training_labels, n).astype(np.int32)
+    @property
+    def sigma_max(self) -> float:
+        """The highest noise level."""
+        return self.schedule.get("sigma_max", 80.0)
+
+    def cond(self, labels: np.ndarray) -> np.ndarray | None:
+        """The labels, for a network with classes; else None."""
+        return labels if self.num_classes else None
 
 
 def load_subject(path: str | os.PathLike) -> Subject:
@@ -47,25 +53,43 @@ def load_subject(path: str | os.PathLike) -> Subject:
     """
     _, config = load_weights(path)
     trained = load_trained(path)
-    data = config.get("data")
-    if data != "mnist" or trained.image_shape != (28, 28, 1):
+    if config.get("data") != "mnist" or trained.image_shape != SHAPE:
         raise ValueError(
-            f"{path} was trained on {data!r} with images of shape {trained.image_shape}, and what "
-            "judges samples here is a classifier of MNIST, (28, 28, 1): pass a network that was "
-            "trained on mnist."
+            f"{path} was trained on {config.get('data')!r} with images of shape "
+            f"{trained.image_shape}, and what is measured here is measured on MNIST, {SHAPE}: pass "
+            "a network that was trained on mnist."
         )
-    loss = config["loss"]
-    song = loss.get("name") == "dsm"
-    own = None if song else {name: float(loss[name]) for name in ("sigma_data", "p_mean", "p_std")}
-    log_sigma = math.log(loss["sigma"]) if song else 0.0
-    path = Path(path)
-    return Subject(
-        denoise=trained.denoise,
-        image_shape=trained.image_shape,
-        own=own,
-        sigma_data=own["sigma_data"] if own else 0.5,
+    loss, own = config["loss"], None
+    if loss.get("name") == "dsm":
         # The most noise that Song's process puts on data, at time 1.
-        sigma_max=math.sqrt(math.expm1(2 * log_sigma) / (2 * log_sigma)) if song else None,
-        num_classes=trained.num_classes,
-        sha256=sha256(path / WEIGHTS if path.is_dir() else path),
-    )
+        log_sigma = math.log(loss["sigma"])
+        sigma_max = math.sqrt(math.expm1(2 * log_sigma) / (2 * log_sigma))
+        schedule = {"sigma_data": 0.5, "sigma_max": sigma_max}
+    else:
+        own = {name: float(loss[name]) for name in ("sigma_data", "p_mean", "p_std")}
+        schedule = {"sigma_data": own["sigma_data"]}
+    file = Path(path) / WEIGHTS if Path(path).is_dir() else path
+    return Subject(trained.denoise, own, schedule, trained.num_classes, sha256(file))
+
+
+class Images(NamedTuple):
+    """Images with values from -1 to 1, float32, and their labels."""
+
+    images: Float[np.ndarray, "n 28 28 1"]
+    labels: Int[np.ndarray, " n"]
+
+
+def load_images(data_dir: str | os.PathLike | None, split: str) -> Images:
+    """MNIST's "train" or "test" images, as networks see them; errors as of `load_mnist`."""
+    images, labels = load_mnist(data_dir, split=split)
+    return Images(scaled(images), labels.astype(np.int32))
+
+
+def scaled(images: UInt8[np.ndarray, "n 28 28"]) -> Float[np.ndarray, "n 28 28 1"]:
+    """Images of 0 to 255 as networks see them: from -1 to 1, float32."""
+    return images[..., None].astype(np.float32) * np.float32(2 / 255) - np.float32(1)
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -4,20 +4,21 @@
     plan = ej.learning.fit_plan(denoise, 8, x, key)         # grid and weights; plan.nfe == 8
     sigmas, report = ej.learning.fit_schedule(denoise, ej.samplers.unipc(3), 8, x, key)
 
-A solver here is a table of numbers, so it can be fitted to the denoiser that it is to run: to end
-where the probability flow ends, solved with many more evaluations. `fit_schedule` moves the levels
-of a sampler that is given; `fit_plan` chooses the weights too.
+A solver here is a table of numbers, so it can be fitted to the denoiser that it will run: its
+samples should be where the probability flow ends, solved with many more evaluations. `fit_schedule`
+moves the levels of a given sampler; `fit_plan` chooses the weights too.
 
-Of the noises `x` three quarters are fitted to and a quarter decides which iterate is kept. Time
-runs from `sigma_max` down; `x = x0 + sigma n`.
+Three quarters of the noises `x` are fitted to, and a quarter is held out to choose the iterate that
+is kept. Time runs from `sigma_max` down; `x = x0 + sigma n`.
 """
 
-from edmjax.learning._report import Report
+from edmjax._common.deprecation import former_names
 from edmjax.learning.plans import fit_plan
 from edmjax.learning.schedules import fit_schedule
+from edmjax.learning.task import FitReport
 
 __all__ = [
-    "Report",
+    "FitReport",
     "fit_plan",
     "fit_schedule",
 ]
@@ -25,3 +26,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+__getattr__ = former_names(__name__, {"Report": "edmjax.learning.FitReport"})

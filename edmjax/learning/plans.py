@@ -2,77 +2,76 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arguments import count
-from edmjax._common.typing import X
+from edmjax._common.typing import Arraylike, Denoiser, Int, Keys, Number, PyTree
 from edmjax.few_steps import recommend
-from edmjax.learning import _grids
-from edmjax.learning._descent import descend
-from edmjax.learning._regression import Way, fit_rows, plan_of, run_rows
-from edmjax.learning._report import report_of
-from edmjax.learning._task import Part, Task, interpolate, task_of
+from edmjax.learning import grids
+from edmjax.learning.descent import descend
+from edmjax.learning.regression import Ends, fit_rows, plan_of, run_rows
+from edmjax.learning.task import Part, Task, interpolate, report_of, task_of
 from edmjax.planning.file import About, pair_of_levels
 from edmjax.planning.make import make_plan
 from edmjax.planning.table import Plan
-from edmjax.running import many_plans as _sweep
+from edmjax.running.many_plans import sweep
 from edmjax.samplers import dpmpp_2m, unipc
 from edmjax.scalar import flag
 
 
 def fit_plan(
-    denoise: Any,
-    nfe: Any,
-    x: X,
-    key: Any,
+    denoise: Denoiser,
+    nfe: Int,
+    x: PyTree,
+    key: Keys,
     *,
-    cond: Any = None,
-    sigma_min: Any = 0.002,
-    sigma_max: Any = 80.0,
-    final_zero: Any = True,
-    window: Any = 8,
-    updates: Any = 200,
-    batch_size: Any = None,
-    reference_nfe: Any = None,
-    progress: Any = False,
+    cond: PyTree = None,
+    sigma_min: Number = 0.002,
+    sigma_max: Number = 80.0,
+    final_zero: bool = True,
+    window: Int = 8,
+    updates: Int = 200,
+    batch_size: Int | None = None,
+    reference_nfe: Int | None = None,
+    progress: bool = False,
 ) -> Plan:
     """The plan of `nfe` evaluations that ends nearest to the flow of this denoiser.
 
-    A non-stationary solver: every row has weights of its own, on the last `window` outputs. They
-    sum to 1 with that of the point, and the noise that a row leaves is that of its level, whatever
-    was fitted. On several hand-made grids the weights are least squares, row by row. From the best
-    of these, weights and levels descend together along the gradient of the errors: those of the
-    samples, and those of the denoiser's outputs on the way to them. The best iterate on the noises
-    that are held out is returned; or a hand-made plan, where none is better there. Its `about` says
-    what it was fitted on, with the errors on both parts of `x`.
+    It is a non-stationary solver: every row has its own weights for the point and the last `window`
+    outputs. Whatever is fitted, the weights of a row sum to 1, and the noise that it leaves has
+    the level that it should. On several hand-made grids the weights are found by least squares, row
+    by row. From the best of these, weights and levels descend together along the gradient of two
+    errors: of the samples, and of the denoiser's outputs on the way to them. The best iterate on
+    the noises held out is returned, or a hand-made plan where no iterate is better there. Its
+    `about` says what it was fitted on, with the errors on both parts of `x`.
 
-    Takes about `(reference_nfe + 20 nfe) len(x) + 4 updates nfe batch_size` evaluations of single
-    samples, and holds `2 reference_nfe` arrays like `x`; what a gradient keeps is bounded by
-    computing every evaluation twice.
+    A fit takes about `(reference_nfe + 20 nfe) len(x) + 4 updates nfe batch_size` evaluations of
+    single samples, and holds `2 reference_nfe` arrays like `x`. Gradients compute every evaluation
+    twice, so that they keep no activations of the network.
 
     Args:
-        denoise: as for `sample`. Gradients pass through it. The data should be of one scale in all
-            components, as errors are.
-        nfe: how many evaluations the plan is to have, 1 at least.
-        x: noises at `sigma_max`, `sigma_max` times standard normal: any tree of floating arrays,
-            the samples on axis 0, 16 at least. Some hundreds are needed for a plan that holds for
-            others. Three quarters are fitted to, a quarter chooses.
-        key: a typed key: which noises are which, and the batches.
-        cond: passed on to the denoiser: the samples on axis 0 of every leaf.
+        denoise: as for `sample`. Gradients pass through it. All components of the data should have
+            about one scale, as their errors count alike.
+        nfe: how many evaluations the plan should have, at least 1.
+        x: noise at `sigma_max`, which is `sigma_max` times standard normal noise: any tree of
+            floating arrays with at least 16 samples on axis 0. A plan that holds for other noises
+            needs a few hundred. Three quarters are fitted to; a quarter is held out.
+        key: a typed key, which decides the noises that are held out, and the batches.
+        cond: passed on to the denoiser, with the samples on axis 0 of every leaf.
         sigma_min: where the grid ends, in the units of the data.
         sigma_max: where it starts.
-        final_zero: whether 0 stands in the place of `sigma_min`, so that samples are without noise.
-        window: how many outputs a row may use; as many arrays like `x` are carried as it runs.
-        updates: how often weights and levels are moved; 0 leaves them as they start.
-        batch_size: noises of one update; by default 64, and more where a sample has less than 128
+        final_zero: whether 0 stands in place of `sigma_min`, so that samples are without noise.
+        window: how many outputs a row may use; the plan carries as many arrays like `x`.
+        updates: how often weights and levels are moved; 0 leaves them as they start. (`edmjax
+            fit-plan` makes 100 by default, for a network that takes minutes.)
+        batch_size: noises of one update; by default 64, or more where a sample has fewer than 128
             components.
-        reference_nfe: evaluations that the flow is followed with: by default 16 times `nfe`, 128 at
-            least and 320 at most. What it is wrong by is learned too, and no error that is reported
-            shows it.
+        reference_nfe: evaluations with which the flow is solved: by default 16 times `nfe`, but at
+            least 128 and at most 320. The reference's own error is fitted as well, and is not
+            visible in the reported errors.
         progress: whether to draw a tqdm bar.
 
     Raises:
@@ -82,8 +81,8 @@ def fit_plan(
             structure or shape than `x`, or declares a `sigma_range` that does not hold the grid.
         ImportError: if progress=True and tqdm is not installed.
 
-    The family is that of Shaul et al. (2024), "Bespoke non-stationary solvers"; they fit it by
-    gradients alone.
+    The family of solvers is due to Shaul et al. (2024), "Bespoke non-stationary solvers"; they fit
+    it by gradients alone.
     """
     shown, moves = flag(progress, "progress"), count(updates, "`updates`", least=0)
     width = count(window, "`window`")
@@ -104,7 +103,7 @@ def fit_plan(
 
     def fit(logits, data):
         denoise, train, validation = data
-        sigmas = _grids.levels(logits, task.low, task.high)
+        sigmas = grids.levels(logits, task.low, task.high)
         rows, _ = fit_rows(task, denoise, sigmas, train, width)
         held = run_rows(task, denoise, sigmas, validation, rows.c)
         return _size(task, sigmas, validation, held), rows
@@ -112,8 +111,8 @@ def fit_plan(
     data = (task.denoise, task.train, task.validation)
     first = jax.jit(fit)
     starts = {}
-    for name, grid in _grids.starts(task.nfe, task.low, task.high, task.width).items():
-        logits = jnp.asarray(_grids.logits_of(grid), task.flat.dtype)
+    for name, grid in grids.starts(task.nfe, task.low, task.high, task.width).items():
+        logits = jnp.asarray(grids.logits_of(grid), task.flat.dtype)
         value, rows = first(logits, data)
         starts[name] = (float(value) if math.isfinite(value) else math.inf, logits, rows)
     _, logits, rows = min(starts.values(), key=lambda start: start[0])
@@ -121,7 +120,7 @@ def fit_plan(
 
     def run(params, denoise, part, rows):
         moved, z = params
-        sigmas = _grids.levels(moved, task.low, task.high)
+        sigmas = grids.levels(moved, task.low, task.high)
         c = rows.c + jnp.einsum("kij,kj->ki", rows.directions, z)
         return _size(task, sigmas, part, run_rows(task, denoise, sigmas, part, c)), c
 
@@ -146,38 +145,38 @@ def fit_plan(
     return _best(task, plans, denoise)
 
 
-def _size(task: Task, sigmas: Any, part: Part, way: Way) -> Any:
-    """The mean of two logarithms of errors: of the ends, and of the outputs on the way.
+def _size(task: Task, sigmas: jax.Array, part: Part, found: Ends) -> jax.Array:
+    """The mean of the logarithms of two errors: of the samples, and of the outputs on the way.
 
-    A sample that ends in another mode has gone wrong at levels of about the width of the data, and
-    among a few hundred noises hardly one does. The output of the denoiser amplifies the errors that
-    decide it, of every sample, and so says how often it would happen among others. The mean over
-    samples is that of the errors and not of their squares, where the one noise that does end in
-    another mode would be all that counts.
+    A sample that ends in the wrong mode went wrong at levels of about the width of the data, and
+    among a few hundred noises hardly one does. But for every sample the denoiser's output amplifies
+    the errors that decide the mode, so its error says how often other noises would end in the wrong
+    one. The mean over samples is taken of errors and not of their squares, in which the one noise
+    that does end in the wrong mode would outweigh all others.
     """
-    tiny = jnp.finfo(way.x.dtype).tiny
-    ends = jnp.mean(jnp.log(jnp.sqrt(jnp.mean((way.x - part.end) ** 2, axis=1) + tiny)))
+    tiny = jnp.finfo(found.x.dtype).tiny
+    ends = jnp.mean(jnp.log(jnp.sqrt(jnp.mean((found.x - part.end) ** 2, axis=1) + tiny)))
     if task.nfe == 1:
         return ends
     outputs = interpolate(part.outputs, sigmas[1:-1], task.low, task.high)
-    between = jnp.mean(jnp.sqrt(jnp.mean((way.outputs[1:] - outputs) ** 2, axis=(0, 2)) + tiny))
+    between = jnp.mean(jnp.sqrt(jnp.mean((found.outputs[1:] - outputs) ** 2, axis=(0, 2)) + tiny))
     return 0.5 * (ends + jnp.log(between))
 
 
 def _batch(task: Task) -> int:
-    """Small samples are cheap, and say little each."""
+    """The default batch: a small sample is cheap, and each says little, so it takes more."""
     return max(64, 8192 // task.train.end.shape[1])
 
 
-def _plan(task: Task, logits: Any, c: Any) -> Plan:
-    sigmas = _grids.levels(np.asarray(logits, np.float64), task.low, task.high)
-    return plan_of(_grids.ending(sigmas, task.final_zero), np.asarray(c, np.float64))
+def _plan(task: Task, logits: Arraylike, c: Arraylike) -> Plan:
+    sigmas = grids.levels(np.asarray(logits, np.float64), task.low, task.high)
+    return plan_of(grids.ending(sigmas, task.final_zero), np.asarray(c, np.float64))
 
 
-def _best(task: Task, fitted: dict[str, Plan], denoise: Any) -> Plan:
-    """Of what was fitted and of plans made by hand, the best on the noises that choose."""
+def _best(task: Task, fitted: dict[str, Plan], denoise: Denoiser) -> Plan:
+    """The best of the fitted plans and of those made by hand, on the noises held out."""
     plans = fitted | _by_hand(task)
-    samples = _sweep.sweep(denoise, plans, task.x, cond=task.cond)
+    samples = sweep(denoise, plans, task.x, cond=task.cond)
     end = np.concatenate([task.validation.end, task.train.end])
     held = len(task.validation.end)
     errors = {
@@ -188,7 +187,7 @@ def _best(task: Task, fitted: dict[str, Plan], denoise: Any) -> Plan:
     finite = [name for name in plans if math.isfinite(means[name])]
     if not finite:
         raise ValueError(
-            "No plan that was tried ends in finite samples on these noises: the denoiser returns "
+            "No plan that was tried gives finite samples from these noises: the denoiser returns "
             "very large values on the way. Check it, or choose another range of levels."
         )
     choice = min(finite, key=means.__getitem__)
@@ -211,15 +210,15 @@ def _best(task: Task, fitted: dict[str, Plan], denoise: Any) -> Plan:
 
 
 def _by_hand(task: Task) -> dict[str, Plan]:
-    """What a user would take without a fit."""
+    """The plans that a user would take without a fit."""
     made = {}
     for name, sampler, grid in (
         ("dpmpp_2m on karras", dpmpp_2m(), "karras"),
         ("unipc(2) on theta(2)", unipc(2), "theta(2)"),
     ):
-        sigmas = _grids.starts(task.nfe, task.low, task.high, task.width).get(grid)
+        sigmas = grids.starts(task.nfe, task.low, task.high, task.width).get(grid)
         if sigmas is not None:
-            made[name] = make_plan(sampler, _grids.ending(sigmas, task.final_zero))
+            made[name] = make_plan(sampler, grids.ending(sigmas, task.final_zero))
     sampler, sigmas = recommend(
         task.nfe,
         sigma_min=task.low,

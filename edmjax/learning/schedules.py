@@ -1,18 +1,16 @@
 """`fit_schedule`: the levels of a given sampler, fitted to a denoiser."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arguments import count
-from edmjax._common.typing import X
-from edmjax.learning import _grids
-from edmjax.learning._descent import descend
-from edmjax.learning._report import Report, report_of
-from edmjax.learning._task import task_of
+from edmjax._common.typing import Denoiser, Int, Keys, Levels, Number, PyTree
+from edmjax.learning import grids
+from edmjax.learning.descent import descend
+from edmjax.learning.task import FitReport, report_of, task_of
 from edmjax.planning.make import make_plan
 from edmjax.planning.step import Sampler
 from edmjax.running.one_plan import sample
@@ -20,34 +18,34 @@ from edmjax.scalar import flag
 
 
 def fit_schedule(
-    denoise: Any,
+    denoise: Denoiser,
     sampler: Sampler,
-    nfe: Any,
-    x: X,
-    key: Any,
+    nfe: Int,
+    x: PyTree,
+    key: Keys,
     *,
-    cond: Any = None,
-    sigma_min: Any = 0.002,
-    sigma_max: Any = 80.0,
-    final_zero: Any = True,
-    updates: Any = 100,
-    batch_size: Any = 64,
-    reference_nfe: Any = None,
-    progress: Any = False,
-) -> tuple[np.ndarray, Report]:
-    """The grid on which `sampler` ends nearest to the flow in `nfe` evaluations, and a `Report`.
+    cond: PyTree = None,
+    sigma_min: Number = 0.002,
+    sigma_max: Number = 80.0,
+    final_zero: bool = True,
+    updates: Int = 100,
+    batch_size: Int = 64,
+    reference_nfe: Int | None = None,
+    progress: bool = False,
+) -> tuple[Levels, FitReport]:
+    """The grid on which `sampler` ends nearest to the flow in `nfe` evaluations, and a report.
 
         sigmas, report = ej.learning.fit_schedule(denoise, ej.samplers.unipc(3), 8, x, key)
         plan = ej.make_plan(ej.samplers.unipc(3), sigmas)    # plan.nfe == 8
 
-    The mean logarithm of the errors of samples descends along its gradient through the plan and the
-    loop, with the ends of the grid fixed: the mean square would follow the few samples that change
-    mode. It starts from the best of several hand-made grids, and returns the best iterate on the
-    noises that are held out. The levels are NumPy float64.
+    The mean logarithm of the samples' errors descends along its gradient through the plan and the
+    loop, with the ends of the grid fixed. (The mean square would follow the few samples that end in
+    the wrong mode.) The fit starts from the best of several hand-made grids, and returns the best
+    iterate on the noises held out, as NumPy float64.
 
-    Takes about `(reference_nfe + 10 nfe) len(x) + 4 updates nfe batch_size` evaluations of single
-    samples, and compiles the sampler over traced levels once: seconds for the ten steps of a
-    multistep method.
+    A fit takes about `(reference_nfe + 10 nfe) len(x) + 4 updates nfe batch_size` evaluations of
+    single samples, and compiles the sampler over traced levels once, which takes seconds for the
+    ten steps of a multistep method.
 
     Args:
         sampler: one step of a method without noise, such as `ej.samplers.unipc(3)`.
@@ -56,12 +54,12 @@ def fit_schedule(
 
     Raises:
         TypeError: as `fit_plan` does, or if `sampler` is not a function of one step.
-        ValueError: as `fit_plan` does, or if `sampler` draws noise, or takes `nfe` evaluations with
-            no number of steps.
+        ValueError: as `fit_plan` does, or if `sampler` draws noise, or no number of its steps takes
+            `nfe` evaluations.
         ImportError: if progress=True and tqdm is not installed.
 
-    Learned grids are those of Sabour et al. (2024), "Align Your Steps", and of Tong et al. (2025),
-    "Learning to discretize denoising diffusion ODEs"; the latter have gradients through the solver.
+    Grids were learned by Sabour et al. (2024), "Align Your Steps", and by Tong et al. (2025),
+    "Learning to discretize denoising diffusion ODEs", the latter with gradients through the solver.
     """
     nfe = count(nfe, "`nfe`")
     steps = _steps(sampler, nfe, flag(final_zero, "final_zero"))
@@ -81,7 +79,7 @@ def fit_schedule(
     size = min(size, task.train.end.shape[0])
 
     def errors(logits, denoise, part):
-        sigmas = _grids.levels(logits, task.low, task.high)
+        sigmas = grids.levels(logits, task.low, task.high)
         if task.final_zero:
             sigmas = sigmas.at[-1].set(0)
         plan = make_plan(sampler, sigmas, ends_at_zero=task.final_zero)
@@ -97,24 +95,24 @@ def fit_schedule(
         return _size(held), (errors(logits, data[0], data[1]), held)
 
     data = (task.denoise, task.train, task.validation)
-    grids = _grids.starts(steps, task.low, task.high, task.width)
+    starts = grids.starts(steps, task.low, task.high, task.width)
     look = jax.jit(score)
     scores, found = {}, {}
-    for name, grid in grids.items():
-        value, found[name] = look(jnp.asarray(_grids.logits_of(grid), task.flat.dtype), data)
+    for name, grid in starts.items():
+        value, found[name] = look(jnp.asarray(grids.logits_of(grid), task.flat.dtype), data)
         scores[name] = float(value) if math.isfinite(value) else math.inf
     start = min(scores, key=scores.__getitem__)
     if scores[start] == math.inf:
         raise ValueError(
-            "The sampler ends in NaN or infinity from these noises on every hand-made grid: check "
+            "The sampler returns NaN or infinity from these noises on every hand-made grid: check "
             "the denoiser, or choose another range of levels."
         )
-    sigmas, (train, held) = grids[start], found[start]
+    sigmas, (train, held) = starts[start], found[start]
     if moves and steps > 1:
         best = descend(
             loss,
             score,
-            jnp.asarray(_grids.logits_of(sigmas), task.flat.dtype),
+            jnp.asarray(grids.logits_of(sigmas), task.flat.dtype),
             data,
             task.batches(moves, size),
             rates=0.05,
@@ -123,30 +121,30 @@ def fit_schedule(
         )
         if best.score < scores[start]:
             logits = np.asarray(best.params, np.float64)
-            sigmas, (train, held) = _grids.levels(logits, task.low, task.high), best.found
+            sigmas, (train, held) = grids.levels(logits, task.low, task.high), best.found
     report = report_of(train, held, found[start][1], start)
-    return _grids.ending(sigmas, task.final_zero), report
+    return grids.ending(sigmas, task.final_zero), report
 
 
-def _size(errors: Any) -> Any:
+def _size(errors: jax.Array) -> jax.Array:
     return jnp.mean(jnp.log(errors + jnp.finfo(errors.dtype).tiny))
 
 
-def _steps(sampler: Any, nfe: int, final_zero: bool) -> int:
+def _steps(sampler: Sampler, nfe: int, final_zero: bool) -> int:
     """How many steps of the sampler take `nfe` evaluations."""
     counts = []
     for steps in range(1, nfe + 3):
-        levels = _grids.ending(np.geomspace(80.0, 0.002, steps + 1), final_zero)
+        levels = grids.ending(np.geomspace(80.0, 0.002, steps + 1), final_zero)
         try:
             plan = make_plan(sampler, levels)
         except ValueError:
-            if steps > 1:  # some need two steps at least
+            if steps > 1:  # some samplers need at least two steps
                 raise
             continue
         if plan.num_draws:
             raise ValueError(
-                "This sampler draws noise, so that its samples do not follow the flow: fit the "
-                "grid of one without, such as `ej.samplers.unipc(3)`."
+                "This sampler draws noise, so its samples do not follow the flow: fit the grid of "
+                "a sampler without noise, such as `ej.samplers.unipc(3)`."
             )
         if plan.nfe == nfe:
             return steps

@@ -5,8 +5,8 @@ a pixel; `encode` takes data to noise and `decode` takes it back. They follow
 
     dx/dsigma = (x - D(x, sigma)) / sigma
 
-on a fixed grid (`plan`), by an adaptive solver of diffrax (`solver`), or by `reversible`, whose way
-back undoes every step.
+on a fixed grid (`plan`), by an adaptive solver of diffrax (`solver`), or by `reversible`, whose
+steps back undo its steps forward.
 """
 
 from edmjax.likelihood.bits import bits_per_dim, dequantize

@@ -20,14 +20,14 @@ from jax.core import Tracer
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import wide
 from edmjax._common.trees import check_batch_axis, floating_tree
-from edmjax._common.typing import X
+from edmjax._common.typing import Arraylike, Int, Keys, Scalar, X
 from edmjax.noise.keys import check_keys, sample_keys
 from edmjax.scalar import host, is_traced
 
-_LAST = 2**31 - 1  # an ordinal that no draw has: the probes of one key are other numbers
+_LAST = 2**31 - 1  # an ordinal that no draw has: probes from the same key are other numbers
 
 
-def dequantize(x: X, key: Any, *, step: Any) -> X:
+def dequantize(x: X, key: Keys, *, step: Scalar) -> X:
     """Returns `x + step (u - 1/2)`, with `u` uniform: each value spread over its cell.
 
     Args:
@@ -38,8 +38,8 @@ def dequantize(x: X, key: Any, *, step: Any) -> X:
 
     Raises:
         TypeError: `x` is not floating, or `key` not a typed key.
-        ValueError: `step` is not positive, or keys do not fit `x`, or values are not `step` apart,
-            as of pixels of another scale; under `jit` this is not seen.
+        ValueError: `step` is not positive, keys do not fit `x`, or values are not `step` apart, as
+            pixels of another scale are; under `jit` that is not seen.
     """
     step = _positive(step)
     x = floating_tree(x, "x")
@@ -61,16 +61,16 @@ def dequantize(x: X, key: Any, *, step: Any) -> X:
     return treedef.unflatten([spread(i, leaf) for i, leaf in enumerate(leaves)])
 
 
-def bits_per_dim(log_p: Any, dim: Any, *, step: Any) -> Any:
+def bits_per_dim(log_p: Arraylike, dim: Int, *, step: Scalar) -> jax.Array:
     """Returns `-(log_p / dim + log(step)) / log(2)`, in the shape of `log_p`.
 
     Args:
-        log_p: log-densities in nats, of data as `dequantize` makes them: of `log_likelihood`, at a
-            `sigma_min` far below `step`.
-        dim: the numbers in a sample: 784 for an image of 28 x 28.
-        step: the distance between neighbouring values, in the units of the data that `log_p` is a
-            density of: 2 / 256 for [-1, 1] cut into 256 cells, 1 / 127.5 for `k / 127.5 - 1`. Other
-            codes add a fixed 7 or 8 bits, which is `-log2(step)` for their own scaling.
+        log_p: log-densities in nats of dequantized data, from `log_likelihood` at a `sigma_min`
+            far below `step`.
+        dim: how many numbers a sample has: 784 for an image of 28 x 28.
+        step: the distance between neighbouring values, in the units of the data whose density
+            `log_p` is: 2 / 256 for [-1, 1] cut into 256 cells, 1 / 127.5 for `k / 127.5 - 1`. Other
+            packages add a fixed 7 or 8 bits, which is `-log2(step)` for their own scaling.
 
     Raises:
         TypeError: `dim` is not an integer.
@@ -96,7 +96,7 @@ def _on_steps(leaf: Any, step: Any) -> None:
         raise ValueError(
             f"Values of `x` must be whole numbers of `step` = {step:g} apart, got {values[0]:g} "
             f"and {values[worst]:g}, {apart[worst]:g} steps apart: pass the distance of "
-            "neighbouring values in the scale that `x` is in, such as 1 / 127.5 for k / 127.5 - 1."
+            "neighbouring values in the scale of `x`, such as 1 / 127.5 for k / 127.5 - 1."
         )
 
 

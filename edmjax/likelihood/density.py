@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax._common.typing import X
-from edmjax.likelihood import _solve
-from edmjax.likelihood._traces import make_probes
+from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar
+from edmjax.likelihood import solve
+from edmjax.likelihood.traces import make_probes
+from edmjax.planning.table import PlanLike
 from edmjax.scalar import flag, is_traced
 
 
@@ -18,39 +19,39 @@ class Stats(NamedTuple):
     """What `log_likelihood` knows of its numbers.
 
     Attributes:
-        standard_error: (batch,), in nats, of the mean over the probes: of the estimated trace
-            alone, not of the solver. 0 for an exact trace, None where there is one estimate: from a
-            single probe, or three products of "hutch++".
+        standard_error: (batch,), in nats, of the mean over the probes: the error of the estimated
+            trace alone, not of the solver. 0 for an exact trace, None where there is one estimate:
+            from a single probe, or from three products of "hutch++".
         nfe: evaluations of the denoiser: an int, or (batch,) where each sample has its own steps.
-            Each is along with `num_probes` products with its Jacobian, or d for an exact trace.
-        x: the data taken to `sigma_max`, like `x0` but float32 at least.
+            Each comes with `num_probes` products with the Jacobian, or d for an exact trace.
+        x: the data taken to `sigma_max`, like `x0` but in at least float32.
         arrived: (batch,) bool, whether the solver reached `sigma_max`; the others are NaN.
     """
 
-    standard_error: Any
-    nfe: Any
-    x: Any
-    arrived: Any
+    standard_error: jax.Array | None
+    nfe: int | jax.Array
+    x: PyTree
+    arrived: jax.Array
 
 
 def log_likelihood(
-    denoise: Any,
-    x0: X,
+    denoise: Denoiser,
+    x0: PyTree,
     *,
-    sigma_min: Any = None,
-    sigma_max: Any = None,
-    log_prior: Callable[[Any], Any] | None = None,
+    sigma_min: Scalar | None = None,
+    sigma_max: Scalar | None = None,
+    log_prior: Callable[[PyTree], jax.Array] | None = None,
     trace: str = "exact",
-    num_probes: Any = 1,
-    probes: Any = None,
-    key: Any = None,
-    plan: Any = None,
-    solver: Any = None,
-    rtol: Any = None,
-    atol: Any = None,
-    max_steps: Any = 4096,
-    sigma_data: Any = None,
-    cond: Any = None,
+    num_probes: Int = 1,
+    probes: str | PyTree = None,
+    key: Keys | None = None,
+    plan: PlanLike | None = None,
+    solver: "solve.Solver | None" = None,
+    rtol: Scalar | None = None,
+    atol: Scalar | None = None,
+    max_steps: Int = 4096,
+    sigma_data: Scalar | None = None,
+    cond: PyTree = None,
     return_stats: bool = False,
 ) -> Any:
     """Returns `log p(x0)` in nats, (batch,): the density of data blurred by `sigma_min`.
@@ -58,24 +59,26 @@ def log_likelihood(
         log p(x0; sigma_min) = log_prior(x) + int_(sigma_min)^(sigma_max) (d - tr J) / sigma dsigma
 
     along the flow from `x0` to `x` at `sigma_max`, with `J` the denoiser's Jacobian. Song et al.
-    (2021), equation 39. Sums are float32 at least; gradients go through all of it, and so does jit.
+    (2021), equation 39. Sums are in at least float32. All of it is differentiable, and works under
+    jit.
 
     Args:
         denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given. A sample's
             output must depend on that sample alone.
         x0: points at `sigma_min`, any pytree of floating arrays with the samples on axis 0.
         sigma_min, sigma_max: the levels; with a `plan` they are its ends, and may be left out.
-        log_prior: `log_prior(x)`, (batch,), the log-density at `sigma_max`. By default that of
-            N(0, sigma_max^2), which the data, blurred, are not quite: for data of mean m and s.d.
-            s that is off by some |m| / sigma_max nats, and by d s^2 / (2 sigma_max^2) on average.
+        log_prior: `log_prior(x)`, (batch,), the log-density at `sigma_max`. The default is
+            N(0, sigma_max^2), and the blurred data do not have quite that law: for data of mean m
+            and standard deviation s it is off by some |m| / sigma_max nats, and by
+            d s^2 / (2 sigma_max^2) on average.
         trace: "exact", by d products with the Jacobian an evaluation; "hutchinson", the mean of
-            `v^T J v` over probes; "hutch++", which takes what a third of the products span exactly
+            `v^T J v` over probes; "hutch++", which is exact on what a third of the products span,
             and pays where that is most of J: from `num_probes` three times the dimension of the
             data. Estimates have no bias: the same probes are used all along the path.
         num_probes: products with the Jacobian an evaluation, for the estimates.
-        probes: the law of the probes, "rademacher" (default of "hutchinson", of lower variance) or
-            "gaussian" (of "hutch++", which then scales them to one length); or the probes
-            themselves, like `x0` with the probes on a new axis 0.
+        probes: the law of the probes, "rademacher" (the default of "hutchinson", with the lower
+            variance) or "gaussian" (the default of "hutch++", which scales them to one length); or
+            the probes themselves, like `x0` with the probes on a new axis 0.
         key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample: a
             sample's probes do not depend on the others. Needed for estimates.
         plan: a fixed grid, from levels that go up: `make_plan(heun(), schedules.reverse(sigmas))`.
@@ -83,22 +86,22 @@ def log_likelihood(
             `arctan(sigma / sigma_data)`, each sample with its own steps; or `reversible()`.
         rtol, atol: of the adaptive solver, for the point in units of the data's size and for the
             log-density in nats; 1e-8 in float64, else 1e-5.
-        max_steps: of the adaptive solver.
-        sigma_data: the width of the data (default: the denoiser's own, else 0.5). It changes the
-            error of the solver alone.
+        max_steps: the number of steps of the adaptive solver, accepted or not, after which a sample
+            is given up: it is NaN, and outside of `jit` a RuntimeWarning names it.
+        sigma_data: the standard deviation of the data (default: the denoiser's own, else 0.5). It
+            changes the error of the solver alone.
         cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
         return_stats: return `(log_p, Stats)`.
 
     Raises:
         TypeError: an argument of the wrong kind, such as an implicit solver.
-        ValueError: levels, shapes, names or counts that cannot be; estimates without a key; a plan
-            that goes down, draws noise, or holds its points in the scale of a process.
-        RuntimeError: `max_steps` was reached, with the samples it happened to. Under `jit` nothing
-            can be raised: those samples are NaN.
+        ValueError: impossible levels, shapes, names or counts; estimates without a key; a solver
+            without an error estimate; a plan that goes down, draws noise, or holds its points in
+            the scale of a process.
     """
-    x0, flat = _solve.checked(denoise, x0, "x0", cond)
+    x0, flat = solve.checked(denoise, x0, "x0", cond)
     rows = flat.rows(x0)
-    way = _solve.way(
+    route = solve.route(
         sigma_min=sigma_min,
         sigma_max=sigma_max,
         upward=True,
@@ -115,17 +118,18 @@ def log_likelihood(
         )
     return_stats = flag(return_stats, "return_stats")
     found = make_probes(trace, num_probes, probes, key, flat, rows.shape[0])
-    data = _solve.data_width(denoise, sigma_data)
-    end = _solve.follow(denoise, rows, way, flat, sigma_data=data, cond=cond, probes=found)
+    data = solve.data_width(denoise, sigma_data)
+    end = solve.follow(denoise, rows, route, flat, sigma_data=data, cond=cond, probes=found)
     x = flat.tree(end.x, wide=True)
     if log_prior is None:
-        prior = _normal(end.x, way.stop)
+        prior = _normal(end.x, route.stop)
     else:
         prior = _of_prior(log_prior(x), rows.shape[:1])
-    log_p = prior + flat.dim * _log_stretch(way, data) - jnp.mean(end.ell, axis=-1)
+    log_p = prior + flat.dim * _log_stretch(route, data) - jnp.mean(end.ell, axis=-1)
     if not return_stats:
         return log_p
-    return log_p, Stats(_standard_error(end.ell, trace), end.nfe, x, end.arrived)
+    arrived = jnp.ones(log_p.shape, bool) if end.report is None else end.report.finished
+    return log_p, Stats(_standard_error(end.ell, trace), end.nfe, x, arrived)
 
 
 def _of_prior(values: Any, shape: tuple[int, ...]) -> Any:
@@ -149,12 +153,12 @@ def _normal(rows: Any, sigma: Any) -> Any:
     return -jnp.sum(0.5 * (rows / sigma) ** 2, axis=-1) - rows.shape[1] * constant
 
 
-def _log_stretch(way: Any, data: Any) -> Any:
-    """`log(r_max / r_min)`, what u leaves of the volume: on the host where levels are numbers."""
-    levels = (way.start, way.stop, data)
+def _log_stretch(route: solve.Route, data: Any) -> Any:
+    """`log(r_max / r_min)`, the change of volume between u and x; on the host where it can be."""
+    levels = (route.start, route.stop, data)
     if is_traced(*levels):
-        return jnp.log(jnp.hypot(way.stop, data) / jnp.hypot(way.start, data))
-    return math.log(math.hypot(way.stop, data) / math.hypot(way.start, data))
+        return jnp.log(jnp.hypot(route.stop, data) / jnp.hypot(route.start, data))
+    return math.log(math.hypot(route.stop, data) / math.hypot(route.start, data))
 
 
 def _standard_error(ell: Any, trace: str) -> Any:

@@ -6,31 +6,33 @@ import jax
 import jax.numpy as jnp
 
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import X
-from edmjax.likelihood import _solve
-from edmjax.likelihood._traces import Probes
+from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, X
+from edmjax.likelihood import solve
 from edmjax.likelihood.reversing import Pair, Reversible
+from edmjax.likelihood.traces import Probes
+from edmjax.planning.table import PlanLike
 
 
 def encode(
-    denoise: Any,
+    denoise: Denoiser,
     x0: X,
     *,
-    sigma_min: Any = None,
-    sigma_max: Any = None,
-    plan: Any = None,
-    solver: Any = None,
-    rtol: Any = None,
-    atol: Any = None,
-    max_steps: int = 4096,
-    sigma_data: Any = None,
-    cond: Any = None,
-) -> Any:
-    """Returns where the flow takes `x0`, at `sigma_min`, at `sigma_max`: nearly N(0, sigma_max^2).
+    sigma_min: Scalar | None = None,
+    sigma_max: Scalar | None = None,
+    plan: PlanLike | None = None,
+    solver: "solve.Solver | None" = None,
+    rtol: Scalar | None = None,
+    atol: Scalar | None = None,
+    max_steps: Int = 4096,
+    sigma_data: Scalar | None = None,
+    cond: PyTree = None,
+) -> X | Pair:
+    """Returns the code of `x0`: where the flow takes it from `sigma_min` to `sigma_max`.
 
-    In the structure and shapes of `x0`, float32 at least, since half precision would lose it. With
-    `solver=reversible()`, a `Pair` of that and its companion, which `decode` takes. Arguments and
-    errors are as in `log_likelihood`; a `plan` goes up.
+    For data its law is nearly N(0, sigma_max^2). It has the structure and shapes of `x0`, in at
+    least float32, since half precision would lose it. With `solver=reversible()` it is a `Pair` of
+    that and its companion, which `decode` takes. Arguments, errors and what becomes of a sample
+    that does not arrive are as in `log_likelihood`; a `plan` goes up.
     """
     options = {"plan": plan, "solver": solver, "rtol": rtol, "atol": atol, "max_steps": max_steps}
     ends = {"sigma_min": sigma_min, "sigma_max": sigma_max, "upward": True}
@@ -38,24 +40,24 @@ def encode(
 
 
 def decode(
-    denoise: Any,
-    x: Any,
+    denoise: Denoiser,
+    x: X | Pair,
     *,
-    sigma_min: Any = None,
-    sigma_max: Any = None,
-    plan: Any = None,
-    solver: Any = None,
-    rtol: Any = None,
-    atol: Any = None,
-    max_steps: int = 4096,
-    sigma_data: Any = None,
-    cond: Any = None,
+    sigma_min: Scalar | None = None,
+    sigma_max: Scalar | None = None,
+    plan: PlanLike | None = None,
+    solver: "solve.Solver | None" = None,
+    rtol: Scalar | None = None,
+    atol: Scalar | None = None,
+    max_steps: Int = 4096,
+    sigma_data: Scalar | None = None,
+    cond: PyTree = None,
 ) -> X:
-    """Returns where the flow takes `x`, at `sigma_max`, at `sigma_min`: the inverse of `encode`.
+    """Returns where the flow takes `x` from `sigma_max` to `sigma_min`: the inverse of `encode`.
 
-    `x` is what `encode` returned, or a point such as `sigma_max` times noise. In its structure and
-    shapes, float32 at least. Arguments and errors are as in `log_likelihood`; a `plan` goes down,
-    and may end at 0.
+    `x` is what `encode` returned, or a point such as `sigma_max` times noise. The result has its
+    structure and shapes, in at least float32. Arguments and errors are as in `log_likelihood`; a
+    `plan` goes down, and may end at 0.
     """
     options = {"plan": plan, "solver": solver, "rtol": rtol, "atol": atol, "max_steps": max_steps}
     ends = {"sigma_min": sigma_min, "sigma_max": sigma_max, "upward": False}
@@ -63,13 +65,29 @@ def decode(
     return x0.x if isinstance(x0, Pair) else x0
 
 
-def round_trip(denoise: Any, x0: X, *, plan: Any = None, **options: Any) -> Any:
+def round_trip(
+    denoise: Denoiser,
+    x0: PyTree,
+    *,
+    sigma_min: Scalar | None = None,
+    sigma_max: Scalar | None = None,
+    plan: tuple[PlanLike, PlanLike] | list[PlanLike] | None = None,
+    solver: "solve.Solver | None" = None,
+    rtol: Scalar | None = None,
+    atol: Scalar | None = None,
+    max_steps: Int = 4096,
+    sigma_data: Scalar | None = None,
+    cond: PyTree = None,
+) -> jax.Array:
     """Returns how far `decode(encode(x0))` is from `x0`, (batch,): |difference| / |x0|.
 
-    The norms are Euclidean, over all numbers of a sample; where `x0` is 0, that of the difference.
-    It is the error of the solver and of rounding: the flow itself leads back. `plan` is a pair, the
-    plan up and the plan down; other arguments and errors are those of `encode`.
+    The norms are Euclidean, over all numbers of a sample; where `x0` is 0, it is the norm of the
+    difference. It is the error of the solver and of rounding: the flow itself leads back. `plan` is
+    a pair, the plan up and the plan down; other arguments and errors are as in `encode`.
     """
+    options: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max, "solver": solver}
+    options |= {"rtol": rtol, "atol": atol, "max_steps": max_steps}
+    options |= {"sigma_data": sigma_data, "cond": cond}
     up = down = None
     if plan is not None:
         if not isinstance(plan, tuple | list) or len(plan) != 2:
@@ -80,7 +98,7 @@ def round_trip(denoise: Any, x0: X, *, plan: Any = None, **options: Any) -> Any:
         up, down = plan
     code = encode(denoise, x0, plan=up, **options)
     back = decode(denoise, code, plan=down, **options)
-    x0, flat = _solve.checked(denoise, x0, "x0", None)
+    x0, flat = solve.checked(denoise, x0, "x0", None)
     there, here = flat.rows(x0), flat.rows(back)
     size = jnp.linalg.norm(there, axis=1)
     return jnp.linalg.norm(here - there, axis=1) / jnp.where(size > 0, size, 1)
@@ -93,11 +111,11 @@ def _move(
     if isinstance(x, Pair):
         if not isinstance(options["solver"], Reversible):
             raise ValueError(
-                "A `Pair` is the code of `reversible`: decode it with that solver, or its `x`, the "
-                "point, with another."
+                "A `Pair` is the code of `reversible`: decode it with that solver, or decode its "
+                "`x`, the point, with another."
             )
         x, companion = x
-    x, flat = _solve.checked(denoise, x, name, cond)
+    x, flat = solve.checked(denoise, x, name, cond)
     if companion is not None:
         companion = floating_tree(companion, "companion")
         given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (companion, x))
@@ -105,16 +123,16 @@ def _move(
             raise ValueError(
                 f"The companion of a `Pair` is like its `x`, of shapes {wanted}, got {given}."
             )
-    way = _solve.way(**ends, **options, dtype=flat.dtype)
-    end = _solve.follow(
+    end = solve.follow(
         denoise,
         flat.rows(x),
-        way,
+        solve.route(**ends, **options, dtype=flat.dtype),
         flat,
-        sigma_data=_solve.data_width(denoise, sigma_data),
+        sigma_data=solve.data_width(denoise, sigma_data),
         cond=cond,
         probes=Probes(),
         companion=None if companion is None else flat.rows(companion),
+        stacklevel=4,
     )
     point = flat.tree(end.x, wide=True)
     if end.companion is None:

@@ -5,8 +5,8 @@ Reversible Heun in `theta = arctan(sigma / sigma_data)` keeps two points, `y` an
     y_hat' = 2 y - y_hat + h f(y_hat)
     y'     = y + h/2 (f(y_hat) + f(y_hat'))
 
-The same step with `-h` takes `(y', y_hat')` to `(y, y_hat)` exactly, whatever `h` is. It is no
-plan, because a plan ends in one point, and going back needs both.
+The same step with `-h` takes `(y', y_hat')` to `(y, y_hat)` exactly, whatever `h` is. It cannot be
+a plan, because a plan ends in one point, and going back needs both.
 """
 
 import dataclasses
@@ -17,16 +17,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from edmjax._common.arguments import whole
+from edmjax._common.typing import Int, PyTree
 
 
 class Pair(NamedTuple):
-    """Where `reversible` ends: the point, and its companion, which the way back needs too.
+    """Where `reversible` ends: the point, and its companion, without which it cannot go back.
 
-    `x` is the code; each has the structure, shapes and dtypes of the data, float32 at least.
+    `x` is the code. Both have the structure, shapes and dtypes of the data, but at least float32.
     """
 
-    x: Any
-    companion: Any
+    x: PyTree
+    companion: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Reversible:
     num_steps: int
 
 
-def reversible(num_steps: Any = 50) -> Reversible:
+def reversible(num_steps: Int = 50) -> Reversible:
     """The reversible Heun method on `num_steps` equal steps of theta, as a `solver`.
 
-    Second order, one evaluation a step and one to begin with. `decode` of what `encode` returned,
-    a `Pair`, is the data to rounding; a single point is decoded as the pair of it with itself.
-    Source: Kidger et al. (2021), Algorithms 1 and 2, for an ODE. McCallum and Foster's method, over
-    the midpoint rule or RK4, was no more accurate for the same evaluations below 400.
+    Second order, one evaluation a step and one at the start. `decode` of what `encode` returned, a
+    `Pair`, is the data to rounding; a single point is decoded as a pair of itself with itself.
+    Source: Kidger et al. (2021), Algorithms 1 and 2, for an ODE. The method of McCallum and Foster,
+    with the midpoint rule or RK4, was no more accurate for the same evaluations below 400.
 
     Raises:
         TypeError: `num_steps` is not an integer.
@@ -54,7 +55,7 @@ def reversible(num_steps: Any = 50) -> Reversible:
 def run(slope: Any, start: Any, ends: Any, context: Any, steps: int) -> Any:
     """`(y, y_hat)` at the second of `ends`, from `start = (y, y_hat)` at the first.
 
-    Down and up meet the same angles and step lengths, to the bit: else a step would not be undone.
+    Down and up use the same angles and step lengths, to the bit, or a step would not be undone.
     """
     first, last = ends
     upward = first < last

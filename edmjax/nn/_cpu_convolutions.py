@@ -6,9 +6,9 @@ With the stride `s` and `l` rows or columns of padding, the sums over all `s i +
     spread:     x[p] = sum y[i] kernel[a]    (a transposed convolution),
     correlate:  kernel[a] = sum x[p] y[i],
 
-are linear in each of their two arguments, and the gradients of any of them are the other two. So
+are linear in each of their two arguments, and the gradients of each are the other two. So
 derivatives of any order and in both modes stay within the three (`jax.custom_vjp` would forbid the
-forward mode). Each is computed in the way that is fast on a CPU, inside loops too, where the
+forward mode). Each is computed in a form that is fast on a CPU, also inside loops, where the
 gradients of XLA's own convolutions run up to a hundred times slower than they need to.
 """
 
@@ -28,7 +28,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")  # the one in which XLA's convolutions are fa
 
 
 class Geometry(NamedTuple):
-    """What the shapes of two of the three arrays leave open. Only stride 1 has padding."""
+    """What the shapes of two of the three arrays do not determine. Only stride 1 has padding."""
 
     stride: int
     padding: tuple[tuple[int, int], ...]  # zeros (before, after) rows, columns of x
@@ -64,7 +64,7 @@ def spread(
 
 
 def applies_to(x: Array) -> bool:
-    """Whether `x` is where the primitives know the way: not in `shard_map`, no Explicit mesh."""
+    """Whether the primitives can take `x`: not inside `shard_map`, nor on an Explicit mesh."""
     mesh = jax.typeof(x).sharding.mesh
     return mesh.empty or mesh.are_all_axes_auto
 
@@ -84,8 +84,8 @@ def _compute_spread(y: Any, kernel: Any, *, geometry: Geometry) -> Any:
         return lax.conv_general_dilated(
             y, kernel[::-1, ::-1], (1, 1), edges, dimension_numbers=_LAYOUT
         )
-    # Pixels of one phase `p mod stride` only meet the taps of that phase: each phase is a sum of
-    # shifted products, and a reshape interleaves the phases. No scatter, no zeros multiplied.
+    # Pixels of one phase `p mod stride` meet only the taps of that phase: each phase is a sum of
+    # shifted products, and a reshape interleaves the phases. No scatter, no products with zeros.
     height, width = geometry.image
     blocks = (-(-height // stride), -(-width // stride))
 
@@ -113,7 +113,7 @@ def _compute_spread(y: Any, kernel: Any, *, geometry: Geometry) -> Any:
 def _compute_correlate(x: Any, y: Any, *, geometry: Geometry) -> Any:
     stride, (rows, columns) = geometry.stride, geometry.kernel
     if stride == 1:
-        # The batch is what is summed over: it takes the place of the channels.
+        # The sum is over the batch, so the batch takes the place of the channels.
         x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
         kernel = lax.conv_general_dilated(x, y, (1, 1), geometry.padding, dimension_numbers=_LAYOUT)
         return kernel.transpose(1, 2, 0, 3)

@@ -1,20 +1,27 @@
-"""What the networks ask of their options, in sentences."""
+"""Checks of the options that the networks share."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax.numpy as jnp
 
 from edmjax._common.arguments import whole
 
+if TYPE_CHECKING:
+    from jax.typing import DTypeLike
+
+    DType: TypeAlias = DTypeLike
+else:
+    DType = Any  # a wrong one must reach the message of `activations`
+
 
 def widths(channels: Any) -> tuple[int, ...]:
-    """`channels`, the width of every level, of which there is one or more."""
+    """`channels`, the width of each level, of which there must be one."""
     return _wholes(channels, "channels", 1, "the widths of the levels, finest first: [32, 64]")
 
 
 def counts(num_blocks: Any) -> tuple[int, ...]:
-    """`num_blocks`, the number of blocks of every level."""
+    """`num_blocks`, the number of blocks of each level."""
     return _wholes(num_blocks, "num_blocks", 0, "the blocks of every level: [1, 3]")
 
 
@@ -27,7 +34,7 @@ def image(image_shape: Any) -> tuple[int, ...]:
 
 
 def activations(dtype: Any) -> Any:
-    """`dtype`, a floating one or None."""
+    """`dtype`, which must be floating, or None."""
     if dtype is None:
         return None
     try:
@@ -35,7 +42,7 @@ def activations(dtype: Any) -> Any:
     except TypeError:
         floating = False
     if not floating:
-        raise ValueError(f"`dtype` must be that of activations, such as bfloat16, got {dtype!r}.")
+        raise ValueError(f"`dtype` must be a floating one, such as bfloat16, got {dtype!r}.")
     return jnp.dtype(dtype)
 
 

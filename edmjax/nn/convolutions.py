@@ -1,15 +1,16 @@
 """Convolutions with square kernels on NHWC images, as matrix products or as XLA's own convolutions.
 
-Both forms are the same function with the same gradients. `impl="auto"` takes `lax` but on a CPU,
-where the gradients of XLA's convolutions (inside a loop most of all) run up to a hundred times
-slower than they need to. There it takes a mixture of both, the faster for each product
-(`_cpu_convolutions`). The platform is that of `jax.default_backend()` when the network is traced.
+Both forms are the same function with the same gradients. `impl="auto"` takes `lax` except on a
+CPU, where the gradients of XLA's convolutions run up to a hundred times slower than they need to,
+above all inside a loop. There it takes the faster form for each product (`_cpu_convolutions`). The
+platform is `jax.default_backend()` when the network is traced.
 
 Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` reads inputs
 `stride * i ... stride * i + k - 1`.
 """
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from edmjax._common.arguments import one_of
-from edmjax.nn._biases import alike, same_dtype
 from edmjax.nn._cpu_convolutions import applies_to, convolve, spread
+from edmjax.nn._options import DType
+from edmjax.nn.layers import alike, same_dtype
 
 Impl: TypeAlias = str  # one of IMPLS
 IMPLS = ("auto", "lax", "matmul")
@@ -73,9 +75,9 @@ def conv_transpose(
 ) -> Output:
     """The images `y[p, q] = sum of x[i, j] kernel[a, b]` over `stride i + a = p, stride j + b = q`.
 
-    The output measures `stride (n - 1) + size + output_padding`, as torch's ConvTranspose2d does
-    with no padding; the extra rows and columns at the end are where `conv` with the same stride
-    would have rounded down.
+    A side of the output has `stride (n - 1) + size + output_padding` pixels, as in torch's
+    ConvTranspose2d without padding; the extra rows and columns at the end are the ones that `conv`
+    with the same stride drops where it rounds down.
     """
     x, kernel = same_dtype(x, kernel)
     size, _, _, features = kernel.shape
@@ -98,7 +100,7 @@ def conv_transpose(
             lhs_dilation=(stride, stride),
             dimension_numbers=_LAYOUT,
         )
-    # One product gives what every input adds to every output; then the overlaps are added up.
+    # One product gives each input's share of each output; then the overlaps are added up.
     parts = x @ jnp.moveaxis(kernel, 2, 0).reshape(kernel.shape[2], -1)
     parts = parts.reshape(*x.shape[:3], size, size, features)
     rows = _overlap_add([parts[:, :, :, a] for a in range(size)], 1, stride, height)
@@ -108,8 +110,8 @@ def conv_transpose(
 def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Array:
     """The sum of `taps[a][i]` over `stride i + a = p`, for `p < length` along `axis`.
 
-    Outputs of one phase `p mod stride` only meet taps of that phase, so each phase is a sum of
-    shifted arrays and the phases are interleaved by a reshape: no scatter, no zeros multiplied.
+    Outputs of one phase `p mod stride` meet only taps of that phase, so each phase is a sum of
+    shifted arrays, and a reshape interleaves the phases: no scatter, no products with zeros.
     """
     num_blocks = -(-length // stride)
     phases = []
@@ -134,7 +136,7 @@ def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Arra
 class Conv(nnx.Module):
     """A convolution with a square kernel: `conv` with its kernel and, where asked for, a bias.
 
-    `dtype` is what it computes in and returns; by default what its input and kernel promote to.
+    It computes in `dtype` and returns it; the default is what its input and kernel promote to.
     """
 
     def __init__(
@@ -146,9 +148,9 @@ class Conv(nnx.Module):
         stride: int = 1,
         padding: int = 0,
         use_bias: bool = True,
-        kernel_init=_lecun_normal,
+        kernel_init: Callable[..., Array] = _lecun_normal,
         impl: Impl = "auto",
-        dtype: Any = None,
+        dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         self.stride, self.padding = stride, padding
@@ -178,9 +180,9 @@ class ConvTranspose(nnx.Module):
         *,
         stride: int = 1,
         use_bias: bool = True,
-        kernel_init=_lecun_normal,
+        kernel_init: Callable[..., Array] = _lecun_normal,
         impl: Impl = "auto",
-        dtype: Any = None,
+        dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         self.stride = stride

@@ -1,6 +1,6 @@
-"""What a network is told beside the image: the noise level, and a class where there are classes."""
+"""What a network gets beside the image: the noise level, and a class where there are classes."""
 
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,13 @@ from jaxtyping import Array, Float, Int
 from edmjax._common.arguments import real, whole
 from edmjax._common.arrays import has_no_value
 
+# `c_noise`, a scalar or one number an image, and the class of each image, as a network gets them.
+CNoise: TypeAlias = Float[Array | np.ndarray, "..."] | float
+Labels: TypeAlias = Int[Array | np.ndarray, "..."]
+
 
 class Buffer(nnx.Variable):
-    """An array that belongs to a network and is not trained: saved and restored, never updated."""
+    """An array of a network that is not trained: saved and restored, never updated."""
 
 
 class FourierFeatures(nnx.Module):
@@ -40,8 +44,8 @@ class Conditioning(nnx.Module):
 
     `num_classes = 0` makes an unconditional network, which takes no `cond`. Otherwise `cond` holds
     labels `0 ... num_classes - 1`; the label `num_classes`, and `cond=None`, mean "no class", which
-    is what classifier-free guidance trains and evaluates beside the classes. Under `jit` a label
-    has no value to look at: one above these gives NaN, and one below 0 counts from the end.
+    classifier-free guidance trains and evaluates beside the classes. Under `jit` labels cannot be
+    checked: one that is too large gives NaN, and one below 0 counts from the end.
     """
 
     def __init__(self, dim: int, scale: float, num_classes: int = 0, *, rngs: nnx.Rngs):
@@ -59,7 +63,7 @@ class Conditioning(nnx.Module):
         self,
         batch: int,
         c_noise: Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"] | float,
-        cond: Int[Array | np.ndarray, "..."] | None = None,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch dim"]:
         if np.shape(c_noise) not in ((), (batch,)):
             raise ValueError(
@@ -77,7 +81,7 @@ class Conditioning(nnx.Module):
             )
         return nnx.swish(vector)
 
-    def _label(self, cond: Any, batch: int) -> Int[Array, " batch"]:
+    def _label(self, cond: Labels | int, batch: int) -> Int[Array, " batch"]:
         dtype = jnp.result_type(cond)
         if np.shape(cond) not in ((), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
             raise ValueError(

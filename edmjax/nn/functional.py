@@ -1,18 +1,21 @@
 """A network as a pure function and a flat dictionary of its parameters.
 
-The module is taken apart once; what travels through `jax.jit`, an optimiser, a checkpoint or a
-safetensors file is `{"down.0.layer.kernel": array, ...}`, and the module is put together again
-while tracing, where it costs nothing at run time.
+The module is taken apart once. `{"down.0.layer.kernel": array, ...}` travels through `jax.jit`, an
+optimiser, a checkpoint or a safetensors file, and the module is put together again while tracing,
+which costs nothing at run time.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
 
+from edmjax._common.functions import with_cond
+from edmjax._common.typing import Arraylike, PyTree
+
 # Name to array; in place of an array a tracer, or its shape alone under `nnx.eval_shape`.
-Arrays = dict[str, Any]
+Arrays: TypeAlias = dict[str, Any]
 
 
 @jax.tree_util.register_dataclass
@@ -27,15 +30,17 @@ class Functional:
     graphdef: nnx.GraphDef = field(metadata=dict(static=True))
     buffers: Arrays
 
-    def __call__(self, params: Arrays, x, c_noise, cond=None):
-        return self.merge(params)(x, c_noise, *(() if cond is None else (cond,)))
+    def __call__(
+        self, params: Arrays, x: PyTree, c_noise: Arraylike, cond: PyTree = None
+    ) -> PyTree:
+        return with_cond(self.merge(params), x, c_noise, cond=cond)
 
     def merge(self, params: Arrays) -> nnx.Module:
         """The module with these parameters."""
         return nnx.merge(self.graphdef, _nested(params | self.buffers))
 
     def bind(self, params: Arrays) -> jax.tree_util.Partial:
-        """The network `net(x, c_noise, cond=None)`: what a denoiser takes, parameters as leaves."""
+        """The network `net(x, c_noise, cond=None)` for a denoiser, its parameters as leaves."""
         return jax.tree_util.Partial(Functional.__call__, self, params)
 
 

@@ -1,4 +1,4 @@
-"""A small residual U-Net on patches of pixels: much network for little arithmetic."""
+"""A small residual U-Net on patches of pixels, which needs little arithmetic for its size."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 
 from edmjax._common.arguments import whole
 from edmjax.nn import _options
-from edmjax.nn._biases import Linear
+from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import Conditioning
-from edmjax.nn.group_norm import GroupNorm
+from edmjax.nn.embeddings import CNoise, Conditioning, Labels
+from edmjax.nn.layers import GroupNorm, Linear
 from edmjax.nn.unet import ResidualBlock, double, halve
 
 _zeros = nnx.initializers.zeros
@@ -24,14 +24,14 @@ class PatchUNet(nnx.Module):
     Patches of `patch` by `patch` pixels are the channels of the finest level, so that no layer
     works on single pixels; `x` is `(batch, height, width, channels)`. Level `l` has `num_blocks[l]`
     residual blocks of width `channels[l]`, half of them (rounded down) on the way down and the
-    others on the way up; the coarsest has all of its own in a row. Between levels a mean over 2x2
-    pixels or their repetition, and a dense layer for the width. On the way up each level adds what
-    the way down left there.
+    others on the way up; the coarsest level has all of its blocks in a row. Between levels, 2x2
+    pixels are averaged or repeated, and a dense layer changes the width. On the way up each level
+    adds the output that the way down had there.
 
     Each side of the image must be divisible by `patch * 2 ** (len(channels) - 1)`: `ValueError`
     where it is not, when the network is built or called. The parameters do not depend on the size.
 
-    Blocks, conditioning and `dtype` are those of `UNet`; patches as in Luhman and Luhman 2022,
+    Blocks, conditioning and `dtype` are as in `UNet`; patches as in Luhman and Luhman 2022,
     "Improving diffusion model efficiency through patching".
     """
 
@@ -46,7 +46,7 @@ class PatchUNet(nnx.Module):
         fourier_scale: float = 16.0,
         num_classes: int = 0,
         impl: Impl = "auto",
-        dtype: Any = None,
+        dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         channels, num_blocks = _options.widths(channels), _options.counts(num_blocks)
@@ -88,7 +88,10 @@ class PatchUNet(nnx.Module):
         self.last = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, **options)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], c_noise, cond=None
+        self,
+        x: Float[Array, "batch height width channels"],
+        c_noise: CNoise,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)

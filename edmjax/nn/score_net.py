@@ -9,26 +9,26 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from edmjax.nn import _options
-from edmjax.nn._biases import alike
+from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
-from edmjax.nn.embeddings import Conditioning
-from edmjax.nn.group_norm import GroupNorm
+from edmjax.nn.embeddings import CNoise, Conditioning, Labels
+from edmjax.nn.layers import GroupNorm, alike
 
 
 class ScoreNet(nnx.Module):
     """A U-Net of 3x3 convolutions without padding: `net(x, c_noise)` gives `F`, shaped like `x`.
 
-    Way down: convolutions with strides 1, 2, 2, 2. Way up: their transposes, each reading what the
-    way down made at its size beside its own input. After each come a dense map of the noise
-    level's Fourier features, a group norm and a swish; the last is a transposed convolution alone.
-    `F` is raw: dividing by the standard deviation of the noise is the denoiser's business.
-    1,115,297 trained parameters for 28x28x1.
+    On the way down, convolutions with strides 1, 2, 2, 2; on the way up their transposes, each of
+    which also reads the output of the way down at its size. After each come a dense map of the
+    noise level's Fourier features, a group norm and a swish; the last is a transposed convolution
+    alone. `F` is raw: the denoiser divides by the standard deviation of the noise. 1,115,297
+    trained parameters for 28x28x1.
 
     A side of `n` pixels becomes `n - 2`, then `(n - 1) // 2` at each further level, so with four
     levels it must have 17 pixels or more: `ValueError` where it has fewer, when the network is
     built or called. The parameters do not depend on the size.
 
-    `dtype` is that of the activations, float32 by default; bfloat16 is for accelerators.
+    `dtype` is the dtype of the activations, float32 by default; bfloat16 is for accelerators.
     Parameters, statistics, the noise level's embedding and the output stay float32 or wider.
 
     Source: Song, "Generative Modeling by Estimating Gradients of the Data Distribution" (2021), its
@@ -44,7 +44,7 @@ class ScoreNet(nnx.Module):
         fourier_scale: float = 30.0,
         num_classes: int = 0,
         impl: Impl = "auto",
-        dtype: Any = None,
+        dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         channels, dtype = _options.widths(channels), _options.activations(dtype)
@@ -70,7 +70,10 @@ class ScoreNet(nnx.Module):
         self.last = ConvTranspose(width, image_channels, **options)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], c_noise, cond=None
+        self,
+        x: Float[Array, "batch height width channels"],
+        c_noise: CNoise,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)

@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 
 from edmjax._common.arguments import whole
 from edmjax.nn import _options
-from edmjax.nn._biases import Linear, alike
+from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import Conditioning
-from edmjax.nn.group_norm import GroupNorm
+from edmjax.nn.embeddings import CNoise, Conditioning, Labels
+from edmjax.nn.layers import GroupNorm, Linear, alike
 
 _zeros = nnx.initializers.zeros
 
@@ -21,17 +21,17 @@ _zeros = nnx.initializers.zeros
 class UNet(nnx.Module):
     """A residual U-Net: `net(x, c_noise)` gives `F`, shaped like `x`, `(batch, h, w, channels)`.
 
-    `num_blocks` residual blocks a level, averaging over 2x2 pixels between levels on the way down,
-    repeating pixels on the way up, where every block reads the output of its mirror image; at the
-    coarsest level a block, self-attention and a block more. The noise level's Fourier features and
-    the class enter each block as a scale and a shift after its second norm. Blocks, attention and
-    the network itself start as the identity or zero: their last layers do.
+    A level has `num_blocks` residual blocks. Between levels, 2x2 pixels are averaged on the way
+    down and repeated on the way up, where each block also reads the output of its mirror image. At
+    the coarsest level come a block, self-attention and another block. The noise level's Fourier
+    features and the class enter each block as a scale and a shift after its second norm. The last
+    layers start at zero, so blocks and attention start as the identity and the network as zero.
 
     `channels` are the widths of the levels, finest first. Each side of the image must be divisible
     by `2 ** (len(channels) - 1)`: `ValueError` where it is not, when the network is built or
     called. The parameters do not depend on the size.
 
-    `dtype` is that of the activations, float32 by default; bfloat16 is for accelerators.
+    `dtype` is the dtype of the activations, float32 by default; bfloat16 is for accelerators.
     Parameters, statistics, the noise level's embedding and the output stay float32 or wider.
 
     Source: Ho et al. 2020, appendix B, with the scale-shift norm of Dhariwal and Nichol 2021,
@@ -49,7 +49,7 @@ class UNet(nnx.Module):
         num_heads: int = 1,
         num_classes: int = 0,
         impl: Impl = "auto",
-        dtype: Any = None,
+        dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         channels, num_blocks = _options.widths(channels), whole(num_blocks, "num_blocks", least=0)
@@ -85,7 +85,10 @@ class UNet(nnx.Module):
         self.last = Conv(before, image_channels, padding=1, kernel_init=_zeros, impl=impl, **layer)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], c_noise, cond=None
+        self,
+        x: Float[Array, "batch height width channels"],
+        c_noise: CNoise,
+        cond: Labels | None = None,
     ) -> Float[Array, "batch height width channels"]:
         self._check(x.shape[1:])
         embedding = self.conditioning(x.shape[0], c_noise, cond)
@@ -125,7 +128,7 @@ class ResidualBlock(nnx.Module):
         *,
         embed_dim: int,
         impl: Impl,
-        dtype: Any = None,
+        dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
@@ -150,7 +153,9 @@ class ResidualBlock(nnx.Module):
 class SelfAttention(nnx.Module):
     """`x + W attention(norm(x))` over all pixels of an image."""
 
-    def __init__(self, channels: int, num_heads: int, *, dtype: Any = None, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, num_heads: int, *, dtype: DType | None = None, rngs: nnx.Rngs
+    ):
         if channels % whole(num_heads, "num_heads"):
             raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
         self.num_heads = num_heads
@@ -169,7 +174,8 @@ class SelfAttention(nnx.Module):
 def _halves(layer: Any, x: Array) -> tuple[Array, Array]:
     """The two halves of an nnx.Linear's output, for each pixel.
 
-    As two products: XLA would slice one inside the loop over all pixels, four times as slow there.
+    As two products: XLA would slice a single one inside the loop over all pixels, which makes that
+    loop four times as slow.
     """
     dtype = layer.dtype or x.dtype
     arrays = jnp.split(layer.kernel[...], 2, axis=1), jnp.split(layer.bias[...], 2)

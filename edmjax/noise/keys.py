@@ -8,7 +8,7 @@ in. Draws are made in float32 (float64 for float64 leaves) and then cast to the 
 
 import functools
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,10 @@ from jax import random
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import wide
 from edmjax._common.trees import Layout, floating_tree
-from edmjax._common.typing import Keys
+from edmjax._common.typing import Array, Int, Keys, PyTree, Scalar, X
 
 
-def sample_keys(key: Any, n: int, start: int = 0) -> Keys:
+def sample_keys(key: Keys, n: Int, start: Int = 0) -> Keys:
     """Returns the keys of samples `start ... start + n - 1`, shape (n,): `fold_in(key, i)`.
 
     Raises:
@@ -36,12 +36,12 @@ def sample_keys(key: Any, n: int, start: int = 0) -> Keys:
     return jax.vmap(lambda i: random.fold_in(key, i))(jnp.arange(start, start + n))
 
 
-def is_typed(key: Any) -> bool:
+def is_typed(key: object) -> bool:
     """Whether `key` is a typed key or an array of them."""
     return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
-def check_typed(key: Any) -> None:
+def check_typed(key: object) -> None:
     """Raises where `key` is not a typed key or an array of them."""
     if not is_typed(key):
         got = (
@@ -50,14 +50,14 @@ def check_typed(key: Any) -> None:
         raise TypeError(f"`key` must be a typed key, such as `jax.random.key(0)`, got {got}.")
 
 
-def check_single_key(key: Any) -> None:
+def check_single_key(key: Keys) -> None:
     """Raises where `key` is not one typed key."""
     check_typed(key)
     if key.shape != ():
         raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
 
 
-def check_key(key: Any) -> None:
+def check_key(key: Keys) -> None:
     """Raises where `key` is not a typed key whose draws are the same under vmap."""
     check_typed(key)
     # The rbg generators draw for a whole batch at once: under vmap a sample's noise would depend on
@@ -69,7 +69,7 @@ def check_key(key: Any) -> None:
         )
 
 
-def check_keys(key: Any, x: Any, batched: bool) -> None:
+def check_keys(key: Keys, x: PyTree, batched: bool) -> None:
     """Raises where `key` is not one key, or one for each sample of `x`."""
     check_key(key)
     batch = jax.tree.leaves(x)[0].shape[0] if batched else None
@@ -81,14 +81,14 @@ def check_keys(key: Any, x: Any, batched: bool) -> None:
         )
 
 
-def keys_of(key: Keys, x: Any, batched: bool) -> Keys:
+def keys_of(key: Keys, x: PyTree, batched: bool) -> Keys:
     """The key of each sample of `x`, shape (batch,), or the one key where `x` is one sample."""
     if batched and key.shape == ():
         return sample_keys(key, jax.tree.leaves(x)[0].shape[0])
     return key
 
 
-def normal_like(key: Any, x: Any) -> Any:
+def normal_like(key: Keys | X, x: X) -> X:
     """Returns standard normal noise like `x`, from the key of a draw.
 
     Leaf `l` of a sample is `normal(fold_in(key, l))`, in float32 (float64 for float64 leaves) and
@@ -107,11 +107,12 @@ def normal_like(key: Any, x: Any) -> Any:
                 "`key` must be a typed key, such as `jax.random.key(0)`, one for each sample of "
                 f"`x`, or noise like `x`, got {key!r:.80}."
             )
-        return key
-    if key.ndim:
-        check_keys(key, x, batched=True)
+        return cast(X, key)
+    keys = cast(Keys, key)
+    if keys.ndim:
+        check_keys(keys, x, batched=True)
     # Behind the barrier, or XLA would cut first, and compute what is left over apart.
-    padded = jax.lax.optimization_barrier(_padded_like(key, x))
+    padded = jax.lax.optimization_barrier(_padded_like(keys, x))
     return jax.tree.map(lambda draw, leaf: cut_draw(draw, leaf.shape), padded, x)
 
 
@@ -143,21 +144,21 @@ def _padded_like(key: Any, x: Any) -> Any:
     return treedef.unflatten([draw_leaf(i, v.shape, v.dtype) for i, v in enumerate(leaves)])
 
 
-def cut_draw(padded: Any, shape: tuple[int, ...]) -> Any:
+def cut_draw(padded: Array, shape: tuple[int, ...]) -> Array:
     """What `draw` makes, ([batch,] whole vectors), in the shape of a leaf."""
     if padded.shape == shape:
         return padded
     return padded[..., : math.prod(shape[padded.ndim - 1 :])].reshape(shape)
 
 
-def padded_draw(draw: Any, shape: tuple[int, ...]) -> Any:
+def padded_draw(draw: Array, shape: tuple[int, ...]) -> Array:
     """What `cut` was given: a draw in the shape of a leaf, `shape` that of its axis of samples."""
     flat = draw.reshape((*shape, -1))
     size = flat.shape[-1]
     return jnp.pad(flat, [(0, 0)] * len(shape) + [(0, padded_size(size) - size)])
 
 
-def draw(keys: Keys, ordinal: Any, x: Any) -> Any:
+def draw(keys: Keys, ordinal: Scalar, x: PyTree) -> PyTree:
     """Draw number `ordinal` of each sample: noise like `x`, once it is `cut`."""
     fold = functools.partial(random.fold_in, data=ordinal)
     return _padded_like(jax.vmap(fold)(keys) if keys.ndim else fold(keys), x)
@@ -168,7 +169,7 @@ def _draw_all(keys: Keys, *, num_draws: int, like: Any) -> Any:
     return jax.lax.map(lambda j: draw(keys, j, like.tree()), jnp.arange(num_draws))
 
 
-def draw_all(keys: Keys, num_draws: int, x: Any) -> Any:
+def draw_all(keys: Keys, num_draws: int, x: PyTree) -> PyTree:
     """All draws, leaf shape (num_draws, *leaf.shape), one compiled program for each shape."""
     padded = _draw_all(keys, num_draws=num_draws, like=Layout(x))
     return jax.tree.map(

@@ -14,7 +14,7 @@ a short one is not the difference of two large numbers.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,14 @@ from jax import lax
 
 from edmjax._common.arrays import wide
 from edmjax._common.trees import Layout, check_batch_axis, floating_tree
-from edmjax._common.typing import X
+from edmjax._common.typing import Array, Keys, PyTree, Scalar, X
 from edmjax.noise.keys import check_key, check_keys, cut_draw, draw, keys_of
 from edmjax.planning.table import PlanLike
 from edmjax.processes.process import Process
 from edmjax.scalar import flag, host, is_traced
+
+if TYPE_CHECKING:
+    import diffrax
 
 _LEVELS = 23  # the bits of a float32 number behind its leading one
 
@@ -37,10 +40,10 @@ _LEVELS = 23  # the bits of a float32 number behind its leading one
 class Brownian:
     """See `brownian`. A pytree: the key and the numbers of the process are its leaves."""
 
-    key: Any
-    process: Any
+    key: Keys
+    process: Process
 
-    def increment(self, x: X, t_from: Any, t_to: Any, *, batched: bool = True) -> X:
+    def increment(self, x: X, t_from: Scalar, t_to: Scalar, *, batched: bool = True) -> X:
         """Returns `W(t_to) - W(t_from)` for each sample, like `x`, of variance `|t_to - t_from|`.
 
         Times are those of the process, scalars at least 0, and may be traced; they are rounded to
@@ -58,7 +61,7 @@ class Brownian:
         keys = keys_of(self.key, x, batched)
         return _increment(keys, times, like=Layout(x))
 
-    def diffrax_path(self, x: X, *, batched: bool = True) -> Any:
+    def diffrax_path(self, x: PyTree, *, batched: bool = True) -> "diffrax.AbstractBrownianPath":
         """Returns the path as diffrax takes it: the `brownian` of `ej.terms.sde_terms`.
 
         Over `[a, b]` it is `increment(x, |a|, |b|)`: `sde_terms` runs in `-t`. It knows its
@@ -69,7 +72,7 @@ class Brownian:
         Raises:
             ImportError: without diffrax. TypeError, ValueError: as `increment`.
         """
-        from edmjax.terms._path import Path
+        from edmjax.terms.path import Path
 
         self._fits(x, batched)
         return Path.of(self, x, batched)
@@ -79,7 +82,7 @@ class Brownian:
         check_batch_axis(x, "x", flag(batched, "batched"))
         check_keys(self.key, x, batched)
 
-    def over(self, plan: PlanLike, x: Any, batched: bool) -> "Increments":
+    def over(self, plan: PlanLike, x: PyTree, batched: bool) -> "Increments":
         """What the loop draws from: the path at the times between which the plan's draws lie."""
         check_keys(self.key, x, batched)
         drawn, unnamed = plan.draws >= 0, plan.intervals[..., 0] == plan.intervals[..., 1]
@@ -105,11 +108,11 @@ class Brownian:
 class Increments:
     """A path bound to a plan: `times` has shape (nfe + 1, draws a row, 2)."""
 
-    key: Any
-    times: Any
+    key: Keys
+    times: Array
 
 
-def brownian(key: Any, process: Any = None) -> Brownian:
+def brownian(key: Keys, process: Process | None = None) -> Brownian:
     """Returns a Brownian path for each sample, to be passed to `ej.sample` in the place of its key.
 
         path = ej.brownian(jax.random.key(0))
@@ -147,6 +150,13 @@ def brownian(key: Any, process: Any = None) -> Brownian:
     return Brownian(key, process)
 
 
+if TYPE_CHECKING:
+    # What noise is drawn from: one key, one key a sample, or a path.
+    KeyLike: TypeAlias = Keys | Brownian
+else:
+    KeyLike = Any
+
+
 @functools.partial(jax.jit, static_argnames="like")
 def _increment(keys: Any, times: Any, *, like: Layout) -> Any:
     x = like.tree()
@@ -154,7 +164,7 @@ def _increment(keys: Any, times: Any, *, like: Layout) -> Any:
     return jax.tree.map(lambda draw, leaf: cut_draw(draw, leaf.shape), draws, x)
 
 
-def unit_increment(keys: Any, times: Any, x: Any, length: Any = 1.0) -> Any:
+def unit_increment(keys: Keys, times: Array, x: PyTree, length: Scalar = 1.0) -> PyTree:
     """The increment over `times`, shape (2,), of variance `length^2`; noise before it is cut."""
     forward = times[1] >= times[0]
     low, high = jnp.minimum(*times), jnp.maximum(*times)
@@ -200,12 +210,7 @@ def unit_increment(keys: Any, times: Any, x: Any, length: Any = 1.0) -> Any:
     return jax.tree.map(lambda t, v: t.astype(v.dtype), total, x)
 
 
-def unit_noises(held: Any, times: Any, *, key: Any, noise: None) -> list[Any]:
-    """The draws of a row of the loop, whose times have shape (draws a row, 2)."""
-    return [unit_increment(key, pair, held.x) for pair in times]
-
-
-def draw_path(path: Increments, keys: Any, draws: Any, num_draws: int, x: Any) -> Any:
+def draw_path(path: Increments, keys: Keys, draws: np.ndarray, num_draws: int, x: PyTree) -> PyTree:
     """All draws of a concrete plan, leaf shape (num_draws, *leaf.shape)."""
     at = np.array([np.argwhere(draws == j)[0] for j in range(num_draws)], int).reshape(-1, 2)
     return _draw_all(keys, path.times[at[:, 0], at[:, 1]], like=Layout(x))

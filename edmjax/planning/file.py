@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from jax.core import Tracer
 
+from edmjax._common.typing import Arraylike
+
 FORMAT, VERSION = "edmjax plan", 1
 _OPTIONAL = ("r", "scale", "v")
 _INTEGERS = ("step", "draws")
@@ -253,10 +255,10 @@ def _number(value: Any, name: str) -> float:
     return number
 
 
-def pair_of_levels(levels: Any, name: str) -> tuple[float, float]:
+def pair_of_levels(levels: Arraylike, name: str) -> tuple[float, float]:
     """Two noise levels, the lower one first."""
     try:
-        low, high = (float(level) for level in levels)
+        low, high = (float(level) for level in iter(levels))  # type: ignore[reportArgumentType]
     except (TypeError, ValueError):
         low, high = math.nan, math.nan
     if not 0 <= low < high:

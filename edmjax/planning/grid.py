@@ -1,12 +1,12 @@
 """A grid of noise levels, checked as far as its levels are numbers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
+from edmjax._common.typing import Grid
 from edmjax.scalar import Scalar, flag, host, is_traced
 
 # Levels that are nearer, of their size, are one level of which one was rounded.
@@ -14,7 +14,7 @@ _APART = 1e-12
 _SMALLEST = 1e-150
 
 
-def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
+def levels_of(sigmas: Grid, *, infinite: bool = False) -> tuple[Scalar, ...]:
     """The levels as floats or traced scalars, checked as far as they are numbers.
 
     With `infinite`, the first may be infinity.
@@ -66,7 +66,7 @@ def levels_of(sigmas: Any, *, infinite: bool = False) -> tuple[Scalar, ...]:
 def goes_up(levels: tuple[Scalar, ...]) -> bool:
     """Whether the grid goes up, by its first two levels that are numbers."""
     concrete = [sigma for sigma in levels if not is_traced(sigma)]
-    return len(concrete) > 1 and concrete[1] > concrete[0]
+    return len(concrete) > 1 and bool(concrete[1] > concrete[0])
 
 
 def last_is_zero(levels: tuple[Scalar, ...], given: bool | None) -> bool:
@@ -77,7 +77,7 @@ def last_is_zero(levels: tuple[Scalar, ...], given: bool | None) -> bool:
                 "`ends_at_zero=True` or `ends_at_zero=False`."
             )
         return flag(given, "ends_at_zero")
-    found = levels[-1] == 0
+    found = bool(levels[-1] == 0)
     if given is not None and flag(given, "ends_at_zero") != found:
         wanted = "be 0" if given else "not be 0"
         raise ValueError(

@@ -9,18 +9,20 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from edmjax._common.typing import Grid
 from edmjax.planning.grid import goes_up, last_is_zero, levels_of
 from edmjax.planning.padding import padded
 from edmjax.planning.point import Combination, Name
 from edmjax.planning.scale import from_infinity, in_scale
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.planning.table import Plan, PlanLike
+from edmjax.processes.process import Levels
 from edmjax.scalar import Scalar, host, is_traced, is_zero
 
 
 def make_plan(
     sampler: Sampler,
-    sigmas: Any,
+    sigmas: Grid | Levels,
     *,
     ends_at_zero: bool | None = None,
     like: PlanLike | None = None,
@@ -50,7 +52,8 @@ def make_plan(
     if isinstance(sigmas, Plan):
         raise TypeError("`sigmas` must be noise levels, got a Plan: pass `plan.grid`.")
     times, process = getattr(sigmas, "times", None), getattr(sigmas, "process", None)
-    levels = levels_of(getattr(sigmas, "sigmas", sigmas), infinite=process is not None)
+    grid: Any = getattr(sigmas, "sigmas", sigmas)
+    levels = levels_of(grid, infinite=process is not None)
     read = functools.partial(
         _read, sampler, times=times, ends_at_zero=last_is_zero(levels, ends_at_zero)
     )
@@ -63,7 +66,7 @@ def make_plan(
     return plan if like is None else padded(plan, like)
 
 
-def check_sampler(sampler: Any, name: str) -> None:
+def check_sampler(sampler: object, name: str) -> None:
     """Raises TypeError where `sampler`, the argument `name`, is no function of one step."""
     if not callable(sampler):
         raise TypeError(f"`{name}` must be a function of one step (x, at), got {sampler!r:.80}.")

@@ -37,7 +37,7 @@ class Combination:
     __array_ufunc__ = None
 
     def __init__(self, weights: Mapping[Name, Scalar]):
-        self.weights = dict(weights)
+        self.weights: dict[Name, Scalar] = dict(weights)
 
     def __add__(self, other: "Combination") -> "Combination":
         if not isinstance(other, Combination):

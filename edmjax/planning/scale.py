@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax.planning.table import Plan
+from edmjax.processes.process import Process
 from edmjax.scalar import Scalar, is_traced
 
 # Where the denoiser is evaluated for an infinite level: its square fits float32, and no network
@@ -24,7 +25,7 @@ _LARGE = 10.0 ** np.linspace(40, 140, 8)
 _TABLES = ("y", "d", "z", "r")
 
 
-def in_scale(plan: Plan, process: Any) -> Plan:
+def in_scale(plan: Plan, process: Process) -> Plan:
     """`plan` with its points held as `scale(sigma) x`, as the process holds them."""
     module = jnp if is_traced(plan.sigmas, plan.grid) else np
     levels = module.concatenate([plan.grid[:1], plan.sigmas, plan.grid[-1:]])
@@ -50,7 +51,7 @@ def _rescaled(plan: Plan, scale: Any) -> Plan:
 
 
 def from_infinity(
-    read: Callable[[tuple[Scalar, ...]], Plan], levels: tuple[Scalar, ...], process: Any
+    read: Callable[[tuple[Scalar, ...]], Plan], levels: tuple[Scalar, ...], process: Process
 ) -> Plan:
     """The plan from an infinite first level, in the scale of the process.
 
@@ -93,7 +94,7 @@ def from_infinity(
     if moved or last.sigmas[0] != _LARGE[-1]:
         raise _no_limit()
     intervals = np.where(last.intervals == _LARGE[-1], math.inf, last.intervals)
-    sigmas, scale = last.sigmas.copy(), last.scale.copy()
+    sigmas, scale = np.array(last.sigmas), np.array(last.scale)
     sigmas[0], scale[0] = _STAND_IN, _deviation(process) / _STAND_IN
     grid = np.array(levels)
     return dataclasses.replace(
@@ -101,12 +102,12 @@ def from_infinity(
     )
 
 
-def _deviation(process: Any) -> float:
+def _deviation(process: Process) -> float:
     """The standard deviation of the noise at the end of the process, in its own scale."""
     return float(process.marginal(process.t_max)[1])
 
 
-def _at(read: Callable[..., Plan], levels: tuple[Scalar, ...], process: Any) -> Plan:
+def _at(read: Callable[..., Plan], levels: tuple[Scalar, ...], process: Process) -> Plan:
     """The plan from a finite, large first level, whose scale is what it tends to."""
     plan = read(levels)
     large = _deviation(process) / levels[0]

@@ -7,7 +7,7 @@ low, except on an encoding grid, whose levels go up.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 from edmjax.planning.point import Combination
 from edmjax.scalar import Scalar
@@ -73,5 +73,7 @@ class Step(NamedTuple):
 if TYPE_CHECKING:
     Sampler: TypeAlias = Callable[[Combination, Step], Combination]
 else:
-    # `make_plan` says what is wrong with what is not a sampler, so a run-time type check must not.
-    Sampler = Any
+    # Functions that take a sampler raise their own message for anything else, so the run-time type
+    # checker must not raise first. The tag tells functions that return a sampler from functions
+    # that return just anything.
+    Sampler = Annotated[Any, "a sampler"]

@@ -22,6 +22,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax._common.arguments import describe
+from edmjax._common.typing import Denoiser, Values
 from edmjax.planning.file import About, pair_of_levels, read_plan, write_plan
 
 
@@ -53,17 +54,17 @@ class Plan:
         about: what the plan was fitted on, where it was; no array, and not compared.
     """
 
-    sigmas: Any
-    grid: Any
-    step: Any
-    y: Any
-    d: Any
-    z: Any
-    draws: Any
-    intervals: Any
-    r: Any = None
-    scale: Any = None
-    v: Any = None
+    sigmas: Values
+    grid: Values
+    step: Values
+    y: Values
+    d: Values
+    z: Values
+    draws: Values
+    intervals: Values
+    r: Values | None = None
+    scale: Values | None = None
+    v: Values | None = None
     about: About = dataclasses.field(default=About(), metadata={"static": True})
 
     @property
@@ -116,7 +117,7 @@ class Plan:
         arrays, about = read_plan(path)
         return cls(**arrays, about=about)
 
-    def check_range(self, denoise: Any) -> None:
+    def check_range(self, denoise: Denoiser) -> None:
         """Raises ValueError where `denoise` declares a `sigma_range` that the plan is not for.
 
         A plan that was fitted (`about.sigma_range`) is for that range alone; another one for any
@@ -206,7 +207,7 @@ else:
     PlanLike = Any
 
 
-def check_plan(plan: Any, name: str = "plan") -> None:
+def check_plan(plan: object, name: str = "plan") -> None:
     if not isinstance(plan, Plan):
         raise TypeError(
             f"`{name}` must be a Plan, as `ej.make_plan(sampler, sigmas)` returns it, got "

@@ -1,4 +1,4 @@
-"""Pictures of grids, plans, paths and samples, by matplotlib: `pip install 'edmjax[plot]'`.
+"""Pictures of grids, plans, paths and samples with matplotlib: `pip install 'edmjax[plot]'`.
 
     from matplotlib.figure import Figure
 
@@ -7,10 +7,10 @@
     ej.plot.sigmas(grids, ax=figure.subplots())
     figure.savefig("grids.png")
 
-Every function draws into `ax`, or into a figure of its own where that is None, and returns the
-Axes. Nothing is shown, and neither pyplot nor the backend is touched: a figure of its own is not
-known to pyplot and is freed when nothing refers to it. In a notebook `ax.figure` at the end of a
-cell shows it. Noise levels go from high to low, as they are visited.
+Every function draws into `ax`, or into a new figure where that is None, and returns the Axes.
+Nothing is shown, and neither pyplot nor the backend is touched: pyplot does not know a new figure,
+which is freed when nothing refers to it. In a notebook `ax.figure` at the end of a cell shows it.
+Noise levels go from high to low, as they are visited.
 """
 
 from edmjax.plot.curves import sigmas, work_precision

@@ -11,8 +11,16 @@ from matplotlib.figure import Figure
 
 from edmjax._common.arrays import reals
 
-# Colours of Okabe and Ito, which are told apart by every kind of eye.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# The colours of Okabe and Ito, which people with any colour vision can tell apart.
+COLORS: tuple[str, ...] = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
 
 
 class _Own(Figure):
@@ -25,6 +33,7 @@ class _Own(Figure):
 
 
 def axes_of(ax: Axes | None, width: float = 6.4, height: float = 4.0) -> Axes:
+    """`ax`, or the Axes of a new figure, its sizes in inches."""
     if ax is None:
         return _Own(figsize=(width, height), layout="constrained").subplots()
     if not isinstance(ax, Axes):
@@ -35,6 +44,7 @@ def axes_of(ax: Axes | None, width: float = 6.4, height: float = 4.0) -> Axes:
 
 
 def finish(ax: Axes, legend: bool = False) -> Axes:
+    """`ax` with the grid, spines and legend that curves have."""
     ax.grid(True, color="#e4e4e4", linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
     if legend:
@@ -43,6 +53,7 @@ def finish(ax: Axes, legend: bool = False) -> Axes:
 
 
 def array(values: Any, name: str) -> np.ndarray:
+    """`values` as float64 numbers; raises where they are traced or not real numbers."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)):
         raise TypeError(f"{name} is traced, and has no numbers to draw: draw outside of `jit`.")
     numbers = reals(values)

@@ -1,27 +1,27 @@
 """Curves on logarithmic axes: noise levels, and errors against evaluations."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from edmjax._common.typing import Arraylike, Grid
 from edmjax.plot._figure import COLORS, array, axes_of, finish
 
 
-def sigmas(grids: Any, *, ax: Axes | None = None) -> Axes:
+def sigmas(grids: Grid | Mapping[str, Grid], *, ax: Axes | None = None) -> Axes:
     """Draws noise levels against their number, on a logarithmic axis.
 
     Args:
-        grids: one grid, shape (n + 1,), or a dict of grids by name. Levels that the axis has no
-            place for, zero and infinity, are left out.
-        ax: where to draw; a new figure without.
+        grids: one grid, shape (n + 1,), or a dict of grids by name. Levels that a logarithmic axis
+            cannot show, zero and infinity, are left out.
+        ax: where to draw; by default a new figure.
 
     Raises:
-        TypeError: if a grid is traced, or is not numbers.
-        ValueError: if a grid is not one row of at least one level, or has one that is negative or
-            NaN.
+        TypeError: if a grid is traced, or does not hold numbers.
+        ValueError: if a grid is not one row of at least one level, or has a level that is negative
+            or NaN.
     """
     named = grids if isinstance(grids, Mapping) else {"": grids}
     if not named:
@@ -48,16 +48,16 @@ def sigmas(grids: Any, *, ax: Axes | None = None) -> Axes:
     return finish(ax, legend=any(rows))
 
 
-def work_precision(runs: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
+def work_precision(runs: Mapping[str, Arraylike], *, ax: Axes | None = None) -> Axes:
     """Draws error against evaluations, a line a method, on logarithmic axes.
 
     Args:
-        runs: by name, pairs (evaluations, error) in any order, shape (n, 2). Pairs whose error the
-            axis has no place for (zero or less, infinity or NaN) are left out.
-        ax: where to draw; a new figure without.
+        runs: by name, pairs (evaluations, error) in any order, shape (n, 2). Pairs whose error a
+            logarithmic axis cannot show (zero or less, infinity or NaN) are left out.
+        ax: where to draw; by default a new figure.
 
     Raises:
-        TypeError: if `runs` is no dict, or a run is not numbers, or traced.
+        TypeError: if `runs` is not a dict, or a run is traced or does not hold numbers.
         ValueError: if there are no runs, or one is not a list of pairs or has a number of
             evaluations that is not above 0 and finite.
     """

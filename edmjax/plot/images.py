@@ -1,4 +1,4 @@
-"""Images side by side, and what the denoiser sees on the way to them."""
+"""Images side by side, and the denoised images on the way to them."""
 
 from typing import Any
 
@@ -7,19 +7,20 @@ from matplotlib.axes import Axes
 
 from edmjax._common.arguments import whole
 from edmjax._common.tiles import check_images, tiles
+from edmjax._common.typing import Arraylike, Denoiser, Int, Keys, PyTree
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.plot._figure import array, axes_of, points
 from edmjax.running.one_plan import trajectory
 
 
-def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) -> Axes:
+def samples(images: Arraylike, *, columns: Int | None = None, ax: Axes | None = None) -> Axes:
     """Draws images side by side, row by row.
 
     Args:
         images: (samples, height, width, 1) or (samples, height, width, 3), values from -1 to 1;
-            what lies outside is drawn as -1 or 1.
-        columns: how many in a row; without, as many as make a square.
-        ax: where to draw; a new figure without.
+            values outside are drawn as -1 or 1.
+        columns: how many in a row; by default as many as make a square.
+        ax: where to draw; by default a new figure.
 
     Raises:
         TypeError: if `images` are not real numbers, or traced.
@@ -36,28 +37,28 @@ def samples(images: Any, *, columns: int | None = None, ax: Axes | None = None) 
 
 
 def preview(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
-    x: Any,
-    key: Any = None,
+    x: PyTree,
+    key: Keys | None = None,
     *,
-    cond: Any = None,
-    columns: int = 8,
+    cond: PyTree = None,
+    columns: Int = 8,
     ax: Axes | None = None,
 ) -> Axes:
     """Runs a plan on images and draws the denoised image along the way: a row a sample.
 
     The columns are evaluations, evenly spaced from the first to the last, and above each is its
-    noise level. All evaluations are kept in memory: pass a few samples.
+    noise level. All evaluations are kept in memory, so pass a few samples.
 
     Args:
         denoise, plan, x, key, cond: as for `ej.sample`; `x` has shape (samples, height, width, 1)
             or (samples, height, width, 3), with values from -1 to 1 where there is no noise.
         columns: how many evaluations to show, at least 1; all, where there are fewer.
-        ax: where to draw; a new figure without.
+        ax: where to draw; by default a new figure.
 
     Raises:
-        TypeError: if `plan` is no plan, or `x` no array of real numbers.
+        TypeError: if `plan` is not a plan, or `x` not an array of real numbers.
         ValueError: if `x` has another shape or NaN, or `columns` is below 1; and as `ej.sample`.
     """
     check_plan(plan)

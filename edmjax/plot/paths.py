@@ -1,11 +1,10 @@
-"""The ways of points of the plane from noise to data."""
-
-from typing import Any
+"""The paths of points of the plane from noise to data."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
+from edmjax._common.typing import Denoiser, Keys, PyTree, Scalar
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.plot._figure import COLORS, array, axes_of, finish, points
 from edmjax.running.one_plan import trajectory
@@ -13,27 +12,29 @@ from edmjax.scalar import host
 
 
 def trajectories(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
-    x: Any,
-    key: Any = None,
+    x: PyTree,
+    key: Keys | None = None,
     *,
-    cond: Any = None,
-    sigma_data: Any = 1.0,
+    cond: PyTree = None,
+    sigma_data: Scalar | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Runs a plan on points of the plane and draws the way of each, and a dot where it ends.
+    """Runs a plan on points of the plane and draws the path of each, and a dot where it ends.
 
     A point at level `sigma` is drawn at `x / sqrt(1 + (sigma / sigma_data)^2)`, so that noise and
     data are about as wide and the sample stays where it is. `sigma_data=math.inf` draws `x`.
 
     Args:
         denoise, plan, x, key, cond: as for `ej.sample`; `x` has shape (samples, 2).
-        sigma_data: the width of the data, above 0.
-        ax: where to draw; a new figure without.
+        sigma_data: the standard deviation of the data, above 0; by default the denoiser's own, else
+            0.5.
+        ax: where to draw; by default a new figure.
 
     Raises:
-        TypeError: if `plan` is no plan, `x` no array of real numbers, or `sigma_data` no number.
+        TypeError: if `plan` is not a plan, `x` not an array of real numbers, or `sigma_data` not a
+            number.
         ValueError: if `x` has another shape or NaN, `sigma_data` is not above 0, or the plan holds
             its points in the scale of a process; and as `ej.sample`.
     """
@@ -41,6 +42,8 @@ def trajectories(
     shape = points(x, "`x`").shape
     if shape[1:] != (2,) or not shape[0]:
         raise ValueError(f"Paths are drawn in the plane: `x` is (samples, 2), got {shape}.")
+    if sigma_data is None:
+        sigma_data = getattr(denoise, "sigma_data", 0.5)
     width = array(host(sigma_data, "sigma_data"), "`sigma_data`")
     if not width > 0:
         raise ValueError(f"`sigma_data` is the width of the data, above 0; got {sigma_data}.")
@@ -50,12 +53,12 @@ def trajectories(
             "`grid.sigmas`."
         )
     end, visited = trajectory(denoise, plan, x, key, cond=cond)
-    ways = np.concatenate([array(visited, "`x`"), array(end, "`x`")[None]])
+    paths = np.concatenate([array(visited, "`x`"), array(end, "`x`")[None]])
     levels = np.append(array(plan.sigmas, "plan"), array(plan.grid, "plan")[-1])
-    ways = ways / np.sqrt(1 + (levels / width) ** 2)[:, None, None]
+    paths = paths / np.sqrt(1 + (levels / width) ** 2)[:, None, None]
     ax = axes_of(ax, 6.0, 6.0)
-    ax.add_collection(LineCollection(list(ways.transpose(1, 0, 2)), colors="#888888", lw=0.6))
-    ax.plot(*ways[-1].T, ".", color=COLORS[1], markersize=4)
+    ax.add_collection(LineCollection(list(paths.transpose(1, 0, 2)), colors="#888888", lw=0.6))
+    ax.plot(*paths[-1].T, ".", color=COLORS[1], markersize=4)
     ax.autoscale_view()
     ax.set_aspect("equal", "datalim")
     return finish(ax)

@@ -11,20 +11,20 @@ from edmjax.plot._figure import array, axes_of
 
 
 def plan(plan: PlanLike, *, ax: Axes | None = None) -> Axes:
-    """Draws a plan as a matrix: a row a point, a column a thing that the point is made of.
+    """Draws a plan as a matrix of weights: a row for each point, a column for each of its parts.
 
     Row `k` is the point of evaluation `k`, the last row the sample. Columns: `x` the start, `x0,
     x1, ...` the points of earlier evaluations, `D0, D1, ...` their denoised outputs, `R0, R1, ...`
-    their raw outputs where the plan uses them, `z0, z1, ...` the draws of noise. What nothing is
-    made of has no column. The colour is the weight, logarithmic above 1; `print(plan)` shows the
+    their raw outputs where the plan uses them, `z0, z1, ...` the draws of noise. Columns without a
+    weight are left out. The colour is the weight, logarithmic above 1; `print(plan)` shows the
     numbers.
 
     Args:
         plan: from `ej.make_plan`.
-        ax: where to draw; a new figure without. A bar of colours takes some of its room.
+        ax: where to draw; by default a new figure. A bar of colours takes some of its room.
 
     Raises:
-        TypeError: if `plan` is no plan, or traced.
+        TypeError: if `plan` is not a plan, or is traced.
         ValueError: if it is a stack of plans.
     """
     check_plan(plan)
@@ -46,7 +46,7 @@ def plan(plan: PlanLike, *, ax: Axes | None = None) -> Axes:
 
 
 def _matrix(plan: Any) -> tuple[np.ndarray, list[str]]:
-    """The weights of a plan with a column for each thing, and the columns' names."""
+    """The weights of a plan, and the names of its columns."""
     nfe = plan.nfe
     blocks, names = [], []
     for letter, window in {"x": plan.y, "D": plan.d, "R": plan.r}.items():
@@ -70,5 +70,5 @@ def _matrix(plan: Any) -> tuple[np.ndarray, list[str]]:
 
 
 def _some(count: int, most: int = 40) -> list[int]:
-    """At most `most` of the numbers below `count`, evenly spaced from 0: as many as are legible."""
+    """At most `most` of the numbers below `count`, evenly spaced from 0, to be legible."""
     return list(range(0, count, -(-count // most)))

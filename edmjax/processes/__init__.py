@@ -9,8 +9,9 @@ own, with data at `t = 0` and noise at `t = t_max`, and holds
 
     f = scale' / scale,    g^2 = variance' - 2 f variance,    variance = (scale sigma)^2.
 
-Times and levels that are numbers or NumPy arrays are computed with in float64 on the host, whether
-or not JAX's x64 mode is on; JAX arrays and traced values in their own precision, float32 at least.
+Where times and levels are numbers or NumPy arrays, everything is computed in float64 on the host,
+whether or not JAX's x64 mode is on. JAX arrays and traced values are computed with in their own
+precision, at least float32.
 """
 
 from edmjax.processes.continuous import (

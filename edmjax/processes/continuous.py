@@ -1,6 +1,12 @@
-"""The processes of continuous time, by name."""
+"""The processes of continuous time.
+
+Times run from 0, the data, to 1 (`edm`: to `sigma_max`). The formulas stand at the end of the file,
+each written once for NumPy and for JAX (`array_module`); a trailing `[()]` makes a scalar of what
+`where` and others would return as an array without axes.
+"""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,10 +14,11 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import positive_number
 from edmjax._common.arrays import check_sigma, has_no_value
+from edmjax._common.typing import Scalar
 from edmjax.processes.process import Process, array_module, root
 
 
-def edm(sigma_max: Any = 80.0) -> Process:
+def edm(sigma_max: Scalar = 80.0) -> Process:
     """The package's own frame as a process: `sigma(t) = t`, `scale(t) = 1`, up to `sigma_max`.
 
     Source: Karras et al. (2022), Table 1.
@@ -19,14 +26,14 @@ def edm(sigma_max: Any = 80.0) -> Process:
     return Process(_one, _same, _same_time, _plain_square, positive_number("sigma_max", sigma_max))
 
 
-def ve(sigma_min: Any = 0.02, sigma_max: Any = 100.0) -> Process:
+def ve(sigma_min: Scalar = 0.02, sigma_max: Scalar = 100.0) -> Process:
     """The geometric variance-exploding SDE: `sigma(t) = sigma_min (sigma_max / sigma_min)^t`.
 
         f = 0,    g = sigma(t) sqrt(2 log(sigma_max / sigma_min))
 
     Noise never vanishes: `sigma(0) = sigma_min`. Raises ValueError unless
-    `0 < sigma_min < sigma_max`. Source: Song et al. (2021), equation 30; the defaults are those of
-    Karras et al. (2022).
+    `0 < sigma_min < sigma_max`. Source: Song et al. (2021), equation 30, with the defaults
+    of Karras et al. (2022).
     """
     low, high = positive_number("sigma_min", sigma_min), positive_number("sigma_max", sigma_max)
     if not (has_no_value(low) or has_no_value(high)) and low >= high:
@@ -34,7 +41,7 @@ def ve(sigma_min: Any = 0.02, sigma_max: Any = 100.0) -> Process:
     return Process(_one, Partial(_ve_sigma, low, high), Partial(_ve_time, low, high))
 
 
-def song_ve(sigma: Any = 25.0) -> Process:
+def song_ve(sigma: Scalar = 25.0) -> Process:
     """The SDE `dx = sigma^t dw` of Song's tutorial.
 
         sigma(t) = sqrt((sigma^(2t) - 1) / (2 log sigma)),    f = 0,    g = sigma^t
@@ -49,7 +56,7 @@ def song_ve(sigma: Any = 25.0) -> Process:
     return Process(_one, Partial(_root_of, variance), Partial(_song_time, base), variance)
 
 
-def vp(beta_min: Any = 0.1, beta_max: Any = 20.0) -> Process:
+def vp(beta_min: Scalar = 0.1, beta_max: Scalar = 20.0) -> Process:
     """The continuous variance-preserving SDE, with `beta(t)` linear from `beta_min` to `beta_max`.
 
         f = -beta / 2,    g = sqrt(beta),    B(t) = beta_min t + (beta_max - beta_min) t^2 / 2
@@ -58,24 +65,18 @@ def vp(beta_min: Any = 0.1, beta_max: Any = 20.0) -> Process:
     Raises ValueError unless `0 < beta_min <= beta_max`. Source: Song et al. (2021), equations 11
     and 33.
     """
-    low, high = positive_number("beta_min", beta_min), positive_number("beta_max", beta_max)
-    if not (has_no_value(low) or has_no_value(high)) and low > high:
-        raise ValueError(f"beta_min must not be above beta_max, got {low} and {high}.")
-    functions = _vp_scale, _vp_sigma, _vp_time, _vp_variance
-    return Process(*(Partial(function, low, high) for function in functions))
+    return _with_betas(beta_min, beta_max, _vp_scale, _vp_sigma, _vp_time, _vp_variance)
 
 
-def sub_vp(beta_min: Any = 0.1, beta_max: Any = 20.0) -> Process:
+def sub_vp(beta_min: Scalar = 0.1, beta_max: Scalar = 20.0) -> Process:
     """The sub-VP SDE: the scale of `vp`, with less noise at every time.
 
-        f = -beta / 2,    g = sqrt(beta (1 - exp(-2 B))),    beta and B those of `vp`
+        f = -beta / 2,    g = sqrt(beta (1 - exp(-2 B))),    beta and B as in `vp`
         scale = exp(-B / 2),    scale sigma = 1 - exp(-B),    sigma = 2 sinh(B / 2)
 
     Raises as `vp` does. Source: Song et al. (2021), equation 29 for the marginal.
     """
-    low, high = vp(beta_min, beta_max).scale.args
-    functions = _vp_scale, _sub_vp_sigma, _sub_vp_time, _sub_vp_variance
-    return Process(*(Partial(function, low, high) for function in functions))
+    return _with_betas(beta_min, beta_max, _vp_scale, _sub_vp_sigma, _sub_vp_time, _sub_vp_variance)
 
 
 def cosine() -> Process:
@@ -100,6 +101,15 @@ def flow() -> Process:
     return Process(_flow_scale, _flow_sigma, _flow_time, _plain_square)
 
 
+def _with_betas(beta_min: Scalar, beta_max: Scalar, *functions: Callable[..., Any]) -> Process:
+    """The process of functions of `(beta_min, beta_max, t)`, once the two are in order."""
+    low, high = positive_number("beta_min", beta_min), positive_number("beta_max", beta_max)
+    if not (has_no_value(low) or has_no_value(high)) and low > high:
+        raise ValueError(f"beta_min must not be above beta_max, got {low} and {high}.")
+    scale, sigma, time, variance = (Partial(function, low, high) for function in functions)
+    return Process(scale, sigma, time, variance)
+
+
 def _plain_square(t):
     _, t = array_module(t)
     return t**2
@@ -119,7 +129,7 @@ def _same_time(sigma):
 
 
 def _of_level(sigma, *numbers):
-    """`array_module` of a noise level; below zero, a square would have the time of another."""
+    """`array_module` of a level; a negative one has the square, and so the time, of another."""
     check_sigma(sigma)
     return array_module(sigma, *numbers)
 

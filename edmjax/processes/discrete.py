@@ -1,5 +1,10 @@
-"""The process of a model with training timesteps: its own time counts them."""
+"""The process of a model with training timesteps: its own time counts them.
 
+Its functions interpolate a table of levels. They are written once, for NumPy and for JAX, and `t`
+and `sigma` may be arrays of any shape.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,10 +14,11 @@ from jax.tree_util import Partial
 from edmjax._common.arguments import count, number, positive
 from edmjax._common.arrays import weighted
 from edmjax._common.trees import argument_like, floating_tree
-from edmjax._common.typing import Number, X
+from edmjax._common.typing import Arraylike, Int, Number, PyTree, Values, X
 from edmjax.processes.process import Levels, Process, array_module
 from edmjax.processes.tables import between, ddpm_table, iddpm_table, spaced
 
+# The first and the last beta that go with each spacing.
 _ENDS = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "sigmoid": (1e-4, 0.02)}
 
 
@@ -21,41 +27,46 @@ class DDPM(Process):
     """The variance-preserving process of a table of levels; made by `ddpm`.
 
     Its time is the training timestep: `sigma(t)` is the table at t = 0 ... T - 1, and `t = -1` is
-    the data, where `sigma = 0`. Between timesteps `log sigma` is linear; below timestep 0 `sigma`
-    is, and where the last level is infinite `1 / sigma` is, up to it. `time(sigma)` is the inverse;
-    levels above the table have the time of its end. Outside of [-1, T - 1] every function is NaN.
-    Rates (`drift`, `diffusion`) are those of this interpolation: the model knows no slopes.
+    the data, where `sigma = 0`. What is linear in `t` in between:
+
+        -1 to 0               sigma
+        timestep to timestep  log sigma
+        to an infinite level  1 / sigma
+
+    `time(sigma)` is the inverse; levels above the table have the time of its end. Outside [-1, T -
+    1] every function is NaN. `drift` and `diffusion` are the slopes of this interpolation: the
+    model itself has none.
 
     Attributes:
-        table: (T,), the level of each timestep, ascending.
+        table: (T,), the level of each timestep, ascending; float64 on the host.
+        num_timesteps: T.
     """
 
-    table: Any
+    table: Values
     num_timesteps: int
     t_min = -1.0
 
-    def __init__(self, table: Any, num_timesteps: int):
+    def __init__(self, table: Values, num_timesteps: int):
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "num_timesteps", num_timesteps)
         functions = (_scale, _sigma, _time, _variance)
         scale, sigma, time, variance = (Partial(function, table) for function in functions)
         Process.__init__(self, scale, sigma, time, variance, num_timesteps - 1.0)
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple[tuple[Values], int]:
         return (self.table,), self.num_timesteps
 
     @classmethod
-    def tree_unflatten(cls, num_timesteps, children):
+    def tree_unflatten(cls, num_timesteps: int, children: Sequence[Any]) -> "DDPM":
         (table,) = children
         return cls(table, num_timesteps)
 
-    def scale_of(self, sigma: Any) -> Any:
-        xp, sigma = array_module(sigma)
-        return 1 / xp.hypot(1, sigma)
+    def scale_of(self, sigma: Arraylike) -> Values:
+        """`1 / sqrt(1 + sigma^2)`, at any level: the process preserves variance."""
+        xp, level = array_module(sigma)
+        return 1 / xp.hypot(1, level)
 
-    def timesteps(
-        self, n: Number, spacing: str = "trailing", *, steps_offset: Number = 0
-    ) -> np.ndarray:
+    def timesteps(self, n: Int, spacing: str = "trailing", *, steps_offset: Int = 0) -> np.ndarray:
         """`n` integer timesteps, descending, as diffusers' DDIM and DDPM schedulers have them.
 
             trailing    round(T - i T / n) - 1                   from the last timestep, not to 0
@@ -67,15 +78,15 @@ class DDPM(Process):
         `timesteps(n + 1, spacing)[:-1]`. Source: Lin et al. (2024), Table 2.
 
         Raises:
-            ValueError: more steps than training timesteps, an unknown spacing, an offset that a
-                spacing does not have or that leaves the training timesteps.
+            ValueError: more steps than training timesteps, an unknown spacing, an offset that the
+                spacing does not have, or one that leads beyond the training timesteps.
             TypeError: `n` or `steps_offset` is not an integer.
         """
         n, total = count(n, "The number of steps n"), self.num_timesteps
         offset = count(steps_offset, "steps_offset", least=0)
         if n > total:
             raise ValueError(
-                f"The model has {total} training timesteps, got n = {n}: ask for {total} at most."
+                f"The model has {total} training timesteps, got n = {n}: ask for at most {total}."
             )
         if offset and spacing != "leading":
             raise ValueError(
@@ -92,22 +103,22 @@ class DDPM(Process):
 
     def grid(
         self,
-        n: Number,
+        n: Int,
         spacing: str = "trailing",
         *,
-        steps_offset: Number = 0,
+        steps_offset: Int = 0,
         set_alpha_to_one: bool = True,
     ) -> Levels:
-        """The levels of `n` steps with their end, for `make_plan`: `timesteps`, then one more time.
+        """The levels of `n` steps with their end, for `make_plan`: `timesteps` and one more time.
 
         The end is the data, `sigma = 0` at `t = -1`, or with `set_alpha_to_one=False` the level of
         timestep 0, above 0. A step leads to the next timestep of the grid, whatever the spacing.
-        (DDIM in diffusers leads to `t - T // n` instead, which leaves noise in the sample unless
-        the spacing is even.) With a zero terminal SNR only trailing, linspace and legacy start at
-        the infinite level.
+        (A DDIM step of diffusers leads to `t - T // n` instead, which leaves noise in the sample
+        unless the spacing is even.) With a zero terminal SNR only trailing, linspace and legacy
+        start at the infinite level.
 
-        Raises what `timesteps` raises, and ValueError where `set_alpha_to_one=False` asks for a
-        step from timestep 0 to itself.
+        Raises as `timesteps` does, and ValueError where `set_alpha_to_one=False` asks for a step
+        from timestep 0 to itself.
         """
         steps = self.timesteps(n, spacing, steps_offset=steps_offset)
         if not set_alpha_to_one and steps[-1] == 0:
@@ -119,8 +130,8 @@ class DDPM(Process):
             )
         return self.levels(np.append(steps, -1 if set_alpha_to_one else 0))
 
-    def get_velocity(self, x0: X, noise: X, t: Any) -> X:
-        """`v = alpha noise - s x0` with `(alpha, s) = marginal(t)`, what v-prediction learns.
+    def get_velocity(self, x0: X, noise: PyTree, t: Arraylike) -> X:
+        """`v = alpha noise - s x0` with `(alpha, s) = marginal(t)`: the target of v-prediction.
 
         `t` is a timestep or one a sample. Source: Salimans and Ho (2022), appendix D.
         """
@@ -131,10 +142,10 @@ class DDPM(Process):
 
 
 def ddpm(
-    betas: Any = "linear",
-    beta_start: Any = None,
-    beta_end: Any = None,
-    num_timesteps: Any = None,
+    betas: str | Arraylike = "linear",
+    beta_start: Number | None = None,
+    beta_end: Number | None = None,
+    num_timesteps: Int | None = None,
     *,
     rescale_zero_snr: bool = False,
 ) -> DDPM:
@@ -143,6 +154,9 @@ def ddpm(
         abar_t = prod_(s <= t) (1 - beta_s),    t = 0 ... T - 1,    abar_(-1) = 1
         scale = sqrt(abar_t),    sigma = sqrt((1 - abar_t) / abar_t)
 
+    The default is the model of Ho et al. (2020), levels 0.01 ... 157.4; Stable Diffusion is
+    `ddpm("scaled_linear")`, levels 0.0292 ... 14.61. Names are those of diffusers.
+
     Args:
         betas: their spacing, or all of them:
             "linear": even, from 1e-4 to 0.02 (Ho et al. 2020);
@@ -150,29 +164,33 @@ def ddpm(
             "sigmoid": along a sigmoid over [-6, 6], from 1e-4 to 0.02;
             "squaredcos_cap_v2": cosine, no beta above 0.999 (Nichol and Dhariwal 2021, equation
             17), without ends to choose.
-        beta_start, beta_end: the ends, where they are not those above.
-        num_timesteps: T, 1000 where `betas` does not say it.
+        beta_start, beta_end: the first and the last beta, in place of the ones above.
+        num_timesteps: T, by default 1000, or as many as `betas` are.
         rescale_zero_snr: shift and stretch `sqrt(abar)` so that it is 0 at the last timestep (Lin
-            et al. 2024, Algorithm 1). There the level is infinite, the scale 0 and the variance 1;
-            a network that predicts eps says nothing about the data there.
+            et al. 2024, Algorithm 1). There the level is infinite, the scale 0 and the variance 1,
+            and a network that predicts eps says nothing about the data.
 
     Raises:
-        ValueError: an unknown spacing, a beta outside of (0, 1), options that do not go together,
-            or a table that is not strictly ascending.
+        TypeError: `betas` is neither a name nor a sequence of numbers.
+        ValueError: an unknown spacing, a beta outside (0, 1), options that do not go together, or a
+            table that is not strictly ascending.
     """
     table = _table(betas, beta_start, beta_end, num_timesteps)
     if rescale_zero_snr:
         if len(table) < 2:
-            raise ValueError("A zero terminal SNR needs two timesteps at least, got one.")
+            raise ValueError("A zero terminal SNR needs at least two timesteps, got one.")
         alpha = 1 / np.hypot(1, table)
         alpha = (alpha - alpha[-1]) * (alpha[0] / (alpha[0] - alpha[-1]))
         with np.errstate(divide="ignore"):  # infinite at the last timestep
-            # The first is kept by construction; computed, it would lose digits of a small level.
+            # The first stays as it is by construction; computed, it would lose digits.
             table = np.append(table[0], np.sqrt((1 - alpha[1:]) * (1 + alpha[1:])) / alpha[1:])
     return DDPM(table, len(table))
 
 
-def _table(betas: Any, start: Any, end: Any, num_timesteps: Any) -> np.ndarray:
+def _table(
+    betas: str | Arraylike, start: Number | None, end: Number | None, num_timesteps: Int | None
+) -> np.ndarray:
+    """The levels of the options of `ddpm`, before any rescaling."""
     given = not isinstance(betas, str)
     for name, value in (("beta_start", start), ("beta_end", end)):
         if value is not None and (given or betas == "squaredcos_cap_v2"):
@@ -208,10 +226,11 @@ def _sigma(table, t):
     last = len(table) - 1
     inside = (t >= -1) & (t <= last)
     t = xp.where(inside, t, 0)
+    # `t` is the share `w` of the way from the level `a` of timestep `low` to the next, `b`.
     low = xp.maximum(xp.floor(t), 0).astype(int)
     a, b = table[low], table[xp.minimum(low + 1, last)]
     w, rises = t - low, xp.isfinite(b)
-    # What a branch that is not taken gets is finite, so that its slope is 0 and not NaN.
+    # A branch that is not taken still gets finite numbers, so that its slope is 0 and not NaN.
     log_linear = a * (xp.where(rises, b, 1) / xp.where(rises, a, 1)) ** w
     with np.errstate(divide="ignore"):
         to_infinity = a / xp.where(rises, 1, 1 - w)
@@ -222,11 +241,13 @@ def _sigma(table, t):
 def _time(table, sigma):
     xp, sigma, table = array_module(sigma, table)
     last = len(table) - 1
+    # `sigma` is between the levels of timesteps `i` and `i + 1`: -1 below the table, `last` above.
     i = (table <= sigma[..., None]).sum(-1) - 1  # a search by bisection would be a loop on a device
     low = xp.maximum(i, 0)
     a, b = table[low], table[xp.minimum(low + 1, last)]
     between = (i >= 0) & (i < last)
     rises = between & xp.isfinite(b)
+    # As in `_sigma`: finite numbers for the branches that are not taken.
     a_, b_, sigma_ = (xp.where(rises, value, e) for value, e in ((a, 1), (b, 2), (sigma, 1)))
     log_linear = xp.log(sigma_ / a_) / xp.log(b_ / a_)
     to_infinity = 1 - xp.where(between, a, 1) / xp.where(between, sigma, 1)

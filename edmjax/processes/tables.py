@@ -1,31 +1,31 @@
 """Tables: the levels that a model with discrete steps was trained at, in ascending order."""
 
-from typing import Any
-
 import numpy as np
 
 from edmjax._common.arguments import count, number, positive
-from edmjax._common.typing import Levels, Number
+from edmjax._common.deprecation import renamed
+from edmjax._common.typing import Arraylike, Levels, Number
 
 
+@renamed(linear_start="beta_start", linear_end="beta_end")
 def ddpm_table(
-    betas: Any = None,
+    betas: Arraylike | None = None,
     *,
-    linear_start: Number = 0.00085,
-    linear_end: Number = 0.012,
+    beta_start: Number = 0.00085,
+    beta_end: Number = 0.012,
     num_timesteps: Number = 1000,
 ) -> Levels:
     """The levels of a discrete diffusion model: entry `t` is that of its step `t`.
 
         sigma_t = sqrt((1 - abar_t) / abar_t),    abar_t = prod_(s <= t) (1 - beta_s)
 
-    `betas` are those of the model. Where they are not given, `sqrt(beta)` is evenly spaced from
-    `sqrt(linear_start)` to `sqrt(linear_end)` over `num_timesteps`, by default the table of Stable
-    Diffusion: 0.0292 ... 14.6146. Raises ValueError unless every beta is in (0, 1). Source: Ho et
-    al. (2020); Rombach et al. (2022) for the spacing.
+    `betas` are the model's own. Without them `sqrt(beta)` is evenly spaced from `sqrt(beta_start)`
+    to `sqrt(beta_end)` over `num_timesteps` steps, by default the table of Stable Diffusion: 0.0292
+    ... 14.6146. (The table of Ho et al. is `processes.ddpm().table`.) Raises ValueError unless
+    every beta is in (0, 1). Source: Ho et al. (2020); Rombach et al. (2022) for the spacing.
     """
     if betas is None:
-        start, end = positive("linear_start", linear_start), positive("linear_end", linear_end)
+        start, end = positive("beta_start", beta_start), positive("beta_end", beta_end)
         betas = between("scaled_linear", start, end, count(num_timesteps, "num_timesteps"))
     betas = np.asarray(betas, np.float64)
     if betas.ndim != 1 or not len(betas):
@@ -34,8 +34,8 @@ def ddpm_table(
     if not inside.all():
         i = int(np.argmin(inside))
         raise ValueError(
-            f"Every beta must be in (0, 1), got betas[{i}] = {betas[i]}: at 1 nothing of the "
-            "data is left, and the level is infinite; leave that step out."
+            f"Every beta must be in (0, 1), got betas[{i}] = {betas[i]}: at 1 nothing is left of "
+            "the data, and the level is infinite; leave that step out."
         )
     abar = np.cumprod(1 - betas)
     with np.errstate(divide="ignore", over="ignore"):  # abar may be 0 in float64
@@ -43,8 +43,10 @@ def ddpm_table(
 
 
 def between(spacing: str, start: float, end: float, num_timesteps: int) -> np.ndarray:
-    """Betas from `start` to `end`: evenly spaced themselves (`linear`, Ho et al. 2020), in their
-    square roots (`scaled_linear`, Rombach et al. 2022), or along a sigmoid over [-6, 6].
+    """Betas from `start` to `end`, by the words of diffusers.
+
+    `linear`: evenly spaced (Ho et al. 2020); `scaled_linear`: evenly spaced in their square roots
+    (Rombach et al. 2022); `sigmoid`: along a sigmoid over [-6, 6].
     """
     if spacing == "linear":
         return np.linspace(start, end, num_timesteps)
@@ -73,14 +75,14 @@ def iddpm_table(num_timesteps: Number = 1000, *, c1: Number = 0.001, c2: Number 
         raise ValueError(f"c2 must be finite and not negative, got {c2}.")
     abar = np.sin(np.pi / 2 * np.arange(m + 1) / (m * (c2 + 1))) ** 2
     u = np.zeros(m + 1)
-    # As every model of the kind was trained: in log form u_(M-1) would be 2e-12 off that.
+    # The recursion that all such models were trained with: a log form is 2e-12 off at u_(M-1).
     for j in range(m, 0, -1):
         u[j - 1] = np.sqrt((u[j] ** 2 + 1) / max(abar[j - 1] / abar[j], c1) - 1)
     return u[:-1][::-1].copy()
 
 
-def checked(table: Any) -> Levels:
-    """`table` as ascending float64 levels, Stable Diffusion's for None; or a sentence."""
+def checked(table: Arraylike | None) -> Levels:
+    """`table` as ascending float64 levels, Stable Diffusion's for None; raises for other tables."""
     if table is None:
         return ddpm_table()
     levels = np.asarray(table, np.float64)
@@ -96,7 +98,7 @@ def checked(table: Any) -> Levels:
     return levels
 
 
-def fits(n: Any, levels: np.ndarray) -> int:
+def fits(n: Number, levels: np.ndarray) -> int:
     """`n`, if the table has as many levels."""
     n = count(n)
     if n > len(levels):
@@ -113,8 +115,8 @@ def spaced(n: int, num_timesteps: int, spacing: str) -> np.ndarray:
         return np.linspace(last, 0, n, endpoint=False).astype(int)
     if spacing == "leading":
         return np.arange(n)[::-1] * (num_timesteps // n)
-    # The order of the operations decides where halves go, so it is that of diffusers. Its `arange`
-    # may yield one number too many, and its one step of `linspace` would be at step 0.
+    # The order of the operations decides where halves go, so it is the one of diffusers. Its
+    # `arange` may yield one number too many, and its single step of `linspace` would be step 0.
     if spacing == "trailing":
         return np.round(np.arange(num_timesteps, 0, -num_timesteps / n)[:n]).astype(int) - 1
     if spacing == "linspace":

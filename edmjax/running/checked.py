@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from edmjax._common.typing import X
+from edmjax._common.typing import Array, Corrector, Denoiser, PyTree, X
+from edmjax.noise.paths import KeyLike
 from edmjax.planning.table import PlanLike
-from edmjax.running.one_plan import _dispatch, _nothing
+from edmjax.running.body import Visit
+from edmjax.running.one_plan import dispatch, run
 
 
 class Report(NamedTuple):
@@ -29,7 +31,7 @@ class Report(NamedTuple):
     """
 
     evaluation: Any
-    sigma: Any
+    sigma: Array
     samples: Any
     in_point: Any
     evaluations: Any
@@ -54,14 +56,14 @@ class Report(NamedTuple):
 
 
 def sample_checked(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
     x: X,
-    key: Any = None,
+    key: KeyLike | None = None,
     *,
-    noise: Any = None,
-    cond: Any = None,
-    corrector: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
     remat: bool = False,
     batched: bool = True,
     progress: bool = False,
@@ -76,17 +78,16 @@ def sample_checked(
     costs a pass over these an evaluation, and a byte a sample and evaluation. Arguments and errors
     are those of `sample`.
     """
-    options = {"remat": remat, "batched": batched, "progress": progress, "save": _nothing}
-    arguments = (denoise, plan, x, key, noise, cond, corrector)
-    x0, (_, seen) = _dispatch(*arguments, watch=_watch, **options)
+    options = {"remat": remat, "batched": batched, "progress": progress, "look": _watch}
+    x0, seen = dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)
     return x0, _report(x0, seen, plan.sigmas, plan.grid[-1:], batched)
 
 
-def _watch(x: Any, outputs: Any, batched: bool) -> tuple[Any, Any]:
-    return _not_finite(x, batched), _not_finite(outputs, batched)
+def _watch(visit: Visit, save: None) -> tuple[Any, Any]:
+    return _not_finite(visit.x, visit.batched), _not_finite(visit.outputs, visit.batched)
 
 
-def _not_finite(tree: Any, batched: bool) -> Any:
+def _not_finite(tree: PyTree, batched: bool) -> Any:
     """Which samples have a number in `tree` that is not finite."""
     ahead = 1 if batched else 0
     bad = [
@@ -96,7 +97,7 @@ def _not_finite(tree: Any, batched: bool) -> Any:
     return jnp.any(jnp.stack(bad), axis=0)
 
 
-def _report(x0: Any, seen: Any, sigmas: Any, last: Any, batched: bool) -> Report:
+def _report(x0: PyTree, seen: Any, sigmas: Any, last: Any, batched: bool) -> Report:
     points, outputs = seen
     rows = jnp.concatenate([points | outputs, _not_finite(x0, batched)[None]])
     levels = jnp.concatenate([jnp.asarray(sigmas), jnp.asarray(last)])

@@ -5,6 +5,7 @@ Sample `i` depends on the key and on `i` alone, so how they are cut makes no dif
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,12 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 from jax.core import Tracer
+from jax.sharding import AxisType, Mesh
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import wide
 from edmjax._common.functions import check_function, is_data
+from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout
+from edmjax._common.typing import Corrector, Denoiser, Int, Keys, PyTree
 from edmjax.noise.keys import check_key, is_typed, normal_like
 from edmjax.noise.paths import Brownian
 from edmjax.planning.table import PlanLike, check_plan
@@ -27,17 +31,19 @@ from edmjax.scalar import flag
 
 
 def sample_in_chunks(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
-    key: Any,
+    key: Keys | Brownian,
     *,
-    num_samples: int,
-    chunk_size: int,
-    shape: Any,
-    cond: Any = None,
-    corrector: Any = None,
+    num_samples: Int,
+    chunk_size: Int,
+    shape: PyTree,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
+    mesh: Mesh | None = None,
+    on_chunk: Callable[[int, PyTree], object] | None = None,
     progress: bool = False,
-) -> Any:
+) -> PyTree:
     """Returns `num_samples` samples in NumPy arrays, made `chunk_size` at a time.
 
     Sample `i` depends on `(key, i)` and its `cond` alone, the noise that it starts from included.
@@ -48,24 +54,32 @@ def sample_in_chunks(
         x0 = ej.sample(denoise, plan, x, key_steps)
 
     for a chunk of all `n` samples, with `std` the first level `plan.grid[0]`, or in the scale of a
-    process `plan.sigmas[0] * plan.scale[0]`. For other chunks the noise is equal to the bit and the
-    sample to roundings (docs/reproducibility.md says how many). The last chunk is filled up, and
-    what fills it thrown away, so one program runs all of them. The device holds one chunk at a
-    time, the host all samples.
+    process `plan.sigmas[0] * plan.scale[0]`. For other chunks, and on a mesh, the noise is equal to
+    the bit and the sample to roundings (docs/reproducibility.md says how many). The last chunk is
+    filled up with samples that are thrown away, so one program runs all chunks. The device holds
+    one chunk at a time, the host all samples.
 
     Args:
         denoise, plan, cond, corrector: as in `sample`; axis 0 of `cond` counts all samples.
         key: one typed key, or `ej.brownian(key)` for noise of one path.
         num_samples: how many, at least 1.
-        chunk_size: how many at once, at least 1.
+        chunk_size: how many at once, at least 1; on a mesh over all its devices, rounded up to a
+            multiple of its `data`.
         shape: one sample's `jax.ShapeDtypeStruct`, without an axis of samples, or a pytree of them.
+        mesh: devices that work together, with an axis `data`, which splits the samples of a chunk,
+            and optionally an axis `model`, which splits the arrays of the denoiser and of the
+            corrector. Where it spans several processes each calls this with the same arguments,
+            and is given all samples.
+        on_chunk: called as `on_chunk(first, samples)` after each chunk, with the number of its
+            first sample and its samples, for example to save them. They are views of what is
+            returned.
         progress: draw a tqdm bar that counts samples.
 
     Raises:
         TypeError: if an argument is of the wrong kind, or this is called under `jit`.
         ValueError: if `num_samples` or `chunk_size` is below 1, `cond` does not count the samples,
-            or the plan holds its points in a scale and does not start at an evaluation; and as
-            `sample` raises.
+            the mesh has no axis `data`, or the plan holds its points in a scale and does not start
+            at an evaluation; and as `sample` raises.
         MemoryError: if a chunk does not fit on the device; it names a size that would.
     """
     check_plan(plan)
@@ -75,8 +89,10 @@ def sample_in_chunks(
             "`sample_in_chunks` returns NumPy arrays, so it cannot run under `jit`: use "
             "`ej.sample` there."
         )
+    if on_chunk is not None:
+        check_function(on_chunk, "on_chunk", "first", "samples")
     num_samples, shown = whole(num_samples, "num_samples"), flag(progress, "progress")
-    rows = min(whole(chunk_size, "chunk_size"), num_samples)
+    chunk_size = whole(chunk_size, "chunk_size")
     like = Layout(_one_sample(shape))
     for leaf in jax.tree.leaves(cond):
         if np.ndim(leaf) == 0 or np.shape(leaf)[0] != num_samples:
@@ -84,14 +100,67 @@ def sample_in_chunks(
                 f"Axis 0 of every leaf of `cond` counts the {num_samples} samples, got shape "
                 f"{np.shape(leaf)}."
             )
+    mesh = mesh_of_samples(mesh)
     path = key if isinstance(key, Brownian) else None
     key_start, key_steps = _split(key if path is None else path.key)
     std = start_std(plan)
+    if mesh is not None:
+        denoise, corrector = split_parameters((denoise, corrector), mesh)
 
     run = functools.partial(_sampled, denoise, plan, corrector, path)
     if not all(map(is_data, [denoise] + ([] if corrector is None else [corrector]))):
         run = jax.jit(run)  # a plain function is traced once, and not once a chunk
 
+    def begin(first: int, rows: int) -> tuple[PyTree, Keys]:
+        return _begin(key_start, key_steps, np.int32(first), std, rows=rows, like=like)
+
+    bar = require_tqdm().tqdm(total=num_samples, unit="sample") if shown else None
+
+    def after(first: int, samples: PyTree) -> None:
+        if on_chunk is not None:
+            on_chunk(first, samples)
+        if bar is not None:
+            bar.update(len(jax.tree.leaves(samples)[0]))
+
+    made = run_in_chunks(
+        begin, run, like, cond, num_samples, chunk_size, filled=True, mesh=mesh, after=after
+    )
+    if bar is not None:
+        bar.close()
+    return made
+
+
+def run_in_chunks(
+    begin: Callable[[int, int], tuple[PyTree, Keys]],
+    run: Callable[[PyTree, Keys, PyTree], PyTree],
+    like: Layout,
+    cond: PyTree,
+    num_samples: int,
+    chunk_size: int,
+    *,
+    filled: bool,
+    mesh: Mesh | None,
+    after: Callable[[int, PyTree], object],
+) -> PyTree:
+    """The samples `run(*begin(first, rows), cond)` of all chunks, in NumPy arrays.
+
+    Callers differ in the noise that they start from, and that noise is part of what they promise;
+    the rest of the work is here. On a mesh the chunks are split along `data`; `run` must hold its
+    own arrays there.
+
+    Args:
+        begin: makes the starting points of samples `first ... first + rows - 1`, and their keys.
+        run: makes samples of them.
+        like: one sample.
+        cond: the conditions of all samples, or None.
+        num_samples: how many.
+        chunk_size: how many at once.
+        filled: whether a smaller last chunk is filled up to the size of the others, so that one
+            program runs them all.
+        mesh: devices that split a chunk, or None.
+        after: called with the number of the first sample and the samples of each chunk.
+    """
+    share = 1 if mesh is None else mesh.shape["data"]
     shapes = jax.tree.leaves(like.tree())
     try:
         samples = [np.empty((num_samples, *leaf.shape), leaf.dtype) for leaf in shapes]
@@ -101,35 +170,62 @@ def sample_in_chunks(
             f"The {num_samples} samples take {size:.3g} GiB of the host's memory: make fewer in a "
             "call, each with a key of its own, and keep them on a disk."
         ) from err
-    bar = require_tqdm().tqdm(total=num_samples, unit="sample") if shown else None
-    for start in range(0, num_samples, rows):
-        index = np.minimum(np.arange(start, start + rows), num_samples - 1)
+    size = min(chunk_size, num_samples)
+    for first in range(0, num_samples, size):
+        n = min(size, num_samples - first)
+        rows = size if filled else n
+        rows += -rows % share  # as many on each device
+        # No sample depends on another one, so what fills a chunk up may have any condition.
+        index = np.minimum(np.arange(first, first + rows), num_samples - 1)
         some = jax.tree.map(functools.partial(_rows, index=index), cond)
-        n = min(rows, num_samples - start)
         try:
-            x, keys = _begin(key_start, key_steps, np.int32(start), std, rows=rows, like=like)
-            made = jax.tree.leaves(run(x, keys, some))
-            for into, part in zip(samples, made, strict=True):
-                into[start : start + n] = np.asarray(part)[:n]
+            x, keys = begin(first, rows)
+            batch = (x, keys, some)
+            if mesh is not None:
+                batch = split_samples(batch, mesh)
+            made = to_host(jax.tree.leaves(run(*batch)))
         except (jax.errors.JaxRuntimeError, MemoryError) as err:
             if not is_exhausted(err):
                 raise
-            batch = jax.eval_shape(
-                functools.partial(_begin, rows=rows, like=like), key_start, key_steps, 0, std
-            )
-            raise too_large(
-                rows, lambda batch: run(*batch), (*batch, some), jax.local_devices()[0]
-            ) from err
-        if bar is not None:
-            bar.update(n)
-    if bar is not None:
-        bar.close()
+            start = jax.eval_shape(lambda rows=rows: begin(0, rows))
+            device = jax.local_devices()[0]
+            raise too_large(rows, lambda batch: run(*batch), (*start, some), device, share) from err
+        for into, part in zip(samples, made, strict=True):
+            into[first : first + n] = part[:n]
+        after(first, like.treedef.unflatten([into[first : first + n] for into in samples]))
     return like.treedef.unflatten(samples)
 
 
+def mesh_of_samples(mesh: Mesh | None) -> Mesh | None:
+    """`mesh`, which must have an axis `data`, with shardings that the compiler completes.
+
+    `jax.make_mesh` makes axes of type Explicit, along which a network would have to say the
+    sharding of whatever it reshapes.
+    """
+    if mesh is None:
+        return None
+    if not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"`mesh` must be a `jax.sharding.Mesh` with an axis `data`, got {mesh!r:.80}."
+        )
+    if "data" not in mesh.shape:
+        raise ValueError(
+            "The axis `data` of `mesh` splits the samples, and this mesh has the axes "
+            f"{', '.join(mesh.axis_names)}: make one by `jax.make_mesh((n,), ('data',))`."
+        )
+    automatic = (AxisType.Auto,) * len(mesh.axis_names)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
+
+
 def _sampled(
-    denoise: Any, plan: PlanLike, corrector: Any, path: Any, x: Any, keys: Any, cond: Any
-) -> Any:
+    denoise: Denoiser,
+    plan: PlanLike,
+    corrector: Corrector | None,
+    path: Brownian | None,
+    x: PyTree,
+    keys: Keys,
+    cond: PyTree,
+) -> PyTree:
     source = keys if path is None else dataclasses.replace(path, key=keys)
     return sample(denoise, plan, x, source, cond=cond, corrector=corrector)
 

@@ -15,6 +15,7 @@ from jax import lax, random
 from jax.core import Tracer
 
 from edmjax._common.functions import check_function
+from edmjax._common.typing import Corrector, Keys, PyTree, Scalar
 from edmjax.planning.table import Plan, PlanLike
 
 
@@ -27,7 +28,7 @@ class Declared(NamedTuple):
     on_result: bool = False
 
     @staticmethod
-    def read(corrector: Any) -> "Declared":
+    def read(corrector: Corrector | None) -> "Declared":
         if corrector is None:
             return Declared()
         check_function(corrector, "corrector", "denoise", "x", "sigma", "key")
@@ -64,7 +65,7 @@ class Declared(NamedTuple):
         shifted = jnp.where(draws < 0, draws, shifted)
         return shifted, (asked[1:] if self.on_result else asked[:-1]) + self.draws * calls
 
-    def source(self, key: Any, noise: Any, ordinal: Any) -> Any:
+    def source(self, key: Keys | None, noise: PyTree, ordinal: Scalar) -> Any:
         """What a call draws from: its draws, or the keys to make them, or None."""
         if noise is not None:
             take = functools.partial(

@@ -1,15 +1,13 @@
 """Many plans in one program: plans of any length, width and kind, padded to one shape.
 
-A plan's length is data here. Its rows are padded to a common number and a `fori_loop` stops after
-its own `nfe` evaluations, so that what padding added never runs; windows are widened with weights
-of 0. The body is that of the scan in `_loop`, in the same order of sums. A draw that a row does not
-make is skipped by a `lax.cond`: a plan without noise pays nothing for one beside it that has some.
+A plan's length is data here. Its rows are padded to a common number, and the loop stops after the
+plan's own `nfe` evaluations, so that padded rows never run; windows are widened with weights of 0.
 """
 
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,26 +15,35 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from edmjax._common.functions import checked_inputs, is_data, outputs_of
-from edmjax._common.trees import floating_tree
-from edmjax._common.typing import X
-from edmjax.noise.keys import check_keys, keys_of
+from edmjax._common.arguments import refuse
+from edmjax._common.functions import checked_inputs, program
+from edmjax._common.typing import Denoiser, Keys, PyTree
+from edmjax.noise.paths import KeyLike
 from edmjax.planning.padding import Shape, may_draw
 from edmjax.planning.table import Plan, check_plan
-from edmjax.running import loop as _loop
-from edmjax.running.source import check_noise
+from edmjax.running.body import Body, run_rows
+from edmjax.running.source import source_of_noise
+
+if TYPE_CHECKING:
+    # Plans in lists, tuples and dicts by name, which may be nested; or one plan.
+    Plans: TypeAlias = Plan | Sequence["Plans"] | Mapping[Any, "Plans"]
+else:
+    Plans = Any
 
 
 def sweep(
-    denoise: Any,
-    plans: Any,
-    x: X,
-    key: Any = None,
+    denoise: Denoiser,
+    plans: Plans,
+    x: PyTree,
+    key: KeyLike | None = None,
     *,
-    noise: Any = None,
-    cond: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: None = None,
+    remat: bool = False,
     batched: bool = True,
-) -> Any:
+    progress: bool = False,
+) -> PyTree:
     """Returns the samples that `ej.sample` makes of `x` by each plan, with one compiled program.
 
     What comes back has the structure of `plans`, with a sample like `x` in the place of each plan,
@@ -58,15 +65,19 @@ def sweep(
             draws noise.
         noise: the draws themselves, leaf shape (num_draws, *leaf.shape) for the plan with the most
             draws; a plan with fewer takes the first ones. `ej.draw_noise` makes them.
-        cond: as for `sample`.
-        batched: as for `sample`.
+        cond, batched: as for `sample`.
+        corrector, remat, progress: refused; `sample` takes them.
 
     Raises:
         TypeError: if an argument is of the wrong kind.
         ValueError: if `x`, `noise`, `key` or `cond` has the wrong shape, if a plan draws noise and
             neither `key` nor `noise` is given, if a plan refuses the denoiser for its
-            `sigma_range`, or if the denoiser returns another structure or shape.
+            `sigma_range`, if the denoiser returns another structure or shape, or if a corrector,
+            `remat` or `progress` is asked for.
     """
+    refuse(
+        "sweep", "run each plan by `ej.sample`", corrector=corrector, remat=remat, progress=progress
+    )
     made = [run() for run in runs(denoise, _listed(plans), x, key, noise, cond, batched)]
     return _like(plans, iter(made))
 
@@ -94,12 +105,12 @@ def _like(plans: Any, made: Iterator[Any]) -> Any:
 
 
 def runs(
-    denoise: Any,
+    denoise: Denoiser,
     plans: Sequence[Any],
-    x: Any,
-    key: Any = None,
-    noise: Any = None,
-    cond: Any = None,
+    x: PyTree,
+    key: KeyLike | None = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
     batched: bool = True,
 ) -> list[Callable[[], Any]]:
     """Returns a call for each plan, which makes its sample alone, by the program of the `sweep`.
@@ -128,99 +139,49 @@ def runs(
             functools.partial(jax.tree.map, operator.itemgetter(i), samples)
             for i in range(len(plans))
         ]
-    run = functools.partial(_compiled, denoise)
-    if not is_data(denoise):
-        # A function hides what it closes over, which may have changed since the last call.
-        run = jax.jit(functools.partial(_run, denoise), static_argnames="batched")
+    run = program(_run, denoise, batched=batched)
     return [
-        functools.partial(run, plan, length, *arrays, batched=batched)
+        functools.partial(run, plan, length, *arrays)
         for plan, length in zip(padded, lengths, strict=True)
     ]
 
 
 def _source(
-    plans: Sequence[Plan], shape: Shape, x: Any, key: Any, noise: Any, batched: bool
-) -> tuple[Any, Any]:
+    plans: Sequence[Plan],
+    shape: Shape,
+    x: PyTree,
+    key: KeyLike | None,
+    noise: PyTree,
+    batched: bool,
+) -> tuple[Keys | None, PyTree]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
-    if noise is not None:
-        traced = any(isinstance(plan.draws, Tracer) for plan in plans)
-        most = None if traced else max(plan.num_draws for plan in plans)
-        noise = floating_tree(noise, "noise")
-        check_noise(noise, x, most)
-        return None, noise if shape.z else None
-    if not shape.z:
-        return None, None
-    if key is None:
-        first = next(i for i, plan in enumerate(plans) if may_draw(plan))
-        raise ValueError(f"plans[{first}] draws noise: pass `key` or `noise` to `sweep`.")
-    check_keys(key, x, batched)
-    return key, None
+    traced = any(isinstance(plan.draws, Tracer) for plan in plans)
+    first = next((i for i, plan in enumerate(plans) if may_draw(plan)), None)
+    return source_of_noise(
+        x,
+        key,
+        noise,
+        who="`sweep`",
+        batched=batched,
+        room=shape.z > 0,
+        num_draws=None if traced else max(plan.num_draws for plan in plans),
+        needed=f"plans[{first}] draws noise: pass `key` or `noise` to `sweep`.",
+    )
 
 
 def _run(
-    denoise: Any,
+    denoise: Denoiser,
     plan: Plan,
     length: Any,
-    x: Any,
-    key: Any,
-    noise: Any,
-    cond: Any,
+    x: PyTree,
+    key: Keys | None,
+    noise: PyTree,
+    cond: PyTree,
     *,
     batched: bool,
 ) -> Any:
     """The sample of a padded plan whose first `length` rows are its own."""
-    key = None if key is None else keys_of(key, x, batched)
-    held = _loop._Held(x, batched)
-    table = _loop._Table(plan, held.dtype)
-    draws = jnp.asarray(plan.draws)
-    learned = None if plan.v is None else jnp.asarray(plan.v, held.dtype)
-
-    def at(rows, k):
-        return lax.dynamic_index_in_dim(rows, k, keepdims=False)
-
-    def noises(k):
-        make = functools.partial(_loop._noises, held, key=key, noise=noise)
-
-        def none(ordinals):
-            shapes = jax.eval_shape(make, ordinals)
-            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-        ordinals = at(draws, k)
-        return [
-            lax.cond(ordinals[slot] >= 0, make, none, ordinals[slot : slot + 1])[0]
-            for slot in range(table.draws)
-        ]
-
-    def step(k, carry):
-        carry, fresh = carry
-        point, *later = _loop._unstack(carry, len(table.ages))
-        row = _loop._Row(table, iter(at(table.rows, k)))
-        point = _loop._combine(row.draws, held.cut(fresh), [point])
-        x_in = held.show(point, row.unscale)
-        out = denoise(x_in, row.sigma) if cond is None else denoise(x_in, row.sigma, cond)
-        denoised, raw, log_var = outputs_of(out, x)
-        vectors = [point, held.hold(denoised), held.hold(raw)]
-        new = [
-            _loop._combine(weights, vectors, later[age : age + 1])
-            for age, weights in enumerate(row.weights)
-        ]
-        fresh = noises(k + 1)
-        if learned is not None:
-            if log_var is None:
-                raise ValueError(
-                    "A plan's noise has the variance that the network learned, and the denoiser "
-                    "returned no 'log_var': it must return a dict of 'x0' and 'log_var'."
-                )
-            fresh = _loop._learned(held.cut(fresh), at(learned, k + 1), held.hold(log_var))
-        return _loop._stack(new), fresh
-
-    start = _loop._stack([_loop._combine({0: weight}, [held.hold(x)]) for weight in table.first])
-    first = noises(0)
-    first = first if learned is None else held.cut(first)
-    carry, last = lax.fori_loop(0, length, step, (start, first))
-    end = _loop._Row(table, iter(at(table.rows, length)))
-    point = _loop._unstack(carry, len(table.ages))[0]
-    return held.show(_loop._combine(end.draws, held.cut(last), [point]))
-
-
-_compiled = jax.jit(_run, static_argnames="batched")
+    # A draw that a row does not make is skipped: a plan without noise pays nothing for one beside
+    # it that has some.
+    body = Body(denoise, plan, x, key, noise, cond, batched=batched, skip=True)
+    return run_rows(body, body.start(), 0, length)[0]

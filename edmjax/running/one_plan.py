@@ -1,37 +1,36 @@
-"""The calls that run a plan: `sample`, `trajectory`, and the noise that they would draw."""
+"""Calls that run one plan: `sample`, `trajectory`, and the noise that they would draw."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 
-from edmjax._common.functions import check_function, checked_inputs, is_data
-from edmjax._common.progress import require_tqdm
+from edmjax._common.functions import check_function, checked_inputs, compiled
+from edmjax._common.progress import require_tqdm, start_bar, tick_bar
 from edmjax._common.trees import check_batch_axis, floating_tree
-from edmjax._common.typing import X
+from edmjax._common.typing import Corrector, Denoiser, Keys, PyTree, X
 from edmjax.noise.keys import check_keys, draw_all, keys_of
-from edmjax.noise.paths import Brownian, draw_path
+from edmjax.noise.paths import Brownian, Increments, KeyLike, draw_path
 from edmjax.planning.table import PlanLike, check_plan
-from edmjax.running import loop as _loop
+from edmjax.running.body import Body, Visit
 from edmjax.running.declared import Declared, check_corrector_fits
-from edmjax.running.source import check_noise
+from edmjax.running.source import no_draws, source_of_noise
 from edmjax.scalar import flag
-
-Save = Callable[[Any, Any, Any], Any]
 
 
 def sample(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
     x: X,
-    key: Any = None,
+    key: KeyLike | None = None,
     *,
-    noise: Any = None,
-    cond: Any = None,
-    corrector: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
     remat: bool = False,
     batched: bool = True,
     progress: bool = False,
@@ -76,31 +75,23 @@ def sample(
             and neither `key` nor `noise` is given, if the denoiser returns another structure or
             shape, or if a corrector meets a plan with inner evaluations, history or rising levels.
     """
-    options = {"remat": remat, "batched": batched, "progress": progress, "save": _nothing}
-    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)[0]
-
-
-def _nothing(x: Any, denoised: Any, sigma: Any) -> None:
-    return None
-
-
-def _point(x: Any, denoised: Any, sigma: Any) -> Any:
-    return x
+    options: dict[str, Any] = {"remat": remat, "batched": batched, "progress": progress}
+    return dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)[0]
 
 
 def trajectory(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
     x: X,
-    key: Any = None,
+    key: KeyLike | None = None,
     *,
-    noise: Any = None,
-    cond: Any = None,
-    corrector: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
     remat: bool = False,
     batched: bool = True,
     progress: bool = False,
-    save: Save = _point,
+    save: Callable[[Any, Any, Any], PyTree] | None = None,
 ) -> tuple[X, Any]:
     """Returns `(x0, saved)`: the sample, and `save(x, denoised, sigma)` of every evaluation.
 
@@ -108,12 +99,28 @@ def trajectory(
     and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
     other argument and error is as in `sample`.
     """
-    check_function(save, "save", "x", "denoised", "sigma")
-    options = {"remat": remat, "batched": batched, "progress": progress, "save": save}
-    return _dispatch(denoise, plan, x, key, noise, cond, corrector, **options)
+    if save is not None:
+        check_function(save, "save", "x", "denoised", "sigma")
+    options = {"remat": remat, "batched": batched, "progress": progress, "look": _saved}
+    return dispatch(run, denoise, plan, x, key, noise, cond, corrector, save, **options)
 
 
-def draw_noise(plan: PlanLike, key: Any, x: X, *, corrector: Any = None, batched: bool = True) -> X:
+def _nothing(visit: Visit, save: None) -> None:
+    return None
+
+
+def _saved(visit: Visit, save: Callable[[Any, Any, Any], Any] | None) -> Any:
+    return visit.x if save is None else save(visit.x, visit.denoised, visit.sigma)
+
+
+def draw_noise(
+    plan: PlanLike,
+    key: KeyLike,
+    x: X,
+    *,
+    corrector: Corrector | None = None,
+    batched: bool = True,
+) -> X:
     """Returns the noise that `sample` would draw, leaf shape (num_draws, *leaf.shape).
 
     Passed to `sample` as `noise`, it gives the same sample to the bit. Draw `j` of leaf `l` of
@@ -132,31 +139,84 @@ def draw_noise(plan: PlanLike, key: Any, x: X, *, corrector: Any = None, batched
     num_draws = plan.num_draws + declared.calls(plan) * declared.draws
     if isinstance(key, Brownian):
         path, keys = key.over(plan, x, batched), keys_of(key.key, x, batched)
-        return draw_path(path, keys, plan.draws, num_draws, x)
+        return draw_path(path, keys, np.asarray(plan.draws), num_draws, x)
     check_keys(key, x, batched)
     return draw_all(keys_of(key, x, batched), num_draws, x)
 
 
-_STATIC = ("declared", "save", "remat", "batched", "progress", "watch")
-_run = jax.jit(_loop.run, static_argnames=_STATIC)
-
-
-def _dispatch(
-    denoise: Any,
+def run(
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: Callable[..., Any] | None,
     plan: PlanLike,
-    x: Any,
-    key: Any,
-    noise: Any,
-    cond: Any,
-    corrector: Any,
+    x: PyTree,
+    key: Keys | Increments | None,
+    noise: PyTree,
+    cond: PyTree,
     *,
+    declared: Declared,
+    look: Callable[[Visit, Any], Any] = _nothing,
     batched: bool,
-    part: Any = None,
-    **options: Any,
+    remat: bool,
+    progress: bool,
 ) -> tuple[Any, Any]:
-    """Checks the arguments, and runs the loop in the caller's program or in one of its own."""
+    """The sample, and `look(visit, save)` of each evaluation. The arguments have been checked."""
+    body = Body(
+        denoise,
+        plan,
+        x,
+        key,
+        noise,
+        cond,
+        batched=batched,
+        corrector=corrector,
+        declared=declared,
+        look=lambda visit: look(visit, save),
+    )
+    advance, rows = body.advance, body.rows
+    if remat:
+        advance = jax.checkpoint(advance, prevent_cse=False)  # a scan leaves CSE nothing to undo
+    if progress:
+        advance, rows = _with_bar(advance, rows, plan.nfe)
+    carry, seen = lax.scan(advance, body.start(), rows)
+    return body.finish(carry, body.table.end[0]), seen
+
+
+def _with_bar(advance: Callable[..., Any], rows: Any, total: int) -> tuple[Callable[..., Any], Any]:
+    """`advance` and its rows, with a report of each evaluation to a bar."""
+    bar = start_bar(total)
+
+    def advance_and_tick(carry: Any, slices: Any) -> Any:
+        slices, iteration = slices
+        carry, seen = advance(carry, slices)
+        tick_bar(bar, iteration, total)
+        return carry, seen
+
+    return advance_and_tick, (rows, jnp.arange(total))
+
+
+def dispatch(
+    run: Callable[..., Any],
+    denoise: Denoiser,
+    plan: PlanLike,
+    x: PyTree,
+    key: KeyLike | None,
+    noise: PyTree,
+    cond: PyTree,
+    corrector: Corrector | None,
+    save: Callable[..., Any] | None = None,
+    *extra: Any,
+    batched: bool,
+    **options: Any,
+) -> Any:
+    """`run` on checked arguments, in the caller's program or in one of its own.
+
+    `run` takes the functions denoiser, corrector and `save`, then the plan, `x`, the key, the
+    noise, `cond` and `extra`; `options` and what the corrector declares are static.
+    """
     batched = flag(batched, "batched")
-    options |= {name: flag(options[name], name) for name in ("remat", "progress")}
+    flags = {"remat", "progress"} & options.keys()
+    options |= {name: flag(options[name], name) for name in flags}
     check_plan(plan)
     plan.check_range(denoise)
     x = checked_inputs(denoise, x, cond, batched=batched)
@@ -164,58 +224,45 @@ def _dispatch(
     if declared.there:
         check_corrector_fits(plan)
     key, noise = _source(plan, x, key, noise, declared, batched)
-    if options["progress"]:
+    if options.get("progress"):
         require_tqdm()
+    arrays = (plan, x, key, noise, cond, *extra)
     options |= {"batched": batched, "declared": declared}
-
-    arrays = (plan, x, key, noise, cond)
-    functions = (denoise,) if corrector is None else (denoise, corrector)
-    if all(map(is_data, functions)) and options["save"] in (_nothing, _point):
-        return _run(denoise, *arrays, corrector, part=part, **options)
-    # A function hides what it closes over, which may have changed since the last call.
-    fresh = functools.partial(_loop.run, denoise, corrector=corrector, **options)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, *arrays, part))):
-        return fresh(*arrays, part=part)
-    return jax.jit(lambda *arrays, part: fresh(*arrays, part=part))(*arrays, part=part)
+    return compiled(run, (denoise, corrector, save), arrays, **options)
 
 
 def _source(
-    plan: PlanLike, x: Any, key: Any, noise: Any, declared: Declared, batched: bool
+    plan: PlanLike, x: PyTree, key: KeyLike | None, noise: PyTree, declared: Declared, batched: bool
 ) -> tuple[Any, Any]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
     drawing = plan.z.shape[-1] > 0
-    if noise is not None:
-        if declared.there and declared.num_draws is None:
-            raise ValueError(
-                "With `noise`, a corrector must declare how many draws a call takes: give it an "
-                "attribute `num_draws`."
-            )
-        concrete = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan))
-        total = plan.num_draws + declared.calls(plan) * declared.draws if concrete else None
-        noise = floating_tree(noise, "noise")
-        check_noise(noise, x, total)
-        return None, noise if drawing or declared.draws else None
-    if not drawing and not declared.there:
-        return None, None
-    if isinstance(key, Brownian):
-        if declared.there:
-            raise ValueError(
-                "A corrector's draws are no increments of a path: pass a key in the place of "
-                "`ej.brownian(key)`."
-            )
+    if noise is not None and declared.there and declared.num_draws is None:
+        raise ValueError(
+            "With `noise`, a corrector must declare how many draws a call takes: give it an "
+            "attribute `num_draws`."
+        )
+    if isinstance(key, Brownian) and noise is None and drawing and not declared.there:
         return key.over(plan, x, batched), None
-    if key is not None:
-        check_keys(key, x, batched)
-        return key, None
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan))
+    # A plan that was padded has room for draws, and makes none.
     padded = drawing and not isinstance(plan.draws, Tracer) and plan.num_draws == 0
-    if declared.num_draws or (drawing and not padded):
-        raise ValueError("This plan draws noise: pass `key` or `noise` to `sample`.")
-    # Room for draws, and none made: no draws are given.
-    none = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), x)
-    return None, none if padded else None
+    draws = None if traced else plan.num_draws + declared.calls(plan) * declared.draws
+    takes_noise = declared.draws > 0 if noise is not None else declared.there
+    needed = bool(declared.num_draws) or (drawing and not padded)
+    key, noise = source_of_noise(
+        x,
+        key,
+        noise,
+        who="a corrector",
+        batched=batched,
+        room=drawing or takes_noise,
+        num_draws=draws,
+        needed="This plan draws noise: pass `key` or `noise` to `sample`." if needed else None,
+    )
+    return key, no_draws(x) if padded and key is None and noise is None else noise
 
 
-def total_nfe(plan: PlanLike, corrector: Any = None) -> int:
+def total_nfe(plan: PlanLike, corrector: Corrector | None = None) -> int:
     """Returns how often `sample` evaluates the denoiser: `plan.nfe`, and what the corrector adds.
 
     A corrector adds its attribute `num_evaluations` in each call, 0 where it declares none.

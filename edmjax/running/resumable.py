@@ -8,11 +8,14 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from edmjax._common.arguments import whole
-from edmjax._common.typing import X
+from edmjax._common.arguments import refuse, whole
+from edmjax._common.typing import Corrector, Denoiser, PyTree
 from edmjax.noise.keys import is_typed
+from edmjax.noise.paths import KeyLike
 from edmjax.planning.table import PlanLike, check_plan
-from edmjax.running.one_plan import _dispatch, _nothing
+from edmjax.running.body import Body, Carry, run_rows
+from edmjax.running.declared import Declared
+from edmjax.running.one_plan import dispatch
 
 
 @jax.tree_util.register_dataclass
@@ -30,24 +33,26 @@ class PartialSample:
             traced.
     """
 
-    x: Any
+    x: PyTree
     evaluation: Any
-    held: Any
+    held: list[PyTree]
     widths: Any
     marks: Any
 
 
 def sample_until(
-    denoise: Any,
+    denoise: Denoiser,
     plan: PlanLike,
-    x: X | PartialSample,
-    key: Any = None,
+    x: PyTree | PartialSample,
+    key: KeyLike | None = None,
     *,
     stop: int,
-    noise: Any = None,
-    cond: Any = None,
-    corrector: Any = None,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    corrector: Corrector | None = None,
+    remat: bool = False,
     batched: bool = True,
+    progress: bool = False,
 ) -> PartialSample:
     """Returns the run after `stop` evaluations, counted from its beginning, to be gone on with.
 
@@ -63,12 +68,15 @@ def sample_until(
         denoise, plan, key, noise, cond, corrector, batched: as for `sample`, the same in each part.
         x: the point to start from, or the run to go on with.
         stop: when to stop, from what was made already to `plan.nfe`.
+        remat, progress: refused; `sample` takes them.
 
     Raises:
         TypeError: if `stop` is not an integer; and as `sample` raises.
         ValueError: if `stop` is out of range, or the run was begun with another plan, key or
             corrector; and as `sample` raises.
     """
+    why = "the number of evaluations is data here; `ej.sample` takes it"
+    refuse("sample_until", why, remat=remat, progress=progress)
     check_plan(plan)
     stop = whole(stop, "stop", least=0)
     widths = np.array([plan.nfe, *_widths(plan)], np.int32)
@@ -95,17 +103,43 @@ def sample_until(
             f"`stop` counts evaluations from the beginning of the run: from {int(done)}, which "
             f"were made, to {plan.nfe}, got {stop}."
         )
-    options = {"remat": False, "batched": batched, "progress": False, "save": _nothing}
-
-    def made(point: Any, held: Any, stop: Any) -> Any:
-        part = (held, done, stop)
-        return _dispatch(denoise, plan, point, key, noise, cond, corrector, part=part, **options)
-
-    # What begins a run makes no evaluation: those are all made by the program of the rest.
-    point, held = made(x, None, done) if begun is None else (begun.x, begun.held)
+    arguments = (key, noise, cond, corrector)
+    # The program that begins a run makes no evaluation: all of them are made by the other one.
+    if begun is None:
+        point, held = dispatch(_begin, denoise, plan, x, *arguments, batched=batched)
+    else:
+        point, held = begun.x, begun.held
     if stop > done:
-        point, held = made(point, held, np.int32(stop))
+        rest = (None, held, done, np.int32(stop))
+        point, held = dispatch(_resume, denoise, plan, point, *arguments, *rest, batched=batched)
     return PartialSample(point, np.int32(stop), held, widths, marks)
+
+
+def _begin(
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: None,
+    *arrays: Any,
+    declared: Declared,
+    batched: bool,
+) -> tuple[Any, Carry]:
+    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    body = Body(denoise, *arrays, **options)
+    carry = body.start()
+    return body.finish(carry, body.ends[0]), carry
+
+
+def _resume(
+    denoise: Denoiser,
+    corrector: Corrector | None,
+    save: None,
+    *arrays: Any,
+    declared: Declared,
+    batched: bool,
+) -> tuple[Any, Carry]:
+    *of_sample, carry, begin, stop = arrays
+    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    return run_rows(Body(denoise, *of_sample, **options), carry, begin, stop)
 
 
 def _widths(plan: PlanLike) -> tuple[int, int]:
@@ -113,7 +147,7 @@ def _widths(plan: PlanLike) -> tuple[int, int]:
     return max(table.shape[-1] for table in tables), plan.z.shape[-1]
 
 
-def _mark(tree: Any) -> int:
+def _mark(tree: PyTree) -> int:
     """A checksum of the arrays of a tree and of how they are held; 0 where one is traced."""
     leaves, treedef = jax.tree.flatten(tree)
     if any(isinstance(leaf, Tracer) for leaf in leaves):

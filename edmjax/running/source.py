@@ -1,12 +1,66 @@
-"""Where the noise of a run comes from."""
+"""Where the noise of a run comes from: keys, draws that were given, or a Brownian path."""
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import Array, Keys, PyTree, Scalar
+from edmjax.noise.keys import check_keys, draw
+from edmjax.noise.paths import Brownian, Increments, KeyLike, unit_increment
+from edmjax.running.layout import Points
 
 
-def check_noise(noise: Any, x: Any, num_draws: int | None) -> None:
-    """Checks the injected draws; `num_draws` is None where the plan is traced."""
+def source_of_noise(
+    x: PyTree,
+    key: KeyLike | None,
+    noise: PyTree,
+    *,
+    who: str,
+    batched: bool,
+    room: bool,
+    num_draws: int | None,
+    needed: str | None,
+) -> tuple[Keys | None, PyTree]:
+    """`(key, noise)` that a run draws from, one of them None, once they fit `x`.
+
+    Args:
+        x, key, noise, batched: as `sample` is given them.
+        who: whose draws are no increments of a path, for the message.
+        room: whether anything in the run takes noise.
+        num_draws: how many draws `noise` must hold; None where that is not known.
+        needed: what to say where there is neither a key nor noise; None where none is needed.
+    """
+    if noise is not None:
+        noise = floating_tree(noise, "noise")
+        check_noise(noise, x, num_draws)
+        return None, noise if room else None
+    if not room:
+        return None, None
+    if isinstance(key, Brownian):
+        raise ValueError(
+            f"The draws of {who} are no increments of a path: pass a key in place of "
+            "`ej.brownian(key)`."
+        )
+    if key is not None:
+        check_keys(key, x, batched)
+        return key, None
+    if needed is not None:
+        raise ValueError(needed)
+    return None, None
+
+
+def no_draws(x: PyTree) -> Any:
+    """The `noise` of a plan that has room for draws and makes none."""
+    return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), x)
+
+
+def check_noise(noise: PyTree, x: PyTree, num_draws: int | None) -> None:
+    """Checks the draws that were given; `num_draws` is None where the plan is traced."""
     if jax.tree.structure(noise) != jax.tree.structure(x):
         raise ValueError(
             f"`noise` must have the structure of `x`, {jax.tree.structure(x)}, got "
@@ -21,3 +75,52 @@ def check_noise(noise: Any, x: Any, num_draws: int | None) -> None:
                 f"`noise` must hold every draw of the plan, leaf shape (num_draws, *leaf.shape) = "
                 f"{want}, got {tuple(draws.shape)}; `ej.draw_noise(plan, key, x)` makes it."
             )
+
+
+def draws_of_row(
+    points: Points,
+    asked: Array,
+    *,
+    key: Keys | Increments | None,
+    noise: PyTree,
+    skip: bool = False,
+) -> list[Any]:
+    """The draws of one row of a plan, as they are carried to the next iteration.
+
+    Args:
+        points: how the loop holds points.
+        asked: for each slot of the row the ordinal of its draw, -1 where there is none; on a path,
+            the pair of times that it lies between.
+        key: the samples' keys, or `Increments`; None where `noise` is given.
+        noise: the draws that were given, or None.
+        skip: whether a slot without a draw costs nothing, by a `lax.cond`. It costs a question to
+            the host on a GPU, so it is for plans of different kinds in one program.
+    """
+    if isinstance(key, Increments):
+        return [unit_increment(key.key, times, points.x) for times in asked]
+    one = functools.partial(_one_draw, points, key=key, noise=noise)
+    if not skip:
+        return [one(ordinal) for ordinal in asked]
+
+    def nothing(ordinal: Scalar) -> Any:
+        shapes = jax.eval_shape(one, ordinal)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    return [lax.cond(ordinal >= 0, one, nothing, ordinal) for ordinal in asked]
+
+
+def _one_draw(points: Points, ordinal: Scalar, *, key: Keys | None, noise: PyTree) -> Any:
+    if key is not None:
+        return draw(key, jnp.maximum(ordinal, 0), points.x)
+    return points.pack(jax.tree.map(functools.partial(_take, ordinal=ordinal), noise))
+
+
+def _take(draws: Array, ordinal: Scalar) -> Any:
+    """One of the draws that were given; 0 for a slot without one.
+
+    Beyond the draws that were given there is nothing to take: NaN, not the last one again.
+    """
+    if draws.shape[0] == 0:  # an axis that JAX does not index
+        draws = jnp.full((1, *draws.shape[1:]), jnp.nan, draws.dtype)
+    taken = draws.at[jnp.maximum(ordinal, 0)].get(mode="fill", fill_value=jnp.nan)
+    return jnp.where(ordinal < 0, 0, taken).astype(draws.dtype)

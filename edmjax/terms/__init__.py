@@ -6,8 +6,8 @@ solve; `from_diffrax` makes a sampler of one of its Runge-Kutta solvers, for `ma
 'edmjax[diffrax]'`.
 """
 
-from edmjax.terms._forms import Form, make_form
 from edmjax.terms.adaptive import adaptive_sample
+from edmjax.terms.forms import Form, make_form
 from edmjax.terms.ode import ode_term
 from edmjax.terms.sde import brownian_path, sde_terms, sde_times
 from edmjax.terms.tableaus import from_diffrax

@@ -1,10 +1,13 @@
 """Adaptive solvers of diffrax as a sampler, with the true number of evaluations."""
 
 import dataclasses
-from typing import Any
+import functools
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,43 +15,60 @@ from jax.core import Tracer
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import register_fields, working_dtype
-from edmjax._common.functions import as_pytree, checked_inputs, is_data
-from edmjax._common.typing import X
-from edmjax.scalar import flag, host, is_traced, not_negative
-from edmjax.terms.ode import is_edm, ode_term
-from edmjax.terms.tableaus import explicit_solver
+from edmjax._common.functions import as_pytree, checked_inputs, compiled
+from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, X
+from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
+from edmjax.adaptive.task import tolerances
+from edmjax.processes.process import Process
+from edmjax.scalar import flag, host
+from edmjax.terms.forms import Form
+from edmjax.terms.ode import Flow, is_edm, ode_term
+from edmjax.terms.solve import Solved, solve, solver_with_error
 
-FIRST = 20  # the interval over the first step that is tried
+F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _with_counts(function: F) -> F:
+    """Makes the report of `function` answer as the count of evaluations of the last release."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        x0, report = function(*args, **options)
+        nfe = report.nfe if options.get("per_sample") else jnp.max(report.nfe, initial=0)
+        return x0, Counted(**vars(report), former=nfe)
+
+    return call  # type: ignore[return-value]
+
+
+@_with_counts
 def adaptive_sample(
-    denoise: Any,
+    denoise: Denoiser,
     x: X,
     *,
-    sigma_max: Any,
-    sigma_min: Any,
-    solver: Any = None,
-    rtol: Any = 1e-3,
-    atol: Any = 1e-3,
-    form: Any = "theta",
-    process: Any = None,
-    sigma_data: Any = None,
-    cond: Any = None,
-    per_sample: bool = False,
-    max_steps: int = 4096,
-) -> tuple[X, jax.Array]:
-    """Returns `(x0, nfe)`: the flow from `sigma_max` to `sigma_min` with steps chosen by the error.
+    sigma_max: Scalar,
+    sigma_min: Scalar,
+    solver: diffrax.AbstractSolver[Any] | None = None,
+    rtol: Scalar = 1e-3,
+    atol: Scalar = 1e-3,
+    form: str | Form = "theta",
+    process: Process | None = None,
+    sigma_data: Scalar | None = None,
+    cond: PyTree = None,
+    per_sample: bool = True,
+    max_steps: Int = 4096,
+) -> tuple[X, Report]:
+    """Returns `(x0, report)`: the flow from `sigma_max` to `sigma_min`, and what it cost.
 
-    `nfe` is how often the denoiser was evaluated, rejected steps included: an int32 scalar, or with
-    `per_sample` one number a sample. The first step tried is a twentieth of the interval.
+    diffrax chooses the steps by the error. The first step tried is a twentieth of the interval.
+    Each sample has its own steps, so that it does not depend on the samples beside it. The loop
+    runs until the last sample has arrived, and each evaluation is of the whole batch.
 
-    By default the batch is one state: one step size, one error norm, the root mean square over all
-    of its numbers. So a sample depends on the samples beside it. With `per_sample` each has its own
-    steps, and the loop runs until the last of them has arrived: the batch takes as long as the
-    maximum of `nfe`, and each evaluation is of the whole batch.
+    The report is as from `ej.adaptive.sample`, and so is the rule for a sample that needs more than
+    `max_steps` steps: it is NaN, `report.finished` is False there, and outside of `jit` a
+    RuntimeWarning names it.
 
-    Under `jit` it is part of the caller's program. Called bare it runs one compiled function, which
-    serves all parameters of a denoiser that is a pytree, all levels and all tolerances.
+    Under `jit` the solve is part of the caller's program. Outside it is one compiled function,
+    which is shared by all levels, tolerances and parameters of a denoiser that is a pytree.
 
     Args:
         denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given.
@@ -60,106 +80,64 @@ def adaptive_sample(
             `Tsit5()` (default), `Dopri5()`, `Dopri8()` and others.
         rtol, atol: an estimate `e` of the error of a step is accepted where the norm of
             `e / (atol + rtol |y|)` is at most 1, in units of the form's `y`: in "theta" 1 is the
-            size of the data, in "sigma" and "log_sigma" it is 1 in the units of the data.
+            size of the data, in "sigma" and "log_sigma" it is 1 in the units of the data. The norm
+            is the root mean square.
         form: "theta", "log_sigma", "sigma" or "t", or a `Form`; see `ode_term`.
         process: whose own time form "t" runs in.
         sigma_data: as in `ode_term`.
         cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
-        per_sample: whether each sample has steps of its own.
-        max_steps: the number of steps, accepted or not, after which a sample is given up.
+        per_sample: whether each sample has its own steps. False: the batch is one state with one
+            step size, and a sample depends on the samples beside it.
+        max_steps: the number of steps, accepted or not, after which a sample is given up. Far more
+            than `ej.adaptive.sample` allows, as tolerances may go down to rounding here.
 
     Raises:
-        TypeError: if an argument is of the wrong kind: an implicit solver, a class for an instance.
+        TypeError: if an argument is of the wrong kind: an implicit solver, a class instead of an
+            instance.
         ValueError: if the form is unknown, the solver has no error estimate, a tolerance is
             negative or infinite or both are 0, the levels do not fall or are not positive, or
             shapes disagree.
-        RuntimeError: if `max_steps` was reached, with the samples that did not arrive. Under `jit`
-            nothing can be raised: those samples are NaN.
     """
-    solver = diffrax.Tsit5() if solver is None else solver
-    euler = isinstance(solver, diffrax.Euler)
-    if not euler:
-        explicit_solver(solver)
-    if euler or not np.any(solver.tableau.b_error):
-        raise ValueError(
-            f"{type(solver).__name__} has no error estimate to choose steps by: use "
-            "`diffrax.Heun()` or `diffrax.Tsit5()`, or fixed steps with `ej.terms.from_diffrax`."
-        )
+    solver = solver_with_error(solver)
     x = checked_inputs(denoise, x, cond)
-    rtol, atol = _tolerances(rtol, atol)
+    rtol, atol = tolerances(rtol, atol)
     sigma_max, sigma_min = host(sigma_max, "sigma_max"), host(sigma_min, "sigma_min")
     max_steps, per_sample = whole(max_steps, "max_steps"), flag(per_sample, "per_sample")
     shown = _shown_in(denoise, x)
     if sigma_data is None and not is_edm(denoise):
         sigma_data = getattr(denoise, "sigma_data", None)
-    term = ode_term(shown, process, form, sigma_data)
-    made = term.vector_field.form
-    times = made.times([sigma_max, sigma_min], x)
+    flow: Flow = ode_term(shown, process, form, sigma_data).vector_field  # pyright: ignore
+    times = flow.form.times([sigma_max, sigma_min], x)
     if not isinstance(times, Tracer) and not times[0] > times[1]:
         raise ValueError(
             "`sigma_max` must be above `sigma_min`, in the precision of `x` too, got "
             f"{sigma_max} and {sigma_min}."
         )
-    y = made.enter(x, sigma_max)
-    options = {"solver": solver, "per_sample": per_sample, "max_steps": max_steps}
-    tolerances = jnp.asarray([rtol, atol], times.dtype)
-    arrays = (y, times, tolerances, cond)
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((term, *arrays)))
-    if traced:
-        y, nfe, arrived = _solve(term, *arrays, **options)
-    elif is_data(denoise):
-        y, nfe, arrived = _solve_compiled(term, *arrays, **options)
-    else:
-        # A function hides what it closes over, which may have changed since the last call.
-        y, nfe, arrived = jax.jit(lambda *arrays: _solve(term, *arrays, **options))(*arrays)
-    x0 = made.leave(y, sigma_min)
+    y = flow.form.enter(x, sigma_max)
+    arrays = (flow.denoise, flow.form, y, times, cond, jnp.asarray([rtol, atol], times.dtype))
+    options = {"direct": flow.direct, "solver": solver, "per_sample": per_sample}
+    # A form of the user's own that is not a pytree is closed over, as functions are.
+    functions = 1 if all(_is_number(leaf) for leaf in jax.tree.leaves(flow.form)) else 2
+    end: Solved = compiled(
+        _solve, arrays[:functions], arrays[functions:], max_steps=max_steps, **options
+    )
+    x0 = flow.form.leave(end.y, sigma_min)
     x0 = jax.tree.map(lambda v, leaf: v.astype(leaf.dtype), x0, x)
-    if isinstance(arrived, Tracer):
-        return _without(x0, arrived), nfe
-    _must_arrive(np.asarray(arrived), nfe, max_steps)
-    return x0, nfe
+    reached = jnp.where(end.finished, sigma_min, flow.form.level(end.t))
+    counts = end.nfe, end.accepted, end.rejected, reached.astype(times.dtype), end.finished
+    batch = jax.tree.leaves(x)[0].shape[:1]
+    report = Report(*(jnp.broadcast_to(count, batch) for count in counts))
+    # Two frames up: the caller of the decorated function.
+    warn_of_unfinished(report, stacklevel=3)
+    return nan_unless(report.finished, x0), report
 
 
-def _solve(term, y, times, tolerances, cond, *, solver, per_sample, max_steps):
-    """(y, evaluations, whether the end was reached), the last two one a sample if `per_sample`."""
-    controller = diffrax.PIDController(rtol=tolerances[0], atol=tolerances[1])
-
-    def solve(y, cond):
-        solution = diffrax.diffeqsolve(
-            term,
-            solver,
-            times[0],
-            times[1],
-            (times[1] - times[0]) / FIRST,  # diffrax's own choice on the way down is 0.01
-            y,
-            cond,
-            stepsize_controller=controller,
-            max_steps=max_steps,
-            throw=False,
-        )
-        end = jax.tree.map(lambda leaf: leaf[0], solution.ys)
-        arrived = solution.result == diffrax.RESULTS.successful
-        return end, _evaluations(solver, solution.stats["num_steps"]), arrived
-
-    def one(y, cond):
-        y, cond = jax.tree.map(lambda leaf: leaf[None], (y, cond))
-        end, nfe, arrived = solve(y, cond)
-        return jax.tree.map(lambda leaf: leaf[0], end), nfe, arrived
-
-    return jax.vmap(one)(y, cond) if per_sample else solve(y, cond)
+def _solve(denoise, form, y, times, cond, tolerances, *, direct, **options) -> Solved:
+    return solve(Flow(form, denoise, direct), y, times, cond, tolerances, **options)
 
 
-_solve_compiled = eqx.filter_jit(_solve)
-
-
-def _evaluations(solver: Any, steps: Any) -> Any:
-    """The evaluations that diffrax makes in `steps` steps, accepted or not.
-
-    Where the last stage is the first of the next step, it is made once for both; a rejected step
-    keeps that of the step before.
-    """
-    stages, shared = solver.tableau.num_stages, int(solver.tableau.fsal)
-    return jnp.asarray((stages - shared) * steps + shared, jnp.int32)
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int)
 
 
 @register_fields
@@ -176,47 +154,48 @@ class Shown:
 
 
 def _shown_in(denoise: Any, x: Any) -> Any:
-    """`denoise`, shown its points in the dtypes of `x`; as it is where they are wide."""
+    """`denoise`, shown its points in the dtypes of `x`; as it is where those are wide already."""
     if all(leaf.dtype == working_dtype(leaf.dtype) for leaf in jax.tree.leaves(x)):
         return denoise
     like = jax.tree.map(lambda leaf: jnp.zeros((0,), leaf.dtype), x)
-    if is_edm(denoise):  # the network alone, so that what it returns is not rounded once more
+    if is_edm(denoise):  # the network alone, so that its output is not rounded once more
         return dataclasses.replace(denoise, net=Shown(denoise.net, like))
     return Shown(as_pytree(denoise, "denoise"), like)
 
 
-def _without(x0: Any, arrived: Any) -> Any:
-    """`x0` with NaN in place of the samples that did not arrive."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Counted(Report):
+    """A report that also answers as the array of counts that `adaptive_sample` used to return.
 
-    def mark(leaf):
-        shape = arrived.shape + (1,) * (leaf.ndim - arrived.ndim)
-        return jnp.where(arrived.reshape(shape), leaf, jnp.nan)
+    Goes with version 0.3, and `_with_counts` with it.
+    """
 
-    return jax.tree.map(mark, x0)
+    former: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "former" not in vars(self):
+            raise AttributeError(name)
+        return getattr(_counts(self), name)
 
 
-def _must_arrive(arrived: np.ndarray, nfe: Any, max_steps: int) -> None:
-    if arrived.all():
-        return
-    lost = np.flatnonzero(~np.atleast_1d(arrived))
-    who = "the batch, which is one state," if arrived.ndim == 0 else f"samples {_listed(lost)}"
-    raise RuntimeError(
-        f"Within max_steps = {max_steps} steps ({int(np.max(nfe))} evaluations) {who} did not "
-        "reach sigma_min: loosen `rtol` and `atol`, which may be below the rounding of `x`, or "
-        "raise `max_steps`; and see that the denoiser returns no NaN."
+def _counts(report: Counted) -> Any:
+    warnings.warn(
+        "adaptive_sample() now returns (x0, report): the evaluations are `report.nfe`, one number "
+        "a sample. A report no longer answers as a number with version 0.3.",
+        DeprecationWarning,
+        stacklevel=3,
     )
+    return report.former
 
 
-def _listed(numbers: np.ndarray) -> str:
-    shown = ", ".join(str(i) for i in numbers[:10])
-    return shown + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
+def _answer(operation: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *args, **options: operation(_counts(self), *args, **options)
 
 
-def _tolerances(rtol: Any, atol: Any) -> tuple[Any, Any]:
-    rtol, atol = not_negative(rtol, "rtol"), not_negative(atol, "atol")
-    if not is_traced(rtol, atol):
-        if max(rtol, atol) == 0:
-            raise ValueError("One of `rtol` and `atol` must be above 0, or no step is accepted.")
-        if max(rtol, atol) == np.inf:
-            raise ValueError(f"`rtol` and `atol` must be finite, got {rtol} and {atol}.")
-    return rtol, atol
+for _operator in ("lt", "le", "gt", "ge", "eq", "ne", "add", "sub", "mul", "truediv", "getitem"):
+    setattr(Counted, f"__{_operator}__", _answer(getattr(operator, _operator)))
+for _name, _conversion in {"int": int, "float": float, "index": operator.index, "len": len}.items():
+    setattr(Counted, f"__{_name}__", _answer(_conversion))
+for _name, _array in {"array": np.asarray, "jax_array": jnp.asarray}.items():
+    setattr(Counted, f"__{_name}__", _answer(_array))

@@ -8,20 +8,25 @@ import jax
 import jax.numpy as jnp
 
 from edmjax._common.arrays import from_left, working_dtype
-from edmjax._common.functions import as_pytree, outputs_of
+from edmjax._common.functions import as_pytree, outputs_of, with_cond
 from edmjax._common.trees import check_like
-from edmjax.denoisers import EDM
-from edmjax.denoisers._network import call
-from edmjax.terms._forms import Theta, make_form
+from edmjax._common.typing import Denoiser, Scalar
+from edmjax.denoisers.network import call
+from edmjax.denoisers.preconditionings import EDM
+from edmjax.processes.process import Process
+from edmjax.terms.forms import Form, Theta, make_form
 
 
 def ode_term(
-    denoise: Any, process: Any = None, form: Any = "theta", sigma_data: Any = None
-) -> diffrax.ODETerm:
+    denoise: Denoiser,
+    process: Process | None = None,
+    form: str | Form = "theta",
+    sigma_data: Scalar | None = None,
+) -> diffrax.ODETerm[Any]:
     """Returns the probability flow of a denoiser as a `diffrax.ODETerm`, from noise to data.
 
-    The term knows the flow alone. Where it starts and ends, and how a point gets in and out, is
-    said by the form, `term.vector_field.form` (see `make_form`):
+    The term knows the flow alone. The form, `term.vector_field.form` (see `make_form`), says where
+    it starts and ends, and how a point gets in and out:
 
         term = ej.terms.ode_term(denoise)
         form = term.vector_field.form
@@ -37,22 +42,22 @@ def ode_term(
     Args:
         denoise: `denoise(x, sigma)` returns `E[x0 | x]` like `x`, or a dict with "x0".
         process: whose own time form "t" runs in; see `make_form`.
-        form: "theta", "log_sigma", "sigma" or "t", or a `Form`. What "theta" integrates is the
-            network's own output F: `d(x / sqrt(sigma^2 + sigma_data^2)) = -F dtheta`, with
-            `theta = arctan(sigma / sigma_data)`: as a rule 2 to 4 times fewer evaluations than
-            "sigma" takes.
-        sigma_data: the width of the data in "theta"; by default the denoiser's own, else 0.5. With
-            the own one of `ej.denoisers.edm(net)`, F is what the network returns.
+        form: "theta", "log_sigma", "sigma" or "t", or a `Form`. "theta" integrates the network's
+            own output F: `d(x / sqrt(sigma^2 + sigma_data^2)) = -F dtheta`, with
+            `theta = arctan(sigma / sigma_data)`. As a rule it takes 2 to 4 times fewer evaluations
+            than "sigma".
+        sigma_data: the standard deviation of the data in "theta"; by default the denoiser's own,
+            else 0.5. With the own one of `ej.denoisers.edm(net)`, F is what the network returns.
 
     Raises:
         TypeError: if `denoise` is not a function, or `process` not a process; in the solver, if
-            the dtype of the times is not that of the state.
+            times and state differ in dtype.
         ValueError: if `form` is unknown or `sigma_data` not positive; in the solver, if the
-            denoiser returns another structure or shape than that of `x`.
+            denoiser's output differs from `x` in structure or shape.
     """
     own = getattr(denoise, "sigma_data", None) if sigma_data is None else sigma_data
     made = make_form(form, process, own)
-    # `EDM` itself: what wraps it, as guidance does, has another output.
+    # `EDM` itself: a wrapper, such as guidance, has another output than the network.
     direct = sigma_data is None and isinstance(form, str) and isinstance(made, Theta)
     return diffrax.ODETerm(Flow(made, as_pytree(denoise, "denoise"), direct and is_edm(denoise)))
 
@@ -66,11 +71,11 @@ def is_edm(denoise: Any) -> bool:
 class Flow:
     """`dy/ds` as a function of `(s, y, args)`, with `args` the denoiser's `cond`.
 
-    Where `direct`, the slope is the output of the network itself, at `y`, which is its `c_in x`: no
-    difference is divided by a small `c_out`.
+    Where `direct`, the slope is the output of the network itself at `y`, which is its `c_in x`, so
+    that no difference is divided by a small `c_out`.
     """
 
-    form: Any
+    form: Form
     denoise: Any
     direct: bool = dataclasses.field(default=False, metadata={"static": True})
 
@@ -88,8 +93,8 @@ class Flow:
 
 
 def denoised(denoise: Any, x: Any, sigma: Any, cond: Any) -> Any:
-    out = denoise(x, sigma) if cond is None else denoise(x, sigma, cond)
-    return outputs_of(out, x)[0]
+    """The denoised output alone, in the structure and shapes of `x`."""
+    return outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0]
 
 
 def affine(a: Any, y: Any, b: Any, outputs: Any) -> Any:
@@ -102,7 +107,7 @@ def affine(a: Any, y: Any, b: Any, outputs: Any) -> Any:
 
 
 def in_precision_of(s: Any, y: Any) -> jax.Array:
-    """The time as an array, whose dtype must be that of the state."""
+    """The time as an array in the dtype of the state; raises where it has another."""
     dtype = working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(y)])
     given = getattr(s, "dtype", dtype)
     if given != dtype and not getattr(s, "weak_type", False):

@@ -15,36 +15,40 @@ import lineax
 import numpy as np
 
 from edmjax import scalar
+from edmjax._common.arguments import real
 from edmjax._common.arrays import has_no_value, register_fields, working_dtype
+from edmjax._common.deprecation import renamed
 from edmjax._common.functions import as_pytree
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import X
+from edmjax._common.typing import Denoiser, Grid, Keys, PyTree, Scalar
 from edmjax.noise.keys import check_key
-from edmjax.terms._forms import Own, process_of
+from edmjax.processes.process import Process
+from edmjax.terms.forms import Own, process_of
 from edmjax.terms.ode import affine, denoised, in_precision_of
 
 
+@renamed(lam="eta")
 def sde_terms(
-    denoise: Any,
-    process: Any = None,
-    brownian: Any = None,
+    denoise: Denoiser,
+    process: Process | None = None,
+    brownian: diffrax.AbstractBrownianPath[Any] | None = None,
     *,
-    lam: Any = 1.0,
-    sigma_max: Any = None,
-    sigma_min: Any = None,
-) -> diffrax.MultiTerm:
+    eta: Scalar = 1.0,
+    sigma_max: Scalar | None = None,
+    sigma_min: Scalar | None = None,
+) -> diffrax.MultiTerm[Any]:
     """Returns the SDE of a denoiser from noise to data as drift and diffusion for diffrax.
 
     In the forward variable `tau = -t`, for a point `y` in the process's own scale,
 
-        dy = -(f y - (1 + lam^2) / 2 g^2 score(y)) dtau + lam g dw
+        dy = -(f y - (1 + eta^2) / 2 g^2 score(y)) dtau + eta g dw
 
-    `lam = 0` is the probability flow and `lam = 1` the reverse of the forward SDE; each has the
+    `eta = 0` is the probability flow and `eta = 1` the reverse of the forward SDE; each has the
     marginals of the process. Source: Song et al. (2021), equations 6 and 13, for the two ends; the
-    family is equation 6 of Karras et al. (2022) with `beta = lam^2 sigma' / sigma`.
+    family is equation 6 of Karras et al. (2022) with `beta = eta^2 sigma' / sigma`.
 
     The noise does not depend on the point, so Itô and Stratonovich are the same, and solvers for
-    additive noise (SEA, SRA1, ShARK) hold. The diffusion is a diagonal operator: nothing of the
+    additive noise (SEA, SRA1, ShARK) apply. The diffusion is a diagonal operator: no array of the
     size of `x` squared is made.
 
         solver, process = diffrax.ShARK(), ej.processes.ve(0.002, 80.0)
@@ -63,18 +67,18 @@ def sde_terms(
         brownian: a path over the interval with the structure and shapes of `x`, and the Lévy area
             that the solver asks for, as `brownian_path` makes it. (With another area diffrax
             raises `TermAndSolverIncompatible` as it starts.) It is one path for the state as a
-            whole: the noise of a sample depends on its batch. For noise of its own, `jax.vmap` the
-            solve over samples, with a key and a path for each.
-        lam: how much noise, 0 or above; a scalar.
+            whole: the noise of a sample depends on its batch. For noise of a sample's own,
+            `jax.vmap` the solve over samples, with a key and a path for each.
+        eta: strength of noise, at least 0; a scalar. (Often called lambda: `g` times it.)
         sigma_max, sigma_min: the levels between which the terms will be solved; where given, the
-            path must cover them. (Without them diffrax says so, as it runs.)
+            path must cover them. (Where they are not given, diffrax raises as it runs.)
 
     Raises:
-        TypeError: if an argument is of the wrong kind; in the solver, if the dtype of the times is
-            not that of the state.
-        ValueError: if `lam` is negative or infinite, the levels do not fall or are not positive, or
-            the path does not cover the interval; in the solver, if the path has not the structure
-            and shapes of the state, or the denoiser's output has not.
+        TypeError: if an argument is of the wrong kind; in the solver, if times and state differ in
+            dtype.
+        ValueError: if `eta` is negative or infinite, the levels do not fall or are not positive, or
+            the path does not cover the interval; in the solver, if the path or the denoiser's
+            output differs from the state in structure or shapes.
     """
     process = process_of(process)
     if not isinstance(brownian, diffrax.AbstractBrownianPath):
@@ -91,43 +95,47 @@ def sde_terms(
         )
         if not scalar.is_traced(sigma_max, sigma_min):
             _must_cover(brownian, process, sigma_max, sigma_min)
-    lam = scalar.not_negative(lam, "lam")
-    if not scalar.is_traced(lam) and lam == np.inf:
-        raise ValueError("`lam` must be finite, got inf.")
-    drift = Drift(process, lam, as_pytree(denoise, "denoise"))
+    eta = real(eta, "eta", least=0)
+    drift = Drift(process, eta, as_pytree(denoise, "denoise"))
     shape = getattr(brownian, "shape", None)
     like = None if shape is None else _shapes(shape)
     return diffrax.MultiTerm(
-        diffrax.ODETerm(drift), diffrax.ControlTerm(Diffusion(process, lam, like), brownian)
+        diffrax.ODETerm(drift), diffrax.ControlTerm(Diffusion(process, eta, like), brownian)
     )
 
 
-def sde_times(process: Any, sigmas: Any, x: X) -> jax.Array:
-    """`tau = -t` of each level, rising as levels fall, in the precision of a solver's `x`.
+def sde_times(process: Process | None, sigmas: Grid, x: PyTree) -> jax.Array:
+    """`tau = -t` of each level, rising as levels fall, in the precision to solve for `x` in.
 
-    The first and the last are `t0` and `t1`, all of them the `ts` of `diffrax.StepTo`. Raises as
-    `Form.times` does.
+    The first and the last are `t0` and `t1`, all of them the `ts` of `diffrax.StepTo`. Raises
+    the errors of `Form.times`.
     """
     return -Own(process_of(process)).times(sigmas, x)
 
 
 def brownian_path(
-    solver: Any, key: Any, x: X, t0: Any, t1: Any, *, tol: Any
+    solver: diffrax.AbstractSolver[Any],
+    key: Keys,
+    x: PyTree,
+    t0: Scalar,
+    t1: Scalar,
+    *,
+    tol: Scalar,
 ) -> diffrax.VirtualBrownianTree:
     """Returns a Brownian path for `x` over `[t0, t1]`, with the Lévy area that `solver` asks for.
 
     Args:
-        solver: a solver of SDEs. One of the stochastic Runge-Kutta kind needs space-time (or
-            space-time-time) Lévy area, and Euler and Heun the increments alone.
+        solver: a solver of SDEs. Stochastic Runge-Kutta methods need space-time (or
+            space-time-time) Lévy area, Euler and Heun the increments alone.
         key: one typed key.
-        x: what the noise is to be like: one path for all of it. A sample's noise depends on the
-            samples beside it.
+        x: arrays of the shapes of the noise, one path for all of it. A sample's noise depends on
+            the samples beside it.
         t0, t1: the interval in `tau`, as `sde_times` gives it.
-        tol: the time to which the path is resolved; must be below the least step.
+        tol: the time to which the path is resolved; must be below the shortest step.
 
     Raises:
         TypeError: if `solver` is not a solver of diffrax, `key` not a typed key, `x` not floating,
-            or a time no number.
+            or a time is not a number.
         ValueError: if `key` is more than one key, `t0` is not below `t1` (time runs forward here)
             or not finite, or `tol` not positive.
     """
@@ -153,7 +161,8 @@ def brownian_path(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, working_dtype(leaf.dtype)),
         floating_tree(x, "x", shapes=True),
     )
-    return diffrax.VirtualBrownianTree(t0, t1, tol, shape, key, area)
+    times: dict[str, Any] = {"t0": t0, "t1": t1, "tol": tol}
+    return diffrax.VirtualBrownianTree(**times, shape=shape, key=key, levy_area=area)
 
 
 @register_fields
@@ -162,7 +171,7 @@ class Drift:
     """The drift as a function of `(tau, y, args)`."""
 
     process: Any
-    lam: Any
+    eta: Any
     denoise: Any
 
     def __call__(self, tau: Any, y: Any, args: Any) -> Any:
@@ -170,8 +179,8 @@ class Drift:
         scale = self.process.scale(t)
         x = jax.tree.map(lambda leaf: leaf / scale, y)
         f, g = self.process.rates(t)
-        # (1 + lam^2) / 2 g^2 score, with the score (scale D - y) / variance.
-        pull = (1 + jnp.asarray(self.lam, t.dtype) ** 2) / 2 * g**2 / self.process.variance(t)
+        # (1 + eta^2) / 2 g^2 score, with the score (scale D - y) / variance.
+        pull = (1 + jnp.asarray(self.eta, t.dtype) ** 2) / 2 * g**2 / self.process.variance(t)
         outputs = denoised(self.denoise, x, self.process.sigma(t), args)
         return affine(-f - pull, y, pull * scale, outputs)
 
@@ -179,14 +188,14 @@ class Drift:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Diffusion:
-    """The diffusion as a function of `(tau, y, args)`: a diagonal operator, the same everywhere."""
+    """The diffusion as a function of `(tau, y, args)`: a diagonal operator, whatever `y` is."""
 
     process: Any
-    lam: Any
+    eta: Any
     like: Any = dataclasses.field(metadata={"static": True})  # structure and shapes of the path
 
     def __call__(self, tau: Any, y: Any, args: Any) -> lineax.DiagonalLinearOperator:
-        # Or a path of one sample would be broadcast, and be the noise of all of them.
+        # A path of one sample would be broadcast, and all samples would have its noise.
         if self.like is not None and self.like != _shapes(y):
             (path, shapes), state = self.like, jax.tree.map(jnp.shape, y)
             raise ValueError(
@@ -194,7 +203,7 @@ class Diffusion:
                 f"{state}: build it with `ej.terms.brownian_path` from the same `x`."
             )
         t = -in_precision_of(tau, y)
-        g = jnp.asarray(self.lam, t.dtype) * self.process.diffusion(t)
+        g = jnp.asarray(self.eta, t.dtype) * self.process.diffusion(t)
         return lineax.DiagonalLinearOperator(jax.tree.map(lambda v: jnp.full_like(v, g), y))
 
 
@@ -203,13 +212,15 @@ def _shapes(tree: Any) -> tuple[Any, tuple[Any, ...]]:
     return structure, tuple(tuple(leaf.shape) for leaf in leaves)
 
 
-def _must_cover(brownian: Any, process: Any, sigma_max: float, sigma_min: float) -> None:
+def _must_cover(brownian: Any, process: Any, sigma_max: Any, sigma_min: Any) -> None:
     if not 0 < sigma_min < sigma_max < np.inf:
         raise ValueError(
             "`sigma_max` must be above `sigma_min` and that above 0, both finite, got "
             f"{sigma_max} and {sigma_min}."
         )
-    start, end = (-Own(process).time(np.float64(sigma)) for sigma in (sigma_max, sigma_min))
+    start, end = (
+        -Own(process).time(np.asarray(sigma, np.float64)) for sigma in (sigma_max, sigma_min)
+    )
     low, high = brownian.t0, brownian.t1
     if any(map(has_no_value, (low, high))):
         return

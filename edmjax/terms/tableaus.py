@@ -5,18 +5,20 @@ from typing import Any
 import diffrax
 import numpy as np
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
+from edmjax.processes.process import Process
 from edmjax.scalar import is_traced
-from edmjax.terms._forms import make_form
+from edmjax.terms.forms import Form, make_form
 
 
 def from_diffrax(
-    solver: Any,
-    form: Any = "theta",
+    solver: diffrax.AbstractSolver[Any],
+    form: str | Form = "theta",
     *,
-    process: Any = None,
-    sigma_data: Any = None,
+    process: Process | None = None,
+    sigma_data: Scalar | None = None,
 ) -> Sampler:
     """Returns an explicit Runge-Kutta solver of diffrax as a sampler, stepping in a form.
 
@@ -24,21 +26,21 @@ def from_diffrax(
 
         Y_i = y + h sum_j a_ij k_j,    k_i = a y_i + b D(Y_i),    y_next = y + h sum_i b_i k_i,
 
-    all of which is linear, so it becomes plan weights and runs in the one loop: on the grid given
-    to `make_plan`, with `churn`, encoding, learned levels and the rest. The order in `s` is the
+    All of it is linear, so it becomes plan weights and runs like any plan: on the grid given to
+    `make_plan`, with `churn`, encoding, learned levels and the rest. The order in `s` is the
     solver's. The step to zero is the denoiser, as in `heun`. From an infinite first level, in the
-    scale of a process, form "theta" alone has weights.
+    scale of a process, only form "theta" has weights.
 
-    Evaluations: the stages that reach the result, for each step above zero. The last stage of
-    Bosh3, Dopri5, Tsit5 and Dopri8 serves the error estimate and, as it is the first of the next
-    step, nothing else; a plan has no error estimate, so they take 3, 6, 6 and 13 a step.
+    Evaluations: the stages that the result depends on, for each step above zero. The last stage of
+    Bosh3, Dopri5, Tsit5 and Dopri8, which is the first of the next step, is needed for the error
+    estimate alone, so a plan omits it: they take 3, 6, 6 and 13 evaluations a step.
 
     Args:
         solver: `diffrax.Euler()`, `Heun()`, `Midpoint()`, `Ralston()`, `Bosh3()`, `Tsit5()`,
             `Dopri5()`, `Dopri8()`, or another `diffrax.AbstractERK`.
         form: "theta", "log_sigma", "sigma" or "t", or a `Form`; see `make_form`.
         process: whose own time form "t" runs in.
-        sigma_data: the width of the data in "theta" (default 0.5).
+        sigma_data: the standard deviation of the data in "theta" (default 0.5).
 
     Raises:
         TypeError: if `solver` is not an explicit Runge-Kutta solver of diffrax.
@@ -55,7 +57,7 @@ def from_diffrax(
         s, s_next = made.time(at.sigma), made.time(at.sigma_next)
         h, y, slopes = s_next - s, x, {}
         for i in stages:
-            # At the ends the levels are those of the grid, to the bit.
+            # At the ends the grid's own levels, to the bit.
             if c[i] == 0:
                 s_i, sigma = s, at.sigma
             elif c[i] == 1:
@@ -106,16 +108,16 @@ def _reaching(a: np.ndarray, b: np.ndarray) -> list[int]:
 
 
 def explicit_solver(solver: Any) -> None:
-    """Raises where `solver` is not an explicit Runge-Kutta solver, with what it is instead."""
+    """Raises where `solver` is not an explicit Runge-Kutta solver, and says what it is instead."""
     if isinstance(solver, type) and issubclass(solver, diffrax.AbstractSolver):
         raise TypeError(f"`solver` must be an instance: pass `diffrax.{solver.__name__}()`.")
-    # A wrapper such as `HalfSolver` passes for what it wraps, and has no tableau.
+    # A wrapper such as `HalfSolver` is an instance of what it wraps, but has no tableau.
     if isinstance(solver, diffrax.AbstractERK) and hasattr(solver, "tableau"):
         return
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         raise TypeError(
-            f"{type(solver).__name__} is implicit: each of its stages solves equations as many as "
-            "`x` has numbers, with a dense Jacobian, and a varying number of evaluations. Use an "
+            f"{type(solver).__name__} is implicit: each of its stages solves as many equations as "
+            "`x` has numbers, with a dense Jacobian and a varying number of evaluations. Use an "
             "explicit solver, such as `diffrax.Tsit5()`; on a few numbers `diffrax.diffeqsolve` "
             "runs it with `ej.terms.ode_term`."
         )

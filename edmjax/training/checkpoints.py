@@ -1,7 +1,7 @@
 """Checkpoints of a run's whole state, and the weights that others read.
 
-A checkpoint is a directory named by its step: arrays in orbax's OCDBT format (numbers, compressed),
-and JSON. Weights are safetensors. None of them holds code, and nothing here unpickles.
+A checkpoint is a directory named by its step: arrays in orbax's OCDBT format (compressed numbers),
+and JSON. Weights are safetensors. Neither holds code, and nothing is unpickled.
 """
 
 import json
@@ -16,44 +16,47 @@ from jax.experimental import multihost_utils
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save
 
+from edmjax._common.typing import PyTree
 from edmjax.nn.functional import Arrays
-from edmjax.training.distributed import agree, is_first
+from edmjax.training.devices import agree, is_first
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import CHECKSUMS, damage, write_checksums, write_file
 from edmjax.training.state import TrainState
 
-# The file of a run that others read: the averaged parameters and the configuration.
+# The file of a run for others to read: the averaged parameters and the configuration.
 WEIGHTS = "weights.safetensors"
 
 
 class Checkpoints:
     """The checkpoints in a directory: `save(state)`, and `restore(state)` of the newest whole one.
 
-    A checkpoint appears whole or not at all, and holds beside the state the run's configuration and
+    A checkpoint appears whole or not at all. Beside the state it holds the run's configuration and
     checksums of its files. With several processes all of them call every method, and see one
-    directory. Nothing is written before the first `save`. A context manager.
+    directory. Nothing is written before the first `save`. It is a context manager.
     """
 
     def __init__(self, directory: str | os.PathLike, config: dict[str, Any], *, keep: int = 2):
-        self.directory, self.config, self.keep = Path(directory).absolute(), config, keep
+        self.directory: Path = Path(directory).absolute()
+        self.config: dict[str, Any] = config
+        self.keep: int = keep
         self._manager: ocp.CheckpointManager | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._manager is not None:
             self._manager.close()
 
     def restore(self, state: TrainState) -> TrainState | None:
         """The newest whole state, shaped and placed like `state`; None where nothing was saved.
 
-        It may have been saved on another number of devices. A damaged checkpoint is passed over
-        with a warning that names the file, and set aside as `damaged-STEP`.
+        It may have been saved on another number of devices. A damaged checkpoint is skipped, with a
+        warning that names the file, and set aside as `damaged-STEP`.
 
         Raises:
-            ValueError: the newest whole checkpoint is of another configuration or architecture
-                (each difference is named, and nothing is touched), or all are damaged.
+            ValueError: the newest whole checkpoint has another configuration or architecture (each
+                difference is named, and nothing is touched), or all are damaged.
         """
         steps = sorted(self._open().all_steps()) if self.directory.is_dir() else []
         agree(len(steps), f"the number of checkpoints in {self.directory}")
@@ -73,9 +76,9 @@ class Checkpoints:
         return None
 
     def save(self, state: TrainState) -> None:
-        """Keeps this state and the `keep - 1` before it; returns when it is on the disk.
+        """Keeps this state and the `keep - 1` states before it; returns when it is on the disk.
 
-        `OSError` where it cannot be written; the checkpoints before it are kept then.
+        `OSError` where it cannot be written; then the checkpoints before it are kept.
         """
         step, before = int(state.step), self._open().latest_step()
         if step == before:
@@ -90,7 +93,7 @@ class Checkpoints:
             if is_first():
                 write_checksums(self.directory / str(step))
         except Exception as err:  # orbax and tensorstore raise many kinds
-            kept = "there is none before it" if before is None else f"that of step {before} is kept"
+            kept = "there is none before it" if before is None else f"step {before} is kept"
             raise OSError(
                 f"The checkpoint of step {step} could not be written to {self.directory} ({kept}): "
                 f"{err} Make room or choose another directory."
@@ -110,7 +113,7 @@ class Checkpoints:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             restored = None if different else self._open().restore(step, args=args)["state"]
         except Exception as err:
-            if (directory / CHECKSUMS).exists():  # the files are whole: what failed is not the disk
+            if (directory / CHECKSUMS).exists():  # the files are whole, so the disk did not fail
                 raise
             return f"{directory} cannot be read ({err})", None
         if different:
@@ -123,12 +126,12 @@ class Checkpoints:
         return None, restored
 
     def _different(self, stored: Any, state: TrainState) -> list[str]:
-        # Another configuration has other shapes too: those are news only where it is the same.
+        # Another configuration has other shapes too: they tell more only where it is the same.
         different = differences(stored["config"], self.config)
         return different or differences(stored["shapes"], shapes(state))
 
     def _set_aside(self, damaged: dict[int, str], step: int) -> None:
-        """Renames damaged checkpoints: their steps will be saved again."""
+        """Renames damaged checkpoints, because their steps will be saved again."""
         if not damaged:
             return
         for bad, what in damaged.items():
@@ -138,7 +141,7 @@ class Checkpoints:
             if is_first():
                 (self.directory / str(bad)).rename(aside)
                 warnings.warn(
-                    f"A checkpoint is damaged: {what}. It is kept as {aside}, and training goes on "
+                    f"A checkpoint is damaged: {what}. It is kept as {aside}, and training resumes "
                     f"from step {step}.",
                     TrainingWarning,
                     stacklevel=3,
@@ -153,8 +156,8 @@ class Checkpoints:
                 max_to_keep=self.keep,
                 cleanup_tmp_directories=True,
                 create=True,
-                # A step donates the state to the next: what is written must not change meanwhile.
-                # And an error belongs to the step at which it occurs.
+                # A step donates the state to the next one, so it must not change while it is
+                # written. And an error should be raised at the step at which it occurs.
                 enable_async_checkpointing=False,
             )
             try:
@@ -166,8 +169,8 @@ class Checkpoints:
         return self._manager
 
 
-def shapes(state: Any) -> dict[str, str]:
-    """What a state is made of: dotted name to dtype and shape, `"float32[3, 3, 1, 4]"`."""
+def shapes(state: PyTree) -> dict[str, str]:
+    """The arrays of a state: dotted name to dtype and shape, `"float32[3, 3, 1, 4]"`."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
@@ -193,7 +196,7 @@ def save_weights(path: str | os.PathLike, arrays: Arrays, config: dict[str, Any]
 def load_weights(path: str | os.PathLike) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the configuration that `save_weights` wrote; `path` may be their directory."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"Weights are in the directory of a run, or in a file, got {path!r:.80}.")
+        raise TypeError(f"`path` must be a run's directory or a file of weights, got {path!r:.80}.")
     path = Path(path)
     path = path / WEIGHTS if path.is_dir() else path
     if not path.is_file():

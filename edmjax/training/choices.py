@@ -2,8 +2,8 @@
 
 The text is one call in Python's syntax, or a bare name for a call without arguments. Arguments are
 literals (numbers, strings, None, True ...) or, for a sampler, samplers: nothing else is evaluated.
-Names are those that `edmjax.samplers` and `edmjax.schedules` hold, so what the library gains can be
-asked for at once. A sampler without options may have any name that `samplers.from_name` knows.
+All public names of `edmjax.samplers` and `edmjax.schedules` can be asked for, new ones at once. A
+sampler without options may have any name that `samplers.from_name` knows.
 """
 
 import ast
@@ -13,23 +13,21 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from edmjax import samplers, schedules
+from edmjax._common.typing import Levels
 from edmjax.planning.step import Sampler
 
 
 def sampler_names() -> dict[str, Callable[..., Sampler]]:
-    """The library's samplers and wrappers by name: public functions that return a `Sampler`."""
+    """The library's samplers and wrappers by name: public functions annotated `-> Sampler`."""
     return {
         name: function
         for name, function in _functions(samplers).items()
-        if inspect.signature(function).return_annotation in (Sampler, "Sampler")
-        and function is not samplers.from_name
+        if inspect.signature(function).return_annotation == Sampler and name != "from_name"
     }
 
 
-def schedule_names() -> dict[str, Callable[..., np.ndarray]]:
+def schedule_names() -> dict[str, Callable[..., Levels]]:
     """The library's schedules by name: public functions of a number of levels `n`."""
     return {
         name: function
@@ -44,19 +42,20 @@ def parse_sampler(text: str) -> Sampler:
     Without parentheses it is a name for `samplers.from_name`, such as `DPM++ 2M Karras`.
 
     Raises:
-        ValueError: not a name or call, an unknown name (with the nearest one), an argument that is
-            neither a literal nor a sampler, or options that the sampler does not take.
+        ValueError: the text is neither a name nor a call, the name is unknown (the message has the
+            nearest one), an argument is neither a literal nor a sampler, or the sampler does not
+            take the options.
     """
     if isinstance(text, str) and text.strip() and "(" not in text:
         return samplers.from_name(text.strip())
     return _evaluate(_tree(text, "sampler"), sampler_names(), "sampler", nested=True)
 
 
-def parse_schedule(text: str, num_steps: int) -> np.ndarray:
+def parse_schedule(text: str, num_steps: int) -> Levels:
     """The levels of `num_steps` steps from a text such as `karras` or `karras(sigma_max=20)`.
 
     Raises:
-        ValueError: as `parse_sampler` does, or the schedule's own.
+        ValueError: as `parse_sampler` does, or as the schedule does.
     """
     return _evaluate(
         _tree(text, "schedule"), schedule_names(), "schedule", first=(num_steps,), nested=False
@@ -78,13 +77,8 @@ def describe(functions: dict[str, Callable[..., Any]], *, skip: tuple[str, ...] 
 
 
 def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isfunction(value)
-        and not name.startswith("_")
-        and value.__module__.startswith(module.__name__)
-    }
+    public = {name: getattr(module, name) for name in module.__all__}
+    return {name: value for name, value in public.items() if inspect.isfunction(value)}
 
 
 def _tree(text: str, kind: str) -> ast.expr:
@@ -121,7 +115,7 @@ def _evaluate(node: ast.expr, names: dict, kind: str, *, first: tuple = (), nest
         raise ValueError(f"{ast.unparse(node)!r}: {err}. It is called as {usage}.") from err
     try:
         return names[name](*args, **options)
-    except TypeError as err:  # an argument of the wrong kind
+    except TypeError as err:  # an argument of the wrong type
         raise ValueError(f"{ast.unparse(node)!r}: {err}") from err
 
 

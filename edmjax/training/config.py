@@ -1,19 +1,21 @@
 """What a training run is made of: entries with their ranges.
 
-An entry out of its range is refused when its configuration is made, with its name, by a ValueError,
-or a TypeError where it is of another type.
+A configuration with an entry out of its range cannot be made: a ValueError names the entry, or a
+TypeError where it has another type.
 """
 
 import dataclasses
+import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from edmjax.training.entries import Entries
+from edmjax import scalar
+from edmjax._common.arguments import as_seed, one_of, real, whole
 
 
 @dataclass(frozen=True)
 class NetConfig:
-    """The network; what is null is the network's own default.
+    """The network; an entry that is null takes the network's own default.
 
     Args:
         name: unet (any small image), patch_unet (the same on patches of pixels, which is cheaper:
@@ -24,7 +26,8 @@ class NetConfig:
         patch: the side of a patch in pixels (patch_unet).
         embed_dim: width of the noise level's embedding.
         fourier_scale: standard deviation of the embedding's frequencies.
-        classes: whether the network is told the class of an image, as many as the dataset has.
+        classes: whether the network is given the class of an image, one of as many as the dataset
+            has.
         dtype: of the activations, float32 or, for accelerators, bfloat16. Parameters, statistics,
             losses and the optimiser stay float32.
     """
@@ -39,7 +42,7 @@ class NetConfig:
     dtype: Literal["float32", "bfloat16"] | None = None
 
     def __post_init__(self):
-        entries = Entries(self, "net")
+        entries = _Entries(self, "net")
         entries.names("name", "dtype")
         entries.whole_lists("channels")
         entries.whole_lists("num_blocks", least=0)
@@ -63,7 +66,7 @@ class LossConfig:
         stratified: whether the noise levels of a batch are drawn together, one in each of as many
             equally likely intervals, so that batches differ less.
         label_dropout: probability that an image's class is hidden, so that the network learns to do
-            without, which classifier-free guidance needs (net.classes).
+            without it, as classifier-free guidance needs (net.classes).
         uncertainty: whether each noise level is weighted by a learned estimate of its loss (Karras
             et al. 2024). Gradients then shrink by about the loss, and optim.clip_norm seldom acts.
     """
@@ -79,7 +82,7 @@ class LossConfig:
     uncertainty: bool = False
 
     def __post_init__(self):
-        entries = Entries(self, "loss")
+        entries = _Entries(self, "loss")
         entries.names("name")
         entries.reals("p_mean")
         entries.reals("sigma_data", "p_std", above=0)
@@ -91,16 +94,17 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimiser, with a linear warm-up of the rate, and then a decay to zero or none.
+    """The optimiser, and its learning rate: a linear warm-up, then a decay to zero or none.
 
     Args:
-        name: adamw, or muon (orthogonalised momentum for matrices and kernels, AdamW for the rest),
-            which gets further in few steps.
+        name: adamw, or muon (orthogonalised momentum for matrices and kernels, AdamW for the
+            rest), which reaches a lower loss in few steps.
         steps: training steps in all.
         batch_size: images a step.
         learning_rate: at the end of the warm-up.
-        adam_learning_rate: of what muon leaves to AdamW; null for learning_rate (muon).
-        warmup: share of the steps in which the learning rate grows from zero.
+        adam_learning_rate: of the parameters that muon leaves to AdamW; null for learning_rate
+            (muon).
+        warmup: share of the steps during which the learning rate grows from zero.
         decay: cosine or linear (to zero at the last step), or none (constant after the warm-up).
         newton_schulz_steps: iterations of muon's orthogonalisation (muon). With 3 singular values
             are less equal than with 5; on small networks that trains as well for less arithmetic.
@@ -111,7 +115,7 @@ class OptimConfig:
             parameters themselves.
         ema_sigma_rel: widths of power-function averages, as parts of the run, in place of
             ema_decay, for example [0.05, 0.1]. Samples are drawn with the first; snapshots of all
-            make any other width afterwards (scripts/reconstruct_ema.py).
+            make any other width afterwards (benchmarks/reconstruct_ema.py).
     """
 
     name: Literal["adamw", "muon"] = "adamw"
@@ -129,7 +133,7 @@ class OptimConfig:
     ema_sigma_rel: list[float] | None = None
 
     def __post_init__(self):
-        entries = Entries(self, "optim")
+        entries = _Entries(self, "optim")
         entries.names("name", "decay")
         entries.wholes("steps", "batch_size", "newton_schulz_steps")
         entries.reals("learning_rate", "adam_learning_rate", "clip_norm", above=0)
@@ -161,7 +165,7 @@ class SampleConfig:
     seed: int = 0
 
     def __post_init__(self):
-        entries = Entries(self, "sample")
+        entries = _Entries(self, "sample")
         entries.wholes("num_samples", "num_steps", "chunk_size")
         entries.texts("sampler", "schedule")
         entries.seeds("seed")
@@ -174,7 +178,7 @@ class Config:
     Args:
         data: the dataset, digits (comes with scikit-learn) or mnist (downloaded once).
         data_dir: directory with the dataset's files; null for the download cache (mnist).
-        out: directory for everything that is written; running again goes on from its checkpoint.
+        out: directory for everything that is written; running again resumes from its checkpoint.
         seed: of the initial parameters, the batches and the noise.
         net: the network.
         loss: the loss.
@@ -197,17 +201,104 @@ class Config:
     scan_steps: int = 10
 
     def __post_init__(self):
-        entries = Entries(self)
+        entries = _Entries(self)
         entries.texts("data", "data_dir", "out")
         entries.seeds("seed")
         entries.wholes("checkpoint_every", "scan_steps")
         entries.parts(net=NetConfig, loss=LossConfig, optim=OptimConfig, sample=SampleConfig)
 
 
-# What may differ between a run and its continuation: where things lie, and what comes after.
+# A run may be resumed with other values of these: where files lie, and what happens at the end.
 _FREE = ("data_dir", "out", "sample", "checkpoint_every")
 
 
 def identity(config: Config) -> dict[str, Any]:
     """The entries that decide what a run computes, as nested dictionaries."""
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
+
+
+class _Entries:
+    """Checks the fields of a configuration, named `group.field`, and stores the values it found.
+
+    A field whose annotation allows None may be None. Values are stored in the form in which YAML
+    and JSON give them back: a Python number for NumPy's, a list for a tuple.
+    """
+
+    def __init__(self, config: Any, group: str = ""):
+        self.config, self.prefix = config, f"{group}." if group else ""
+        self.hints = typing.get_type_hints(type(config))
+
+    def wholes(self, *fields: str, least: int = 1) -> None:
+        self._each(fields, lambda value, name: whole(value, name, least=least))
+
+    def seeds(self, *fields: str) -> None:
+        self._each(fields, as_seed)
+
+    def reals(self, *fields: str, **limits: float | int) -> None:
+        self._each(fields, lambda value, name: real(value, name, **limits))
+
+    def flags(self, *fields: str) -> None:
+        self._each(fields, scalar.flag)
+
+    def names(self, *fields: str) -> None:
+        """One of the names in the annotation, `Literal["a", "b"]`."""
+        for entry in fields:
+            parts = [self.hints[entry], *typing.get_args(self.hints[entry])]
+            literal = next(part for part in parts if typing.get_origin(part) is typing.Literal)
+            known = typing.get_args(literal)
+            self._each([entry], lambda value, name, known=known: one_of(value, name, known))
+
+    def texts(self, *fields: str) -> None:
+        def text(value: Any, name: str) -> str:
+            if not isinstance(value, str):
+                raise TypeError(f"`{name}` must be text, got {value!r:.80}.")
+            return value
+
+        self._each(fields, text)
+
+    def parts(self, **kinds: type) -> None:
+        """Configurations within this one."""
+        for entry, kind in kinds.items():
+            value = getattr(self.config, entry)
+            if not isinstance(value, kind):
+                raise TypeError(
+                    f"`{self.prefix}{entry}` must be `{kind.__name__}(...)`, got {value!r:.80}."
+                )
+
+    def whole_lists(self, *fields: str, least: int = 1) -> None:
+        """Lists of one integer or more; where the annotation allows it, one integer alone."""
+
+        def one_or_list(value: Any, name: str) -> Any:
+            lists = isinstance(value, list | tuple)
+            if not lists and int in typing.get_args(self.hints[name.removeprefix(self.prefix)]):
+                return whole(value, name, least=least)
+            return self._list(value, name, lambda v, n: whole(v, n, least=least))
+
+        self._each(fields, one_or_list)
+
+    def real_lists(self, *fields: str, **limits: float | int) -> None:
+        """Lists of one number or more."""
+
+        def each(value: Any, name: str) -> list[float]:
+            return self._list(value, name, lambda v, n: real(v, n, **limits))
+
+        self._each(fields, each)
+
+    def _list(self, value: Any, name: str, check: Any) -> list[Any]:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"`{name}` must be a list, got {value!r:.80}.")
+        if not value:
+            null = " or null" if self._optional(name.removeprefix(self.prefix)) else ""
+            raise ValueError(f"`{name}` is empty: name one number or more{null}.")
+        return [check(one, f"{name}[{i}]") for i, one in enumerate(value)]
+
+    def _each(self, fields: Any, check: Any) -> None:
+        for entry in fields:
+            value = getattr(self.config, entry)
+            if value is None and self._optional(entry):
+                continue
+            # The configurations are frozen.
+            object.__setattr__(self.config, entry, check(value, f"{self.prefix}{entry}"))
+
+    def _optional(self, entry: str) -> bool:
+        return type(None) in typing.get_args(self.hints[entry])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
@@ -17,10 +18,10 @@ from edmjax.training.mnist import load_mnist
 
 
 class Examples(NamedTuple):
-    """Images as they were stored, and their labels where a network is told them."""
+    """Images as they were stored, and their labels where a network is given them."""
 
-    images: Any
-    labels: Any = None
+    images: np.ndarray | jax.Array
+    labels: np.ndarray | jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,12 @@ class Dataset:
 
 
 def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
-    """The dataset of this name, and never another one: `ValueError` where there is none.
+    """The dataset of this name; `ValueError` where there is none, with the nearest name.
 
-    "digits": the 1,797 real handwritten digits of 8x8 pixels in 17 greys that come with
-    scikit-learn (the test part of UCI's Optical Recognition of Handwritten Digits). "mnist": the
-    60,000 training images of MNIST, 28x28; `data_dir` is where its files are (`load_mnist`).
+    "digits" is the 1,797 real handwritten digits of 8x8 pixels in 17 greys that come with
+    scikit-learn (the test part of UCI's Optical Recognition of Handwritten Digits). "mnist" is the
+    60,000 training images of MNIST, 28x28, with `data_dir` the directory of its files (see
+    `load_mnist`).
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(str(name), DATASETS, n=1)
@@ -62,7 +64,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
     return DATASETS[name](data_dir)
 
 
-def _digits(data_dir) -> Dataset:
+def _digits(data_dir: str | os.PathLike | None) -> Dataset:
     del data_dir  # part of an installed package
     from sklearn.datasets import load_digits
 
@@ -71,7 +73,7 @@ def _digits(data_dir) -> Dataset:
     return Dataset("digits", images, digits.target.astype(np.int32), 16, 10)
 
 
-def _mnist(data_dir) -> Dataset:
+def _mnist(data_dir: str | os.PathLike | None) -> Dataset:
     images, labels = load_mnist(data_dir)
     return Dataset("mnist", images[..., None], labels.astype(np.int32), 255, 10)
 

@@ -1,4 +1,4 @@
-"""Files that are whole at any moment, also when the program is killed while it writes them."""
+"""Files that are whole at any moment, even if the program is killed while it writes them."""
 
 import contextlib
 import hashlib
@@ -10,9 +10,9 @@ CHECKSUMS = "checksums.json"
 
 
 def write_file(path: str | os.PathLike, content: bytes) -> None:
-    """Puts `content` in place of the file: until all of it is on the disk, the old file stays.
+    """Replaces the file by `content`; until all of it is on the disk, the old file stays.
 
-    `OSError` with a sentence that names the file where it cannot be written.
+    `OSError` that names the file where it cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp")
@@ -31,7 +31,7 @@ def write_file(path: str | os.PathLike, content: bytes) -> None:
 
 
 def make_directory(path: str | os.PathLike) -> None:
-    """Makes a directory that files can be written to, or raises `OSError` with a sentence."""
+    """Makes a directory, and raises `OSError` where no file can be written to it."""
     path = Path(path)
     probe = path / ".writable"
     try:
@@ -50,9 +50,9 @@ def write_checksums(directory: Path) -> None:
 
 
 def damage(directory: Path) -> str | None:
-    """What is wrong with the files of a directory, by its checksums; None where nothing is.
+    """Says what is wrong with the files of a directory, by its checksums; None if nothing is.
 
-    Without a checksums.json (killed before it was written) nothing is known to be wrong.
+    Without a checksums.json (the run was killed before it was written) nothing is known.
     """
     record = directory / CHECKSUMS
     if not record.exists():

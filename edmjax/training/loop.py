@@ -1,31 +1,45 @@
-"""A whole training run, which a second call of the same run continues."""
+"""A whole training run, which a second call of the same run resumes."""
 
-import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import yaml
 from flax import nnx
 from jax import random
 from jax.sharding import Mesh
+from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
+from edmjax._common.typing import PyTree
 from edmjax.nn.functional import Arrays, Functional, functional
-from edmjax.training.build import build_averages, build_loss, build_net, build_uncertainty
-from edmjax.training.checkpoints import WEIGHTS, Checkpoints, save_weights
+from edmjax.training.build import (
+    build_averages,
+    build_loss,
+    build_net,
+    build_optimizer,
+    build_uncertainty,
+)
+from edmjax.training.checkpoints import Checkpoints
 from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
-from edmjax.training.distributed import agree, gather_flags, is_first, to_host
-from edmjax.training.feed import Feed
-from edmjax.training.files import make_directory, write_file
-from edmjax.training.finite import check_losses, check_state
-from edmjax.training.loss_log import LossLog, plot_losses
-from edmjax.training.mesh import check_batch, make_mesh, shard_state, shard_steps
-from edmjax.training.optimizers import build_optimizer
-from edmjax.training.signals import Stopped, stop_requests
-from edmjax.training.snapshots import save_snapshots
-from edmjax.training.state import init_state, make_batch_loss, make_train_steps
+from edmjax.training.devices import gather_flags, is_first, make_mesh
+from edmjax.training.errors import Stopped, stop_requests
+from edmjax.training.mesh import Feed, check_batch, shard_state, shard_steps
+from edmjax.training.outputs import Outputs
+from edmjax.training.state import (
+    BatchLoss,
+    TrainState,
+    init_state,
+    make_batch_loss,
+    make_train_steps,
+)
+
+_REMEDY = (
+    "Lower optim.learning_rate or optim.clip_norm, or lengthen optim.warmup, and start in a new "
+    "directory. The last checkpoint is of an earlier step, and is kept."
+)
 
 
 def train(
@@ -35,13 +49,14 @@ def train(
 
     Writes into `config.out`: `config.yaml`, `checkpoint/`, `loss.csv`, `loss.png`,
     `weights.safetensors`, and `snapshots/` where `optim.ema_sigma_rel` asks for them. Called
-    again with the same configuration it goes on from the newest checkpoint with the same batches
+    again with the same configuration it resumes from the newest checkpoint with the same batches
     and noise, and ends, on the same machine, with the same bits as a run that was never
-    interrupted, also by `kill -9`.
+    interrupted, also after `kill -9`.
 
     With a `mesh` (`make_mesh`) the batch and the state are split over its devices, and the result
-    is that of one device but for the order of sums; without, one device does all, or all devices of
-    all processes split the batch where there are several processes. `progress` shows a bar.
+    is equal to the result of one device but for the order of sums. Without one a single device does
+    all the work, or, where there are several processes, all their devices split the batch.
+    `progress` shows a bar.
 
     Raises:
         ValueError: before anything is written, where `config.out` holds a checkpoint of another
@@ -54,12 +69,12 @@ def train(
         mesh = make_mesh()
     if mesh is not None:
         check_batch(config.optim.batch_size, mesh)
-    out = Path(config.out)
+
+    # The network, its state at step 0, and the function that advances it.
     num_classes = dataset.num_classes if config.net.classes else 0
     net = build_net(config.net, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
     apply, params = functional(net)
-    optimizer = build_optimizer(config.optim)
-    averages = build_averages(config.optim)
+    optimizer, averages = build_optimizer(config.optim), build_averages(config.optim)
     state = init_state(
         apply,
         params,
@@ -78,69 +93,92 @@ def train(
     if mesh is not None:
         state = shard_state(state, mesh)
         advance = shard_steps(advance, state, mesh)
-    # Not where it lies: the same run in two directories leaves files with the same bytes.
-    description = {
-        **identity(config),
-        "image_shape": list(dataset.image_shape),
-        "num_classes": num_classes,
-    }
 
-    def save_weights_of(state, *, snapshots: bool) -> None:
-        kept, buffers = to_host((state.ema, state.buffers))  # all processes take part
-        if is_first():
-            if snapshots and config.optim.ema_sigma_rel:
-                save_snapshots(out, int(state.step), kept, buffers, description)
-            save_weights(out / WEIGHTS, kept[0] | buffers, description)
-
+    out, total, every = Path(config.out), config.optim.steps, config.checkpoint_every
+    # Steps a call. A divisor of all: a shorter last call would be compiled anew, for half a minute.
+    num_steps = max(k for k in range(1, config.scan_steps + 1) if total % k == 0)
     with Checkpoints(out / "checkpoint", identity(config)) as checkpoints, stop_requests() as asked:
         state = checkpoints.restore(state) or state
-        step, total = int(state.step), config.optim.steps
-        log = None
-        if is_first():
-            make_directory(out)
-            write_file(
-                out / "config.yaml",
-                yaml.safe_dump(dataclasses.asdict(config), sort_keys=False).encode(),
-            )
-            log = LossLog(out / "loss.csv", step)
-        gather_flags(0)  # until process 0 is here
-        agree(int(out.is_dir()), f"whether there is a directory {out}")
+        step = int(state.step)
+        outputs = Outputs(config, dataset.image_shape, num_classes, step)
         feed = Feed(config, dataset, mesh)
-        # Steps a call. A divisor: a shorter last call would be compiled anew, for half a minute.
-        num_steps = max(k for k in range(1, config.scan_steps + 1) if total % k == 0)
-        if step == total:
-            save_weights_of(state, snapshots=True)
-        with tqdm(
-            total=total,
-            initial=step,
-            unit="step",
-            desc="train",
-            disable=not (progress and is_first()),
-        ) as bar:
+        if step == total:  # a kill after the last checkpoint may have lost what follows it
+            outputs.save_weights(state, snapshots=True)
+        with _bar(step, total, progress) as bar:
             while step < total:
                 state, losses = advance(state, *feed.steps(step, step + num_steps))
                 losses = np.asarray(losses)
-                if log is not None:
-                    finite = np.isfinite(losses)
-                    log.append(losses[: num_steps if finite.all() else finite.argmin()].tolist())
+                outputs.append(losses)
                 check_losses(losses, step, feed, batch_loss, random.key(config.seed))
                 before, step = step, step + num_steps
                 _show(bar, losses, config.optim.batch_size)
                 # Together: each process may have got its signal in another call.
-                number = max(gather_flags(asked()))
-                every = config.checkpoint_every
+                signal = max(gather_flags(asked()))
                 due = step == total or step // every > before // every
-                if due or number:
+                if due or signal:
                     check_state(state)
-                    # Weights first: where there is a checkpoint, its weights are there too. No
-                    # snapshots of a stop: they would be others than those of a run without it.
-                    save_weights_of(state, snapshots=due)
+                    # Weights first: where there is a checkpoint, its weights are there too. And no
+                    # snapshots at a stop, which a run without the stop would not have.
+                    outputs.save_weights(state, snapshots=due)
                     checkpoints.save(state)
-                if number:
-                    raise Stopped(number, step, total)
-    if log is not None:
-        plot_losses(out / "loss.csv", out / "loss.png")
+                if signal:
+                    raise Stopped(signal, step, total)
+    outputs.plot()
     return Functional(apply.graphdef, state.buffers), state.ema[0]
+
+
+def check_losses(
+    losses: Float[np.ndarray, " steps"],
+    start: int,
+    feed: Feed,
+    batch_loss: BatchLoss,
+    key: Key[Array, ""],
+) -> None:
+    """Raises `FloatingPointError` for the first loss that is not finite, with its step's inputs.
+
+    `losses` are the losses of the steps from `start` on, counted from 0 (from 1 in the message, as
+    in loss.csv). Indices and noise levels are given in the order of the batch: they are functions
+    of the seed and the step, and are computed again here.
+    """
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if not bad.size:
+        return
+    step = start + int(bad[0])
+
+    def no_network(params: Any, x: Any, c_noise: Any, cond: Any = None) -> Any:
+        return jnp.zeros_like(x)
+
+    sigma = np.asarray(batch_loss(no_network, {}, key, step, feed.batch(step)).sigma)
+    levels = ", ".join(f"{level:.4g}" for level in sigma)
+    raise FloatingPointError(
+        f"The loss is {losses[bad[0]]} at step {step + 1}, so training stops. {_REMEDY} The step's "
+        f"noise levels go from {sigma.min():.4g} to {sigma.max():.4g}. Its batch has the indices "
+        f"{feed.indices(step).tolist()} with the noise levels [{levels}]."
+    )
+
+
+def check_state(state: TrainState) -> None:
+    """Raises `FloatingPointError` where the state is not finite, which a finite loss can hide."""
+    names = [name for name, ok in zip(state.params, _finite(state.params), strict=True) if not ok]
+    if names or not all(_finite((state.ema, state.uncertainty, state.opt_state))):
+        what = f"the parameter {names[0]}" if names else "an average or a moment of the optimizer"
+        raise FloatingPointError(
+            f"After step {int(state.step)} {what} is not finite, so training stops. {_REMEDY}"
+        )
+
+
+@jax.jit
+def _all_finite(leaves: list[Any]) -> list[Any]:
+    return [jnp.isfinite(leaf).all() for leaf in leaves]
+
+
+def _finite(tree: PyTree) -> list[bool]:
+    return [bool(ok) for ok in _all_finite(jax.tree.leaves(tree))]
+
+
+def _bar(step: int, total: int, progress: bool) -> tqdm:
+    shown = progress and is_first()
+    return tqdm(total=total, initial=step, unit="step", desc="train", disable=not shown)
 
 
 def _show(bar: tqdm, losses: np.ndarray, batch_size: int) -> None:

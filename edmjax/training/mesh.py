@@ -1,11 +1,9 @@
-"""Where arrays lie on a mesh of devices with the axes `data` and `model`.
+"""Where the arrays of a run lie: on one device, or on a mesh with the axes `data` and `model`.
 
 `data` splits the samples of a batch; `model` splits each parameter, its moving average and the
-optimizer's moments alike. The compiler inserts the communication (`jax.jit` with `NamedSharding`),
-so what is computed does not change but for the order of sums.
+optimizer's moments alike. The results are those of one device but for the order of sums.
 """
 
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,38 +11,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jaxtyping import Int
 
-from edmjax.training.distributed import is_first, wait_for_all
+from edmjax._common.mesh import along_model, place, split_axis, split_samples
+from edmjax._common.typing import X
+from edmjax.training.config import Config
+from edmjax.training.data import Dataset, Examples, batch_indices
+from edmjax.training.devices import is_first, wait_for_all
 from edmjax.training.errors import TrainingWarning
+from edmjax.training.state import TrainState
 
-AXES = ("data", "model")
-
-
-def make_mesh(text: str | None = None) -> Mesh:
-    """The mesh of a text such as `data=4,model=2`; an axis that is left out has size 1.
-
-    Without a text all devices, those of other processes included, are along `data`.
-
-    Raises:
-        ValueError: not of this form, or the product is not the number of devices.
-    """
-    devices = jax.device_count()
-    text = f"data={devices}" if text is None else text
-    sizes = dict.fromkeys(AXES, 1)
-    parts = [re.fullmatch(r"\s*(\w+)\s*=\s*([1-9]\d*)\s*", part) for part in text.split(",")]
-    names = [part[1] for part in parts if part]
-    if not all(parts) or not set(names) <= set(AXES) or len(set(names)) < len(names):
-        raise ValueError(f"A mesh is written data=4,model=2, or one of the two; got {text!r}.")
-    sizes |= {part[1]: int(part[2]) for part in parts if part}
-    product = sizes["data"] * sizes["model"]
-    if product != devices:
-        raise ValueError(
-            f"The mesh {text!r} is of {product} devices, and there are {devices}: the product of "
-            "its sizes must be their number."
-        )
-    # Auto: the compiler places what is between the inputs and the outputs.
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+# `(state, ...) -> (state, losses)`, the function of `make_train_steps`.
+Steps = Callable[..., tuple[TrainState, jax.Array]]
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:
@@ -57,21 +36,14 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def split_axis(shape: tuple[int, ...], size: int) -> int | None:
-    """The largest axis that `size` divides, the last of equals; None where it divides none."""
-    divisible = [(n, axis) for axis, n in enumerate(shape) if n and n % size == 0]
-    return max(divisible)[1] if divisible else None
-
-
-def state_shardings(state: Any, mesh: Mesh) -> Any:
-    """The sharding of each array of a training state (arrays or their shapes).
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """The sharding of each array of a training state, as a tree of the same structure.
 
     Each array is split along `model` on its largest axis that the mesh divides: a parameter, its
-    average and its moments have one shape, so they are split alike. An array that has no such axis
+    average and its moments have one shape, so they are split alike. An array without such an axis
     is whole on every device, and a warning names the parameters among them.
     """
     size = mesh.shape["model"]
-
     kept = [
         f"{name} {list(array.shape)}"
         for name, array in state.params.items()
@@ -85,37 +57,16 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
             TrainingWarning,
             stacklevel=2,
         )
-    return jax.tree.map(lambda leaf: _along_model(leaf.shape, mesh), state)
+    return jax.tree.map(lambda leaf: along_model(leaf.shape, mesh), state)
 
 
-def _along_model(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    axis = split_axis(shape, mesh.shape["model"])
-    return NamedSharding(mesh, P() if axis is None else P(*[None] * axis, "model"))
+def shard_state(state: TrainState, mesh: Mesh) -> TrainState:
+    """A training state, of equal values in every process, placed as `state_shardings` says."""
+    return jax.tree.map(place, state, state_shardings(state, mesh))
 
 
-def shard_state(state: Any, mesh: Mesh) -> Any:
-    """A training state of equal values in every process, placed as `state_shardings` says."""
-    return jax.tree.map(_place, state, state_shardings(state, mesh))
-
-
-def shard_parameters(tree: Any, mesh: Mesh) -> Any:
-    """A pytree whose arrays, equal in every process, are split along `model` as in training.
-
-    Arrays that lie on this mesh already stay as they are, and so does what is no array.
-    """
-
-    def place(leaf: Any) -> Any:
-        if not isinstance(leaf, jax.Array | np.ndarray):
-            return leaf
-        if getattr(getattr(leaf, "sharding", None), "mesh", None) == mesh:
-            return leaf
-        return _place(leaf, _along_model(leaf.shape, mesh))
-
-    return jax.tree.map(place, tree)
-
-
-def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable[..., Any]:
-    """The function of `make_train_steps`, whose new state lies where the old one, `state`, does.
+def shard_steps(advance: Steps, state: TrainState, mesh: Mesh) -> Steps:
+    """The function of `make_train_steps`, with its new state placed like the old one, `state`.
 
     It is compiled in the first call, for the shapes of that call.
     """
@@ -132,15 +83,14 @@ def shard_steps(advance: Callable[..., Any], state: Any, mesh: Mesh) -> Callable
     return steps
 
 
-def shard_batch(batch: Any, mesh: Mesh, *, axis: int = 0) -> Any:
+def shard_batch(batch: X, mesh: Mesh, *, axis: int = 0) -> X:
     """Arrays of samples, whole in every process, split along `data` on axis `axis`.
 
     `ValueError` where the number of samples does not divide by the mesh's `data`.
     """
     for leaf in jax.tree.leaves(batch):
         check_batch(leaf.shape[axis], mesh)
-    sharding = NamedSharding(mesh, P(*[None] * axis, "data"))
-    return jax.tree.map(lambda leaf: _place(leaf, sharding), batch)
+    return split_samples(batch, mesh, axis=axis)
 
 
 def load_batches(
@@ -148,8 +98,8 @@ def load_batches(
 ) -> jax.Array:
     """The array `rows(indices)`, shape `(k, batch, ...)`, with the batch axis split along `data`.
 
-    `rows` is called for each part of `indices` that a device of this process holds, and for no
-    other: a process loads its slice alone.
+    `rows` is called only for the parts of `indices` that a device of this process holds, so that a
+    process loads its slice alone.
     """
     sharding = NamedSharding(mesh, P(None, "data"))
     shape = (*indices.shape, *rows(indices[:0]).shape[2:])
@@ -160,10 +110,35 @@ def load_batches(
     return jax.make_array_from_callback(shape, sharding, load)
 
 
-def _place(array: Any, sharding: NamedSharding) -> jax.Array:
-    """The array at its place; no process sends another anything."""
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        data = _place(jax.random.key_data(array), NamedSharding(sharding.mesh, sharding.spec))
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
-    value = np.asarray(array)
-    return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
+class Feed:
+    """The examples that the steps of a run read, in the form that `make_train_steps` takes them.
+
+    On one device the whole dataset lies there, as it was stored, and a call is given indices. On a
+    mesh a call is given its batches, of which each process loads the part that its own devices
+    compute with.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, mesh: Mesh | None):
+        self.seed: int = config.seed
+        self.batch_size: int = config.optim.batch_size
+        self.mesh: Mesh | None = mesh
+        self.examples: Examples = dataset.examples(labels=bool(config.net.classes))
+        self.on_device: Examples | None = jax.device_put(self.examples) if mesh is None else None
+
+    def steps(self, start: int, stop: int) -> tuple[Examples | None, Examples | jax.Array]:
+        """The pair `(examples, indices)` of the steps `start ... stop - 1`, counted from 0."""
+        indices = np.stack([self.indices(step) for step in range(start, stop)])
+        mesh = self.mesh
+        if mesh is None:
+            return self.on_device, jnp.asarray(indices)
+        loaded = jax.tree.map(lambda v: load_batches(v.__getitem__, indices, mesh), self.examples)
+        return None, loaded
+
+    def indices(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The indices into the dataset of a step's batch."""
+        return batch_indices(self.seed, step, self.batch_size, len(self.examples.images))
+
+    def batch(self, step: int) -> Examples:
+        """The examples of a step, on the host."""
+        chosen = self.indices(step)
+        return jax.tree.map(lambda values: values[chosen], self.examples)

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from edmjax import guidance
+from edmjax import guidance, processes
+from edmjax._common.typing import Denoiser, Number, PyTree, Sigma, X
 from edmjax.nn.functional import Functional, functional
 from edmjax.training.build import build_denoiser, build_net
 from edmjax.training.checkpoints import load_weights
@@ -21,13 +22,21 @@ class Trained(NamedTuple):
     no class. An unconditional network has `num_classes` 0 and takes no `cond`.
     """
 
-    denoise: Any
+    denoise: Denoiser
     image_shape: tuple[int, ...]
     num_classes: int
     label_dropout: float  # how often the class was hidden; at 0 the network never went without
 
 
-def load_denoiser(path: str | os.PathLike) -> tuple[Any, tuple[int, ...]]:
+class NoiseLevels(NamedTuple):
+    """The noise levels of a network's training, as `ej.recommend` and the fits take them."""
+
+    sigma_min: float
+    sigma_max: float
+    sigma_data: float
+
+
+def load_denoiser(path: str | os.PathLike) -> tuple[Denoiser, tuple[int, ...]]:
     """The pair `(denoise, image_shape)` of `load_trained`, with its errors."""
     return load_trained(path)[:2]
 
@@ -35,17 +44,17 @@ def load_denoiser(path: str | os.PathLike) -> tuple[Any, tuple[int, ...]]:
 def load_trained(path: str | os.PathLike) -> Trained:
     """The network of a run's directory or its `weights.safetensors`, with what is known of it.
 
-    `FileNotFoundError` where there is none, `ValueError` where the file is damaged or its arrays
-    are not those of the network that its configuration describes.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, was written by another version, or does not hold the arrays
+            of the network that its configuration describes.
     """
     arrays, config = load_weights(path)
     try:
         net_config, loss_config = NetConfig(**config["net"]), LossConfig(**config["loss"])
         image_shape = tuple(config["image_shape"])
     except (KeyError, TypeError) as err:
-        raise ValueError(
-            f"{path} was written by another version: its configuration has {err}."
-        ) from err
+        raise _of_another_version(path, err) from err
     # Only the shapes: the arrays come from the file.
     num_classes = config.get("num_classes", 0)
     net = nnx.eval_shape(lambda: build_net(net_config, image_shape, num_classes, rngs=nnx.Rngs(0)))
@@ -61,7 +70,33 @@ def load_trained(path: str | os.PathLike) -> Trained:
     return Trained(denoise, image_shape, num_classes, loss_config.label_dropout)
 
 
-def guided(trained: Trained, scale: float, guide: Trained | None = None) -> Trained:
+def levels_of(path: str | os.PathLike) -> NoiseLevels:
+    """The noise levels that a run's network is for.
+
+    These are 0.002 to 80 after the EDM loss, and after Song's loss the levels of its SDE at the
+    times that the loss draws from.
+
+    Raises:
+        FileNotFoundError: there is no network at `path`.
+        ValueError: its file is damaged, or was written by another version.
+    """
+    _, config = load_weights(path)
+    try:
+        loss = LossConfig(**config["loss"])
+    except (KeyError, TypeError) as err:
+        raise _of_another_version(path, err) from err
+    if loss.name == "dsm":
+        # The times that the loss draws from are eps to 1.
+        sigma = processes.song_ve(loss.sigma).sigma
+        return NoiseLevels(float(sigma(loss.eps)), float(sigma(1.0)), loss.sigma_data)
+    return NoiseLevels(0.002, 80.0, loss.sigma_data)
+
+
+def _of_another_version(path: str | os.PathLike, err: Exception) -> ValueError:
+    return ValueError(f"{path} was written by another version: its configuration has {err}.")
+
+
+def guided(trained: Trained, scale: Number, guide: Trained | None = None) -> Trained:
     """`trained` with classifier-free guidance, or away from `guide` with autoguidance.
 
     `scale` 1 is `trained` itself. Classifier-free guidance is the network against itself without a
@@ -93,7 +128,7 @@ def guided(trained: Trained, scale: float, guide: Trained | None = None) -> Trai
             f"The guide is for images of shape {guide.image_shape} and the network for "
             f"{trained.image_shape}: both must draw the same images."
         )
-    worse = guide.denoise
+    worse: Any = guide.denoise
     if trained.num_classes and not guide.num_classes:
         worse = jax.tree_util.Partial(_without_cond, worse)
     elif trained.num_classes != guide.num_classes:
@@ -104,5 +139,5 @@ def guided(trained: Trained, scale: float, guide: Trained | None = None) -> Trai
     return trained._replace(denoise=guidance.autoguidance(trained.denoise, worse, scale))
 
 
-def _without_cond(denoise, x, sigma, cond=None):
+def _without_cond(denoise: Any, x: X, sigma: Sigma, cond: PyTree = None) -> X:
     return denoise(x, sigma)

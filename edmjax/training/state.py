@@ -8,15 +8,19 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax, random
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key
 
-from edmjax.losses import PerSample, uncertainty_weighted
+from edmjax._common.typing import PyTree
+from edmjax.losses import ParametricNetwork, PerSample, uncertainty_weighted
 from edmjax.nn.functional import Arrays, Functional
 from edmjax.training.data import Examples, drop_labels
 
+# `(net, params, key, step, examples) -> PerSample`, the loss of one step's batch.
+BatchLoss = Callable[..., PerSample]
+
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on from where it is, beside its configuration and data."""
+    """All that a run needs to resume, beside its configuration and data."""
 
     step: Int[Array, ""]  # steps taken
     key: Key[Array, ""]  # of the whole run; a step folds its number in
@@ -36,7 +40,7 @@ def init_state(
     num_averages: int = 1,
     uncertainty: Arrays | None = None,
 ) -> TrainState:
-    """The state at step 0; `uncertainty` are the parameters of a learned weighting of the loss."""
+    """The state at step 0, with `uncertainty` the parameters of a learned weighting of the loss."""
 
     def copy(arrays: Arrays) -> Arrays:
         # The state is donated to every step, and donating one buffer twice is an error.
@@ -56,24 +60,30 @@ def init_state(
 
 def make_batch_loss(
     loss: Callable[..., PerSample],
-    scale: Callable[[Array], Array],
+    scale: Callable[[Any], Array],
     *,
     num_classes: int = 0,
     label_dropout: float = 0.0,
-) -> Callable[..., PerSample]:
+) -> BatchLoss:
     """The function `(net, params, key, step, examples) -> PerSample` of one step's batch.
 
-    `examples` are the images of the batch, scaled here, and their labels. `key` is that of the run,
-    so that a step can be computed again from its number alone. With `num_classes` the network is
-    told the labels, each hidden with probability `label_dropout`.
+    `examples` are the images of the batch, scaled here, and their labels. `key` is the key of the
+    run, so that a step can be computed again from its number alone. With `num_classes` the network
+    is given the labels, each hidden with probability `label_dropout`.
     """
 
-    def batch_loss(net, params, key, step, examples: Examples) -> PerSample:
+    def batch_loss(
+        net: ParametricNetwork,
+        params: Arrays,
+        key: Key[Array, ""],
+        step: int | Int[Array, ""],
+        examples: Examples,
+    ) -> PerSample:
         key = random.fold_in(key, step)
         cond = None
         if num_classes:
             key, key_labels = random.split(key)
-            cond = drop_labels(examples.labels, key_labels, label_dropout, num_classes)
+            cond = drop_labels(jnp.asarray(examples.labels), key_labels, label_dropout, num_classes)
         return loss(net, params, scale(examples.images), key, cond=cond)
 
     return batch_loss
@@ -81,29 +91,29 @@ def make_batch_loss(
 
 def make_train_steps(
     net: Functional,
-    batch_loss: Callable[..., PerSample],
+    batch_loss: BatchLoss,
     optimizer: optax.GradientTransformation,
     averages: Sequence[Callable[[Int[Array, ""]], Float[Array, ""]]],
-) -> Callable[[TrainState, Examples, Int[Array, "k batch"]], tuple[TrainState, Float[Array, " k"]]]:
+) -> Callable[..., tuple[TrainState, Float[Array, " k"]]]:
     """The function `(state, examples, indices) -> (state, losses)` of `k` steps in one scan.
 
     Step `i` minimises the mean of `batch_loss` (see `make_batch_loss`) over the examples at
-    `indices[i]`, or `uncertainty_weighted` of it where the state holds `uncertainty`; what comes
-    back is the mean, in both cases. Where `examples` is None, as on a mesh, `indices` are the
-    examples themselves, with leading axes `(k, batch)`. Each of `averages` gives the share of the
-    new parameters in an average from the number of steps taken, the new one included.
+    `indices[i]`, shape `(k, batch)`, or `uncertainty_weighted` of it where the state holds
+    `uncertainty`; the losses are the means, in both cases. Where `examples` is None, as on a mesh,
+    `indices` are the examples themselves, with leading axes `(k, batch)`. Each of `averages` gives
+    the share of the new parameters in an average from the number of steps taken, the new one
+    included.
     """
 
     def advance(optimizer_state: Any, gradient: Any, arrays: Any) -> tuple[Any, Any]:
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, arrays)
         return optax.apply_updates(arrays, updates), optimizer_state
 
-    # Named arguments cannot be donated by name and static at once; positions are enough here.
     @partial(jax.jit, donate_argnums=0)
     def train_steps(state: TrainState, examples: Any, indices: Any):
         apply = Functional(net.graphdef, state.buffers)
 
-        def one(state: TrainState, batch):
+        def one(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
             taken = lambda values: values[batch]  # noqa: E731
             chosen = batch if examples is None else jax.tree.map(taken, examples)
 

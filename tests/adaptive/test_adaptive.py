@@ -12,9 +12,10 @@ import pytest
 from jax.tree_util import Partial
 from scipy.integrate import quad, solve_ivp
 from support.cases import golden
+from support.helpers import later
 
 import edmjax as ej
-from edmjax.adaptive import _multistep
+from edmjax.adaptive import adams
 
 KEY = jax.random.key(0)
 LEVELS = {"sigma_max": 80.0, "sigma_min": 0.002}
@@ -58,12 +59,12 @@ def rms(error):
 def test_weights_are_the_integrals_of_lagrange_polynomials(x64):
     # Three outputs, a fourth unused; the interval goes beyond the newest.
     thetas, there = np.array([0.6, 0.9, 1.3, 1.5]), [True, True, True, False]
-    nodes, before, now = (np.log(v + _multistep.BEND) for v in (thetas, 0.6, 0.1))
-    got = _multistep._weights(
+    nodes, before, now = (np.log(v + adams.BEND) for v in (thetas, 0.6, 0.1))
+    got = adams._weights(
         jnp.asarray(nodes)[:, None], jnp.asarray(there)[:, None], before[None], now[None]
     )[:, 0]
     for power in range(3):
-        want, _ = quad(lambda theta, p=power: np.log(theta + _multistep.BEND) ** p, 0.1, 0.6)
+        want, _ = quad(lambda theta, p=power: np.log(theta + adams.BEND) ** p, 0.1, 0.6)
         np.testing.assert_allclose(np.sum(got * nodes**power), want, rtol=0, atol=1e-12)
     assert got[3] == 0
 
@@ -80,7 +81,7 @@ def test_the_corrector_is_one_order_above_the_predictor(x64, order):
     tolerances = (1e-6, 1e-7, 1e-8, 1e-9) if order > 1 else (1e-3, 1e-4, 1e-5)
     steps, errors = [], []
     for tolerance in tolerances:
-        method = ej.adaptive.adaptive(order, 0.0, tolerance)
+        method = ej.adaptive.multistep(order, 0.0, tolerance)
         x0, report = ej.adaptive.sample(problem, method, x, **LEVELS, max_steps=5000)
         steps.append(int(report.accepted[0]))
         errors.append(rms(x0 - want))
@@ -96,8 +97,8 @@ def test_gaussian_flows_are_met_within_the_tolerance(x64, tolerance):
     x = starts(problem)
     want = problem.flow(x, 80.0, 0.002)
     for method in (
-        ej.adaptive.adaptive(3, 0.0, tolerance),
-        ej.adaptive.adaptive(3, tolerance, 0.0),
+        ej.adaptive.multistep(3, 0.0, tolerance),
+        ej.adaptive.multistep(3, tolerance, 0.0),
         ej.adaptive.dpm_adaptive(rtol=tolerance, atol=tolerance),
     ):
         x0, report = ej.adaptive.sample(problem, method, x, **LEVELS)
@@ -110,10 +111,10 @@ def test_gaussian_flows_are_met_within_the_tolerance(x64, tolerance):
 @pytest.mark.parametrize(("name", "sigma_data", "allowed"), [("P1", 0.708, 43), ("P2", 0.5, 48)])
 def test_half_of_diffrax_evaluations(x64, name, sigma_data, allowed):
     # `allowed` is half of what the best of diffrax's solvers needs in sigma or log sigma for an RMS
-    # of 1e-3; scripts/bench_adaptive.py measures both sides.
+    # of 1e-3; benchmarks/bench_adaptive.py measures both sides.
     problem = getattr(ej.problems, name)()
     x = starts(problem, 64)
-    method = ej.adaptive.adaptive(rtol=0.0, atol=1e-3, sigma_data=sigma_data)
+    method = ej.adaptive.multistep(rtol=0.0, atol=1e-3, sigma_data=sigma_data)
     x0, report = ej.adaptive.sample(problem, method, x, **LEVELS)
     assert rms(x0 - solution(problem, x)) < 1e-3
     assert report.nfe.max() < allowed
@@ -122,7 +123,21 @@ def test_half_of_diffrax_evaluations(x64, name, sigma_data, allowed):
 # ---- DPM-Solver-12 and -23
 
 
-@pytest.mark.parametrize("case", golden("dpm_adaptive")["cases"], ids=lambda case: case["id"])
+DPM_CASES = golden("dpm_adaptive")["cases"]
+METHODS = [
+    pytest.param(ej.adaptive.multistep(), marks=pytest.mark.thorough, id="multistep"),
+    pytest.param(ej.adaptive.dpm_adaptive(), id="dpm"),
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # These two compile a program of their own.
+        pytest.param(c, id=c["id"], marks=[pytest.mark.thorough] * ("order2" in c["id"]))
+        for c in DPM_CASES
+    ],
+)
 def test_dpm_adaptive_is_k_diffusions(x64, case):
     stored = golden("problem")
     problem = ej.problems.Mixture(stored["weights"], stored["means"], stored["std"] ** 2)
@@ -163,7 +178,7 @@ def test_draws_belong_to_the_sample_and_the_accepted_step(x64):
     )
     given, _ = ej.adaptive.sample(problem, method, x, noise=bank, **LEVELS)
     np.testing.assert_allclose(x0, given, rtol=0, atol=1e-12)
-    with pytest.warns(RuntimeWarning, match="did not reach"):
+    with pytest.warns(RuntimeWarning, match="did not finish"):
         short, _ = ej.adaptive.sample(problem, method, x, noise=bank[:2], **LEVELS)
     assert np.isnan(short).all()
 
@@ -172,7 +187,9 @@ def test_draws_belong_to_the_sample_and_the_accepted_step(x64):
 
 
 @pytest.mark.parametrize(
-    "method", [ej.adaptive.adaptive(), ej.adaptive.dpm_adaptive()], ids=["adaptive", "dpm"]
+    "method",
+    [ej.adaptive.multistep(), *later(ej.adaptive.dpm_adaptive())],
+    ids=["multistep", "dpm"],
 )
 def test_samples_do_not_depend_on_their_batch(x64, method):
     problem = mixture()
@@ -188,7 +205,7 @@ def test_samples_do_not_depend_on_their_batch(x64, method):
 def test_one_error_for_the_batch(x64):
     problem = mixture()
     x = starts(problem)
-    method = ej.adaptive.adaptive(atol=1e-4, per_sample=False)
+    method = ej.adaptive.multistep(atol=1e-4, per_sample=False)
     x0, report = ej.adaptive.sample(problem, method, x, **LEVELS)
     assert len(set(report.nfe.tolist())) == 1 and len(set(report.rejected.tolist())) == 1
     assert rms(x0 - solution(problem, x)) < 1e-2
@@ -196,8 +213,10 @@ def test_one_error_for_the_batch(x64):
 
 @pytest.mark.parametrize(
     ("method", "stages"),
-    [(ej.adaptive.adaptive(), 1), (ej.adaptive.dpm_adaptive(order=2), 2)],
-    ids=["adaptive", "dpm"],
+    [
+        pytest.param(ej.adaptive.multistep(), 1, marks=pytest.mark.thorough, id="multistep"),
+        pytest.param(ej.adaptive.dpm_adaptive(order=2), 2, id="dpm"),
+    ],
 )
 def test_counts_are_those_of_a_callback(method, stages):
     problem, calls = mixture(), []
@@ -214,9 +233,7 @@ def test_counts_are_those_of_a_callback(method, stages):
     np.testing.assert_array_equal(report.nfe, stages * steps + (stages == 1))
 
 
-@pytest.mark.parametrize(
-    "method", [ej.adaptive.adaptive(), ej.adaptive.dpm_adaptive()], ids=["adaptive", "dpm"]
-)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_sample_that_does_not_finish_is_named(method):
     problem = mixture()
 
@@ -233,7 +250,7 @@ def test_a_sample_that_does_not_finish_is_named(method):
 
 def test_max_steps_is_a_bound_and_says_so():
     problem = mixture()
-    x, method = starts(problem, 3), ej.adaptive.adaptive(atol=1e-5, rtol=0.0)
+    x, method = starts(problem, 3), ej.adaptive.multistep(atol=1e-5, rtol=0.0)
     with pytest.warns(RuntimeWarning, match="3 of 3 samples .* Raise `max_steps`"):
         x0, report = ej.adaptive.sample(problem, method, x, **LEVELS, max_steps=7)
     assert np.isnan(x0).all() and (report.nfe == 7).all() and not report.finished.any()
@@ -243,6 +260,8 @@ def test_max_steps_is_a_bound_and_says_so():
         warnings.simplefilter("error")
         x0, report = inside(x)
     assert np.isnan(x0).all() and "at sigma" in report.failure()
+    with pytest.raises(RuntimeError, match="3 of 3 samples"):
+        report.check()
 
 
 # ---- programs, gradients, trees and precision
@@ -252,7 +271,7 @@ def test_max_steps_is_a_bound_and_says_so():
 def test_the_scan_is_the_loop_and_its_gradient_is_the_flows(x64):
     mean, variance = jnp.array([0.3, -0.2]), 0.04
     x = jnp.array([[20.0, -60.0], [90.0, 10.0], [-3.0, 70.0]])
-    method = ej.adaptive.adaptive(atol=1e-6, rtol=0.0)
+    method = ej.adaptive.multistep(atol=1e-6, rtol=0.0)
 
     def end(mean, x, differentiable=True):
         def denoise(x, sigma):
@@ -299,13 +318,18 @@ def test_numbers_alone_compile_nothing():
     x = np.linspace(-80, 80, 6, dtype=np.float32).reshape(3, 2)
     for mean, atol, high in ((0.1, 1e-2, 80.0), (0.3, 1e-3, 50.0), (-0.2, 2e-3, 70.0)):
         denoise = Partial(gaussian, jnp.full(2, mean))
-        method = ej.adaptive.adaptive(atol=atol, rtol=0.0)
+        method = ej.adaptive.multistep(atol=atol, rtol=0.0)
         x0, _ = ej.adaptive.sample(denoise, method, x, sigma_max=high, sigma_min=0.002)
         np.testing.assert_allclose(x0, np.full((3, 2), mean), atol=1.0)
         assert len(traces) == 1  # one copy of the network, in one program
 
 
-def test_trees_keep_structure_shape_and_dtype():
+@pytest.mark.parametrize(
+    "method",
+    [ej.adaptive.multistep(), *later(ej.adaptive.dpm_adaptive(rtol=0.01, atol=0.01))],
+    ids=["adaptive", "dpm"],
+)
+def test_trees_keep_structure_shape_and_dtype(method):
     x = {
         "a": jax.random.normal(jax.random.key(0), (3, 4, 2)) * 80,
         "b": (jax.random.normal(jax.random.key(1), (3,)) * 80).astype(jnp.bfloat16),
@@ -316,15 +340,14 @@ def test_trees_keep_structure_shape_and_dtype():
         shrink = 0.25 / (0.25 + sigma**2)
         return {"a": shrink[:, None, None] * x["a"], "b": (shrink * x["b"]).astype(jnp.bfloat16)}
 
-    for method in (ej.adaptive.adaptive(), ej.adaptive.dpm_adaptive(rtol=0.01, atol=0.01)):
-        x0, report = ej.adaptive.sample(denoise, method, x, **LEVELS)
-        assert jax.tree.map(lambda v: (v.shape, v.dtype), x0) == jax.tree.map(
-            lambda v: (v.shape, v.dtype), x
-        )
-        r = math.sqrt((0.25 + 0.002**2) / (0.25 + 80.0**2))
-        np.testing.assert_allclose(x0["a"], r * x["a"], atol=0.05)
-        np.testing.assert_allclose(x0["b"].astype(float), r * x["b"].astype(float), atol=0.1)
-        assert report.nfe.shape == (3,)
+    x0, report = ej.adaptive.sample(denoise, method, x, **LEVELS)
+    assert jax.tree.map(lambda v: (v.shape, v.dtype), x0) == jax.tree.map(
+        lambda v: (v.shape, v.dtype), x
+    )
+    r = math.sqrt((0.25 + 0.002**2) / (0.25 + 80.0**2))
+    np.testing.assert_allclose(x0["a"], r * x["a"], atol=0.05)
+    np.testing.assert_allclose(x0["b"].astype(float), r * x["b"].astype(float), atol=0.1)
+    assert report.nfe.shape == (3,)
 
 
 @pytest.mark.slow
@@ -332,10 +355,10 @@ def test_float32_is_the_same_sampler():
     problem = mixture()
     with jax.enable_x64(True):
         x = np.asarray(starts(problem, 64))
-        want, report = ej.adaptive.sample(problem, ej.adaptive.adaptive(), x, **LEVELS)
+        want, report = ej.adaptive.sample(problem, ej.adaptive.multistep(), x, **LEVELS)
         want = np.asarray(want)
     got, single = ej.adaptive.sample(
-        problem, ej.adaptive.adaptive(), x.astype(np.float32), **LEVELS
+        problem, ej.adaptive.multistep(), x.astype(np.float32), **LEVELS
     )
     assert got.dtype == jnp.float32
     # A step at the edge of its tolerance may fall to the other side: a few samples.
@@ -345,7 +368,9 @@ def test_float32_is_the_same_sampler():
 
 
 @pytest.mark.parametrize(
-    "method", [ej.adaptive.adaptive(), ej.adaptive.dpm_adaptive(eta=1.0)], ids=["own", "dpm"]
+    "method",
+    [*later(ej.adaptive.multistep()), ej.adaptive.dpm_adaptive(eta=1.0)],
+    ids=["own", "dpm"],
 )
 def test_float32_stays_under_x64(method, x64):
     x = starts(mixture(), 2).astype(jnp.float32)
@@ -358,9 +383,9 @@ def test_sigma_data_is_the_denoisers_own():
     net = Partial(lambda scale, x, c: scale * x, jnp.float32(0.1))
     denoise = ej.denoisers.edm(net, sigma_data=1.7)
     x = 80 * jax.random.normal(jax.random.key(0), (3, 2))
-    own, _ = ej.adaptive.sample(denoise, ej.adaptive.adaptive(), x, **LEVELS)
-    given, _ = ej.adaptive.sample(denoise, ej.adaptive.adaptive(sigma_data=1.7), x, **LEVELS)
-    other, _ = ej.adaptive.sample(denoise, ej.adaptive.adaptive(sigma_data=0.5), x, **LEVELS)
+    own, _ = ej.adaptive.sample(denoise, ej.adaptive.multistep(), x, **LEVELS)
+    given, _ = ej.adaptive.sample(denoise, ej.adaptive.multistep(sigma_data=1.7), x, **LEVELS)
+    other, _ = ej.adaptive.sample(denoise, ej.adaptive.multistep(sigma_data=0.5), x, **LEVELS)
     np.testing.assert_array_equal(own, given)
     assert np.abs(own - other).max() > 1e-6
 
@@ -371,13 +396,13 @@ def test_cond_is_passed_on():
 
     label = jnp.array([1.0, -1.0])
     x0, _ = ej.adaptive.sample(
-        denoise, ej.adaptive.adaptive(), 80 * jnp.ones((2, 3)), **LEVELS, cond=label
+        denoise, ej.adaptive.multistep(), 80 * jnp.ones((2, 3)), **LEVELS, cond=label
     )
     np.testing.assert_allclose(x0, np.tile(label[:, None], (1, 3)), atol=0.01)
 
 
 def test_an_empty_batch():
-    x0, report = ej.adaptive.sample(mixture(), ej.adaptive.adaptive(), jnp.zeros((0, 2)), **LEVELS)
+    x0, report = ej.adaptive.sample(mixture(), ej.adaptive.multistep(), jnp.zeros((0, 2)), **LEVELS)
     assert x0.shape == (0, 2) and report.nfe.shape == (0,)
 
 
@@ -387,27 +412,39 @@ def test_an_empty_batch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": 5}, "order must be 1, 2, 3 or 4, got 5"),
-        ({"order": True}, "order must be"),
-        ({"rtol": -1e-3}, "rtol must be one number, 0 or above"),
+        ({"order": 5}, "`order` must be at least 1 and at most 4, got 5"),
+        ({"rtol": -1e-3}, "`rtol` must be at least 0 and finite, got -0.001"),
         ({"rtol": 0.0, "atol": 0.0}, "both 0"),
         ({"atol": float("nan")}, "atol"),
-        ({"sigma_data": 0.0}, "sigma_data must be one positive number"),
-        ({"order": 2.5}, "order must be 1, 2, 3 or 4, got 2.5"),
-        ({"rtol": float("inf")}, "rtol must be finite"),
+        ({"sigma_data": 0.0}, "`sigma_data` must be above 0 and finite, got 0"),
+        ({"rtol": float("inf")}, "`rtol` must be at least 0 and finite, got inf"),
     ],
 )
 def test_bad_options(options, message, unchecked):
     with pytest.raises(ValueError, match=message):
-        ej.adaptive.adaptive(**options)
+        ej.adaptive.multistep(**options)
+
+
+@pytest.mark.parametrize("order", [True, 2.5, "4"])
+def test_an_order_is_an_integer(order, unchecked):
+    for make in (ej.adaptive.multistep, ej.adaptive.dpm_adaptive):
+        with pytest.raises(TypeError, match=f"`order` must be an integer, got {order!r}"):
+            make(order=order)
+
+
+def test_former_names():
+    with pytest.warns(DeprecationWarning, match=r"is now edmjax\.adaptive\.multistep"):
+        assert ej.adaptive.adaptive is ej.adaptive.multistep
+    with pytest.warns(DeprecationWarning, match=r"is now edmjax\.adaptive\.Method"):
+        assert isinstance(ej.adaptive.dpm_adaptive(), ej.adaptive.DPMAdaptive)
 
 
 def test_bad_options_of_dpm_adaptive():
-    with pytest.raises(ValueError, match="order must be 2 or 3, got 1"):
+    with pytest.raises(ValueError, match="`order` must be at least 2 and at most 3, got 1"):
         ej.adaptive.dpm_adaptive(order=1)
-    with pytest.raises(ValueError, match="h_init must be one positive number"):
+    with pytest.raises(ValueError, match="`h_init` must be above 0 and finite, got 0"):
         ej.adaptive.dpm_adaptive(h_init=0.0)
-    with pytest.raises(ValueError, match="eta must be one number, 0 or above"):
+    with pytest.raises(ValueError, match="`eta` must be at least 0 and finite, got -1"):
         ej.adaptive.dpm_adaptive(eta=-1.0)
 
 
@@ -446,13 +483,13 @@ def test_bad_options_of_dpm_adaptive():
     ],
 )
 def test_bad_calls(change, error, message, unchecked):
-    call = {"denoise": mixture(), "method": ej.adaptive.adaptive(), "x": jnp.ones((2, 2))}
+    call = {"denoise": mixture(), "method": ej.adaptive.multistep(), "x": jnp.ones((2, 2))}
     call |= LEVELS | change
     with pytest.raises(error, match=message):
         ej.adaptive.sample(call.pop("denoise"), call.pop("method"), call.pop("x"), **call)
 
 
-@pytest.mark.parametrize("make", [ej.adaptive.adaptive, ej.adaptive.dpm_adaptive])
+@pytest.mark.parametrize("make", [ej.adaptive.multistep, ej.adaptive.dpm_adaptive])
 def test_per_sample_is_true_or_false(make, unchecked):
     with pytest.raises(TypeError, match="`per_sample` must be True or False, got 'no'"):
         make(per_sample="no")

@@ -50,7 +50,7 @@ CASES = [
      ValueError, "rtol"),
     ("adaptive.sample(half, 3, X, sigma_max=80.0, sigma_min=0.002)",
      TypeError, "`method` must.*got 3"),
-    ("adaptive.adaptive(order=9)", ValueError, "order must be 1, 2, 3 or 4, got 9"),
+    ("adaptive.multistep(order=9)", ValueError, "`order` must be .* at most 4, got 9"),
     ("adaptive.dpm_adaptive(order=5)", ValueError, "order.*5"),
     ("likelihood.log_likelihood(half, X, sigma_min=-1.0, sigma_max=80.0)",
      ValueError, "sigma_min|-1"),

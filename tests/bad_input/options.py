@@ -86,7 +86,7 @@ CASES = [
     ("ej.nn.UNet((8, 8, 1), num_heads=0, rngs=nnx.Rngs(0))", ValueError, "`num_heads` must be"),
     ("ej.nn.UNet((8, 8, 1), embed_dim=7, rngs=nnx.Rngs(0))", ValueError, "must be even, got 7"),
     ("ej.nn.UNet((8, 8, 1), dtype='float31', rngs=nnx.Rngs(0))", ValueError,
-     "`dtype` must be that of activations, such as bfloat16, got 'float31'"),
+     "`dtype` must be a floating one, such as bfloat16, got 'float31'"),
     ("ej.nn.UNet((8, 8, 1), num_classes=-1, rngs=nnx.Rngs(0))", ValueError, "`num_classes` must"),
     ("ej.nn.PatchUNet((8, 8, 1), channels=[], rngs=nnx.Rngs(0))", ValueError, "`channels` are"),
     ("ej.nn.PatchUNet((8, 8, 1), patch=0, rngs=nnx.Rngs(0))", ValueError, "`patch` must be at"),

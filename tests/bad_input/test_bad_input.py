@@ -149,7 +149,7 @@ def fixed():
     }
 
 
-def wrong(call, kind, words, folder_path, said=""):
+def wrong(call, kind, words, folder_path, said=None):
     """What does not hold of a call; empty where all does. `said` returns what scripts printed."""
     try:
         got = eval(call, names(folder_path))

@@ -55,7 +55,6 @@ def test_every_command_answers_help_under_its_own_name(name, capsys):
         (["train", "--optim.stesp=4"], "--optim.stesp"),
         (["compare"], "--out"),
         (["compare", "--out=x", "--problems", "P9"], "invalid choice: 'P9'"),
-        (["certify", "huen"], "no certificate is called 'huen'"),
     ],
 )
 def test_wrong_usage_is_2(arguments, words, capsys):
@@ -83,8 +82,8 @@ def test_an_interrupt_is_130_and_no_traceback(monkeypatch, capsys):
 def test_options_and_the_code_are_handed_on(monkeypatch):
     seen = []
     monkeypatch.setattr(cli, "_load", lambda command: lambda options: seen.append(options) or 7)
-    assert run("certify", "--markdown", "a.md", "heun", "--", "--version") == 7
-    assert seen == [["--markdown", "a.md", "heun", "--", "--version"]]
+    assert run("sample", "--out", "a", "heun", "--", "--version") == 7
+    assert seen == [["--out", "a", "heun", "--", "--version"]]
 
 
 def test_a_missing_extra_names_the_pip_command(monkeypatch, capsys):
@@ -115,17 +114,6 @@ def test_our_own_broken_import_is_not_called_a_missing_extra(monkeypatch):
     monkeypatch.setattr(cli.importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError):
         cli.main(["train"])
-
-
-def test_certificates_need_a_checkout(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(edmjax, "__file__", str(tmp_path / "site-packages/edmjax/__init__.py"))
-    monkeypatch.chdir(tmp_path)
-    assert run("certify", "heun") == 2
-    assert "needs a checkout of the project" in capsys.readouterr().err
-    # An installed package, from the checkout's root.
-    monkeypatch.chdir(ROOT)
-    assert run("certify", "huen") == 2
-    assert "no certificate is called" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "compare"])

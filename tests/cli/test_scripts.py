@@ -86,12 +86,12 @@ def test_every_config_file_is_understood(path, tmp_path, capsys):
 
 def test_the_results_page_is_what_the_script_writes(tmp_path):
     """From the measured sets of samples that are kept beside it."""
-    main, docs = script("results"), ROOT / "docs"
+    main, docs = script("results", "docs/make"), ROOT / "docs"
     page = (docs / "results.md").read_text(encoding="utf-8")
     empty, n = re.subn(r"(<!-- \w+ -->\n).*?(<!-- end -->)", r"\1\2", page, flags=re.S)
     assert n == 2 and "<!-- quality -->\n<!-- end -->" in empty
     (tmp_path / "results.md").write_text(empty, encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"There is no .*samples\.csv: run scripts"):
+    with pytest.raises(SystemExit, match=r"There is no .*samples\.csv: run edmjax evaluate"):
         main(["--evaluation", str(tmp_path)], docs=tmp_path)
     shutil.copy(docs / "mnist_samples.csv", tmp_path / "samples.csv")
     main(["--evaluation", str(tmp_path)], docs=tmp_path)

@@ -1,8 +1,7 @@
-"""`edmjax compare`: a small run, interrupted and gone on with; its numbers; its mistakes."""
+"""`edmjax compare`: a small run, interrupted and resumed; its numbers; its mistakes."""
 
 import csv
 import dataclasses
-import importlib
 import json
 import math
 import pathlib
@@ -14,24 +13,21 @@ import pytest
 from support.helpers import compilations, final
 
 import edmjax as ej
+from edmjax.cli import compare
+from edmjax.comparison import methods, plans, results, runs, tables, targets
+from edmjax.evaluation.report import Table, claim
 
 
 @pytest.fixture
-def scripts():
-    """Imports a module of the command's by its name."""
-    return lambda name: importlib.import_module(f"edmjax.cli.{name}")
-
-
-@pytest.fixture
-def main(scripts, monkeypatch):
+def main(monkeypatch):
     """The command, with a plan of 60 steps as the reference."""
 
     def reference(target, cached):
         plan = ej.make_plan(ej.samplers.unipc(), ej.schedules.logistic(61, final_zero=False))
         return np.asarray(ej.sample(target.denoise, plan, target.x))
 
-    monkeypatch.setattr(scripts("comparison.runs"), "reference", reference)
-    return scripts("compare").main
+    monkeypatch.setattr(runs, "reference", reference)
+    return compare.main
 
 
 SMALL = ["--problems", "P1", "--samples", "6", "--distance-samples", "0", "--budgets", "4", "8"]
@@ -40,9 +36,9 @@ TWO = [*PLANS, "--samplers", "euler", "heun"]
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_where_it_stopped(main, scripts, monkeypatch, tmp_path, capsys):
-    runs, out = scripts("comparison.runs"), ["--out", str(tmp_path)]
-    made, calls = runs.Comparison._row, []
+def test_an_interrupted_run_resumes_where_it_stopped(main, monkeypatch, tmp_path, capsys):
+    out = ["--out", str(tmp_path)]
+    made, calls = runs.Comparison._result, []
 
     def interrupted(self, key, series):
         calls.append(key)
@@ -50,10 +46,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(main, scripts, monkeypatch,
             raise KeyboardInterrupt
         return made(self, key, series)
 
-    monkeypatch.setattr(runs.Comparison, "_row", interrupted)
+    monkeypatch.setattr(runs.Comparison, "_result", interrupted)
     with pytest.raises(SystemExit) as stop:
         main([*TWO, *out])
-    assert stop.value.code == 130 and "stopped after 2 of 4 runs" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert stop.value.code == 130 and "2/4" in said and "the same command resumes" in said
     file = tmp_path / "compare.csv"
     before = file.read_text()
     assert len(before.splitlines()) == 3 and not (tmp_path / "compare.md").exists()
@@ -74,41 +71,38 @@ def test_an_interrupted_run_goes_on_where_it_stopped(main, scripts, monkeypatch,
     assert "<svg" in (tmp_path / "compare.svg").read_text()
 
     changed = [*TWO, *out, "--samples", "7"]
-    with pytest.raises(SystemExit, match=r"samples was 6 and is 7.*Pass another --out"):
+    with pytest.raises(SystemExit, match=r"samples was 6 and is 7.*Choose another directory"):
         main(changed)
     (tmp_path / "compare.json").unlink()
     with pytest.raises(SystemExit, match="which says how it was made"):
         main([*TWO, *out])
 
 
-def test_an_interrupt_before_the_first_run_is_no_traceback(
-    main, scripts, monkeypatch, tmp_path, capsys
-):
+def test_an_interrupt_before_the_first_run_is_no_traceback(main, monkeypatch, tmp_path, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scripts("compare"), "problem", interrupted)
+    monkeypatch.setattr(runs, "problem", interrupted)
     with pytest.raises(SystemExit) as stop:
         main([*TWO, "--out", str(tmp_path / "out")])
     assert stop.value.code == 130
-    assert "stopped; the same command goes on" in capsys.readouterr().err
+    assert "stopped; the same command resumes" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_row_holds_the_error_against_the_reference(main, scripts, tmp_path, x64):
+def test_a_row_holds_the_error_against_the_reference(main, tmp_path, x64):
     main([*PLANS, "--samplers", "heun", "--out", str(tmp_path)])
-    target = scripts("comparison.targets").problem("P1", 6, 0)
-    plans = [
+    target = targets.problem("P1", 6, 0)
+    made = [
         ej.make_plan(sampler, grid)
         for sampler, grid in (
             (ej.samplers.heun(), ej.schedules.karras(5, final_zero=False)),
             (ej.samplers.unipc(), ej.schedules.logistic(61, final_zero=False)),
         )
     ]
-    ours, fine = (np.asarray(ej.sample(target.denoise, plan, target.x)) for plan in plans)
-    table = scripts("comparison.rows").Table
-    configuration = json.loads((tmp_path / "compare.json").read_text())
-    first, row = table(tmp_path / "compare.csv", configuration).rows.values()
+    ours, fine = (np.asarray(ej.sample(target.denoise, plan, target.x)) for plan in made)
+    table = Table(tmp_path / "compare.csv", results.Result.__annotations__, results.NUM_KEYS)
+    first, row = (results.Result(**row) for row in table.rows.values())
     assert (row.setting, row.evaluations, row.evaluations_max) == (8, 8, 8)
     each = np.sqrt(((ours - fine) ** 2).mean(axis=1))
     np.testing.assert_allclose(row.rms, np.sqrt((each**2).mean()), rtol=1e-4)
@@ -118,25 +112,25 @@ def test_a_row_holds_the_error_against_the_reference(main, scripts, tmp_path, x6
     assert first.setting == 4 and first.compile_seconds == row.compile_seconds  # one program
 
 
-def test_errors_of_samples_that_are_lost(scripts):
+def test_errors_of_samples_that_are_lost():
     reference = np.zeros((4, 2))
     x0 = np.array([[0.1, 0.1], [0.3, -0.3], [0.2, 0.2], [np.nan, 0.0]])
-    found = scripts("comparison.rows").errors(x0, reference, sigma_data=1.0)
+    found = results.errors(x0, reference, sigma_data=1.0)
     assert found == {"rms": np.inf, "median": pytest.approx(0.25), "diverged": 0.5}
 
 
-def test_evaluations_at_an_error_are_read_off_the_lower_envelope(scripts):
-    tables, row = scripts("comparison.tables"), scripts("comparison.rows").Row
+def test_evaluations_at_an_error_are_read_off_the_lower_envelope():
+    result = results.Result
     points = [(10.0, 1e-1), (15.0, 3.0), (40.0, 1e-3), (60.0, 1e-2), (100.0, np.inf)]
-    rows = [row("P1", "plan", "heun", "karras", n, 0.0, n, n, rms=e) for n, e in points]
+    rows = [result("P1", "plan", "heun", "karras", n, 0.0, n, n, rms=e) for n, e in points]
     # Between (10, 1e-1) and (40, 1e-3) the error falls as evaluations^(-2 / log10(4)).
     assert tables.cost_at(rows, 1e-2, "rms") == pytest.approx(20)
     assert math.isnan(tables.cost_at(rows, 1e-4, "rms"))
     assert math.isnan(tables.cost_at(rows, 0.5, "rms"))
 
 
-def test_a_budget_buys_as_many_steps_as_it_can(scripts):
-    within = scripts("comparison.plans").plan_within
+def test_a_budget_buys_as_many_steps_as_it_can():
+    within = plans.plan_within
     restarts = ej.samplers.restart(ej.samplers.heun(), [(0.05, 2.0, 3, 1)])
     for sampler, budget, evaluations in (
         (ej.samplers.euler(), 5, 5),
@@ -149,10 +143,9 @@ def test_a_budget_buys_as_many_steps_as_it_can(scripts):
 
 
 @pytest.fixture
-def some_plans(scripts):
+def some_plans():
     """Plans of a few budgets that look back 1 to 13 evaluations, and two that draw noise."""
-    series, plans = scripts("comparison.methods").Series, scripts("comparison.plans")
-    target = scripts("comparison.targets").problem("P1", 6, 0)
+    series, target = methods.Series, targets.problem("P1", 6, 0)
     budgets = (5.0, 13.0, 14.0)
     made = [series("plan", name, "karras", budgets) for name in ("euler", "heun", "lms")]
     made += [
@@ -170,40 +163,43 @@ def some_plans(scripts):
 
 @pytest.mark.slow
 def test_plans_share_programs_by_how_far_they_look_back_and_whether_they_draw(x64, some_plans):
-    series, _, plans = some_plans
-    runs = [run for one in series for n in one.settings if (run := plans.run(one, n)) is not None]
+    series, _, made = some_plans
+    found = [run for one in series for n in one.settings if (run := made.run(one, n)) is not None]
     with compilations() as count:
-        for run in runs:
+        for run in found:
             final(run.call())
     # 4, 8 and 16 evaluations; with noise and without, around each of two denoisers.
-    assert len(count) == len({run.program for run in runs}) == 3 + 2 * 2
-    assert len(runs) > 25
+    assert len(count) == len({run.program for run in found}) == 3 + 2 * 2
+    assert len(found) > 25
 
 
 @pytest.mark.slow
-def test_a_run_of_a_plan_is_that_of_sample(x64, scripts, some_plans):
-    series, target, plans = some_plans
+def test_a_run_of_a_plan_is_that_of_sample(x64, some_plans):
+    series, target, made = some_plans
     for one in series:
-        bought = scripts("comparison.plans").plans_of(one, target.sigma_data)
+        bought = plans.plans_of(one, target.sigma_data)
         x = target.x[:4] if one.kind == "stochastic" else target.x
-        denoise = scripts("comparison.targets").perturbed(target, one.perturbation)
+        denoise = targets.perturbed(target, one.perturbation)
         assert bought
         for budget, plan in bought.items():
-            x0, evaluations = plans.run(one, budget).call()
+            x0, evaluations = made.run(one, budget).call()
             assert evaluations == plan.nfe <= budget
             expected = ej.sample(denoise, plan, x, jax.random.key(2) if plan.num_draws else None)
             # The step to 0.002 magnifies what 80 is rounded to.
             np.testing.assert_allclose(x0, expected, rtol=0, atol=1e-10)
 
 
-def test_a_budget_that_buys_no_step_or_no_more_has_no_run(some_plans):
-    series, _, plans = some_plans
-    tsit5 = series[3]  # six evaluations a step
-    assert [plans.run(tsit5, n) is None for n in tsit5.settings] == [True, False, True]
+def test_a_budget_that_buys_no_step_or_no_more_has_no_run():
+    target = targets.problem("P1", 6, 0)
+    budgets = (5.0, 13.0, 14.0)
+    # Tsit5 takes six evaluations a step.
+    tsit5 = methods.Series("diffrax-fixed", "Tsit5", "t, karras", budgets)
+    made = plans.Plans([tsit5], target, target.x[:4], seed=2)
+    assert [made.run(tsit5, n) is None for n in budgets] == [True, False, True]
 
 
-def test_schedules_are_told_the_width_of_the_data(scripts):
-    levels = scripts("comparison.methods").levels
+def test_schedules_get_the_width_of_the_data():
+    levels = methods.levels
     wide = ej.schedules.theta(5, sigma_data=0.7, final_zero=False)
     np.testing.assert_array_equal(levels("theta", 5, 0.7), wide)
     np.testing.assert_array_equal(levels("theta(sigma_data=0.7)", 5, 0.5), wide)
@@ -211,8 +207,7 @@ def test_schedules_are_told_the_width_of_the_data(scripts):
     np.testing.assert_array_equal(levels("logistic(scale=1.0)", 5, 0.7), tight)
 
 
-def test_the_perturbation_is_an_error_of_the_networks_output(scripts, x64):
-    targets = scripts("comparison.targets")
+def test_the_perturbation_is_an_error_of_the_networks_output(x64):
     target = targets.problem("P1", 512, 0)
     assert targets.perturbed(target, 0.0) is target.denoise
     off = targets.perturbed(target, 0.1)
@@ -232,7 +227,7 @@ def test_the_perturbation_is_an_error_of_the_networks_output(scripts, x64):
         (["--samplers", "huen"], "Did you mean 'heun'"),
         (["--samplers", "ancestral(euler)"], "name it in --noisy-samplers"),
         (["--schedules", "karras(sigma_max=20)"], "from 80 to 0.002"),
-        (["--adaptive", "adaptive(ordre=3)"], "is no adaptive sampler"),
+        (["--adaptive", "adaptive(ordre=3)"], "is not an adaptive sampler"),
         (["--adaptive", "adaptive(order=9)"], "order must be 1, 2, 3 or 4"),
         (["--solvers", "Tsit6"], "invalid choice: 'Tsit6'"),
         (["--budgets", "0"], "1 evaluation or more"),
@@ -264,7 +259,7 @@ ROW = "P1,plan,euler,karras,4,0" + 11 * ",1"
 @pytest.mark.parametrize(
     "text, configuration, phrase",
     [
-        ("problem,kind\n", {}, "of another version of it: pass another --out"),
+        ("problem,kind\n", {}, "another version wrote it: choose another directory"),
         ("{head}\n", {"edmjax": "0.0.1"}, "edmjax was '0.0.1'"),
         ("{head}\n", {"jax": None}, "jax was None and is"),
         (f"{{head}}\n{ROW}\nP1,plan\n", {}, "Line 3 of .* is damaged"),
@@ -273,36 +268,33 @@ ROW = "P1,plan,euler,karras,4,0" + 11 * ",1"
         ("{head}\n", "[1]", "compare.json is damaged"),
     ],
 )
-def test_a_file_that_is_no_such_file_is_refused(scripts, text, configuration, phrase, tmp_path):
-    rows, path, now = (
-        scripts("comparison.rows"),
-        tmp_path / "compare.csv",
-        {"edmjax": "1", "jax": "2"},
-    )
-    path.write_text(text.format(head=",".join(rows.FIELDS)))
+def test_a_file_that_is_no_such_file_is_refused(text, configuration, phrase, tmp_path):
+    path, now = tmp_path / "compare.csv", {"edmjax": "1", "jax": "2"}
+    columns = results.Result.__annotations__
+    path.write_text(text.format(head=",".join(columns)))
     before = configuration if isinstance(configuration, str) else json.dumps(now | configuration)
     path.with_suffix(".json").write_text(before)
-    with pytest.raises(scripts("comparison").Mistake, match=phrase):
-        rows.Table(path, now)
-    assert path.read_text() == text.format(head=",".join(rows.FIELDS))
+    with pytest.raises(ValueError, match=phrase):
+        claim(path.with_suffix(".json"), now, path)
+        Table(path, columns, results.NUM_KEYS)
+    assert path.read_text() == text.format(head=",".join(columns))
 
 
-def test_a_directory_that_cannot_be_written_is_named(scripts, tmp_path):
+def test_a_directory_that_cannot_be_written_is_named(main, tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("file", "file/below"):
-        with pytest.raises(scripts("comparison").Mistake, match=r"cannot be written to.*--out"):
-            scripts("comparison.rows").Table(tmp_path / name / "compare.csv", {})
+        with pytest.raises(SystemExit, match=f"{name} cannot be written to.*another directory"):
+            main([*TWO, "--out", str(tmp_path / name)])
 
 
 @pytest.mark.slow
-def test_every_kind_of_method_has_rows(main, scripts, tmp_path):
+def test_every_kind_of_method_has_rows(main, tmp_path):
     small = ["--samples", "6", "--distance-samples", "32", "--noisy-budgets", "8"]
     some = ["--noisy-samplers", "sa_solver", "--tolerance-step", "3", "--solvers", "Bosh3"]
-    kinds = scripts("comparison.methods").KINDS
-    main([*TWO, "--kinds", *kinds, *small, *some, f"--out={tmp_path}"])
+    main([*TWO, "--kinds", *methods.KINDS, *small, *some, f"--out={tmp_path}"])
     lines = list(csv.reader((tmp_path / "compare.csv").read_text().splitlines()))
     fields, rows = lines[0], [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
-    assert {row["kind"] for row in rows} == set(scripts("comparison.methods").KINDS)
+    assert {row["kind"] for row in rows} == set(methods.KINDS)
     for row in rows:
         taken = "sliced_w2" if row["kind"] in ("stochastic", "diffrax-sde", "exact") else "median"
         assert math.isfinite(float(row[taken])) and len(row) == len(fields)
@@ -313,8 +305,8 @@ def test_every_kind_of_method_has_rows(main, scripts, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Euler", "Heun", "ShARK", "SRA1", "SEA", "SlowRK"])
-def test_drift_evaluations_of_a_step_are_those_that_are_made(scripts, name, x64):
-    methods, calls = scripts("comparison.methods"), []
+def test_drift_evaluations_of_a_step_are_those_that_are_made(name, x64):
+    calls = []
 
     def denoise(x, sigma):
         jax.debug.callback(lambda: calls.append(1))
@@ -331,8 +323,7 @@ def test_drift_evaluations_of_a_step_are_those_that_are_made(scripts, name, x64)
 
 
 @pytest.mark.slow
-def test_the_reference_is_the_golden_solution(scripts, tmp_path, x64):
-    targets = scripts("comparison.targets")
+def test_the_reference_is_the_golden_solution(tmp_path, x64):
     golden = np.load(pathlib.Path(__file__).parents[1] / "support" / "golden" / "few_step.npz")
     for name in ("P1", "P2"):
         target = targets.problem(name, 4, 0)

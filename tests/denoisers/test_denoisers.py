@@ -33,8 +33,8 @@ class Linear(nnx.Module):
     def __init__(self, value):
         self.scale = nnx.Param(jnp.array([value, value]))
 
-    def __call__(self, x, c_noise):
-        return x * self.scale[...] + c_noise
+    def __call__(self, x, level):
+        return x * self.scale[...] + level
 
 
 # Coefficients by an independent NumPy program in float64:
@@ -330,8 +330,8 @@ def test_song_is_x_plus_std_squared_score(x64):
     np.testing.assert_allclose(other, x + 2.0 * np.log10(8 * np.log(10) + 1) / 2, rtol=1e-13)
 
 
-def _apply(scale, x, c_noise):
-    return x * scale + c_noise
+def _apply(scale, x, level):
+    return x * scale + level
 
 
 MODELS = {
@@ -433,7 +433,13 @@ BAD = [
         r"`eps` must have the shape of `x`, \(4, 2\), got \(1, 2\)",
     ),
     (lambda: denoisers.eps_from_denoised(X, X, 0.0), ValueError, "At sigma = 0"),
-    (lambda: denoisers.to_score(_scale)(X, jnp.array([1.0, 0, 1, 1])), ValueError, "At sigma = 0"),
+    (
+        lambda: denoisers.to_score(lambda x, sigma: x)(X, jnp.array([1.0, 0, 1, 1])),
+        ValueError,
+        "At sigma = 0",
+    ),
+    (lambda: denoisers.to_eps(_scale), TypeError, r"this function takes \(x, c_noise\), as a net"),
+    (lambda: denoisers.edm(denoisers.edm(_scale)), TypeError, "got the denoiser EDM: it goes"),
 ]  # fmt: skip
 
 

@@ -249,7 +249,7 @@ def test_flow_is_exact_for_the_exact_velocity(x64):
 def test_consistency_is_x_at_its_boundary(x64):
     x = np.random.default_rng(4).standard_normal((3, 2))
     for low, width in ((0.002, 0.5), (0.01, 1.0)):
-        f = denoisers.consistency(lambda x, c: 5 + jnp.sin(x), low, width)
+        f = denoisers.consistency(lambda x, c: 5 + jnp.sin(x), sigma_min=low, sigma_data=width)
         for sigma in (low, low / 2, 0.0):
             np.testing.assert_array_equal(f(x, sigma), x)
         for sigma in (0.02, 1.0, 80.0):
@@ -319,12 +319,28 @@ BAD = [
     ),
     (lambda: denoisers.eps(lambda x, t: x[:2], SD)(X, 1.0), ValueError, "must return the shape"),
     (lambda: denoisers.vp(SAME, 0.0), ValueError, "beta_min must be one positive number"),
-    (lambda: denoisers.consistency(SAME, -1.0), ValueError, "sigma_min must be one positive"),
+    (lambda: denoisers.consistency(SAME, sigma_min=-1.0), ValueError, "sigma_min must be one"),
     (lambda: denoisers.iddpm(SAME, 0), ValueError, "num_timesteps must be 1 at least"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("make, error, message", BAD)
-def test_bad_input_gets_a_sentence(make, error, message):
+def test_bad_input_gets_a_sentence(make, error, message, unchecked):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_levels_of_consistency_in_their_former_order_warn():
+    new = denoisers.consistency(SAME, sigma_min=0.01, sigma_data=1.0)
+    with pytest.warns(DeprecationWarning, match=r"by name: sigma_min=..., sigma_data=..."):
+        old = denoisers.consistency(SAME, 0.01, 1.0)
+    assert (old.sigma_min, old.sigma_data) == (new.sigma_min, new.sigma_data) == (0.01, 1.0)
+    with pytest.raises(TypeError, match="positional"):
+        denoisers.consistency(SAME, 0.01, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("name", ["EDM", "VP", "Prediction", "Converted"])
+def test_classes_of_the_functions_are_former_names(name):
+    with pytest.warns(DeprecationWarning, match=rf"denoisers.{name} is now edmjax.denoisers"):
+        kind = getattr(denoisers, name)
+    assert kind.__name__ == name and name not in denoisers.__all__

@@ -158,7 +158,7 @@ def test_a_network_trained_by_score_matching_is_loaded_as_the_page_says(tmp_path
     )
     training.train(config, training.load_dataset("digits"), progress=False)
     denoise, image_shape = training.load_denoiser(tmp_path)
-    assert isinstance(denoise, ej.denoisers.Song)
+    assert type(denoise) is type(ej.denoisers.song(lambda x, t: x))
     noise = random.normal(random.key(0), (2, *image_shape))
     names = {"denoise": denoise, "noise": noise, "key": random.key(1), "ej": ej, "np": np}
     exec(blocks(RECIPES["Score SDE"])[1], names)

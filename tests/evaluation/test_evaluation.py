@@ -15,7 +15,8 @@ from scipy.spatial.distance import cdist
 
 import edmjax as ej
 from edmjax import evaluation as ev, training
-from edmjax.evaluation import losses, plots, quality, stored, tables
+from edmjax.cli import evaluate as command
+from edmjax.evaluation import distances, losses, quality, report, results, subject
 from edmjax.nn.functional import functional
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -114,8 +115,7 @@ def test_precision_and_recall_of_constructed_sets():
 def test_precision_and_recall_in_parts_are_those_in_one(monkeypatch):
     real, made = normals(0, 40, 3), 0.6 * normals(1, 30, 3)
     whole = ev.precision_recall(real, made)
-    module = importlib.import_module("edmjax.evaluation.precision_recall")
-    monkeypatch.setattr(module, "_ROWS", 7)
+    monkeypatch.setattr(distances, "_ROWS", 7)
     assert ev.precision_recall(real, made) == whole
 
 
@@ -123,7 +123,7 @@ def test_precision_and_recall_in_parts_are_those_in_one(monkeypatch):
 
 
 def test_nearest_training_images(monkeypatch):
-    monkeypatch.setattr("edmjax.evaluation.neighbours._IMAGES", 4)
+    monkeypatch.setattr(distances, "_IMAGES", 4)
     training_images = normals(0, 50, 4, 4, 1)
     images = np.concatenate([training_images[:3], normals(1, 7, 4, 4, 1)])
     found = ev.make_nearest(training_images)(images)
@@ -173,7 +173,7 @@ def test_mean_loss_is_that_of_training():
         / 4  # pixels
         for key in jax.random.split(jax.random.key(1), 20)
     ]
-    drawn = ev.mean_of(np.array(drawn))
+    drawn = losses.mean_of(np.array(drawn))
     assert abs(mean.value - drawn.value) < 4 * math.hypot(mean[1], drawn[1])
 
 
@@ -239,42 +239,42 @@ def test_bits_of_gaussian_data():
 # Draws
 
 
-def test_ways_are_read():
-    assert ev.parse_way("heun@karras:10,20") == [("heun", "karras", 10), ("heun", "karras", 20)]
-    (way,) = ev.parse_way("churn(heun, s_churn=40)@karras(sigma_max=20):6")
-    assert way == ("churn(heun, s_churn=40)", "karras(sigma_max=20)", 6)
-    assert ev.parse_way("recommended:8, 5") == [("recommended", "", 8), ("recommended", "", 5)]
-    assert ev.parse_way("learned@a:b/{nfe}.json:6") == [("learned", "a:b/{nfe}.json", 6)]
+def test_methods_are_read():
+    assert ev.parse_methods("heun@karras:10,20") == [("heun", "karras", 10), ("heun", "karras", 20)]
+    (method,) = ev.parse_methods("churn(heun, s_churn=40)@karras(sigma_max=20):6")
+    assert method == ("churn(heun, s_churn=40)", "karras(sigma_max=20)", 6)
+    assert ev.parse_methods("recommended:8, 5") == [("recommended", "", 8), ("recommended", "", 5)]
+    assert ev.parse_methods("learned@a:b/{nfe}.json:6") == [("learned", "a:b/{nfe}.json", 6)]
     for text in ("heun", "heun:10", "heun@karras", "heun@karras:", "heun@karras:1.5", "@karras:6"):
-        with pytest.raises(ValueError, match="names no way to draw samples"):
-            ev.parse_way(text)
+        with pytest.raises(ValueError, match="does not say how to draw samples"):
+            ev.parse_methods(text)
 
 
 def test_a_budget_buys_the_most_steps_it_can():
     for sampler, budget, levels in (("heun", 35, 18), ("heun", 10, 5), ("dpmpp_2m", 10, 10)):
-        plan = ev.plan_of(ev.Way(sampler, "karras", budget))
+        plan = ev.plan_of(ev.Method(sampler, "karras", budget))
         np.testing.assert_array_equal(plan.grid, ej.schedules.karras(levels))
-    told = ev.plan_of(ev.Way("euler", "theta(sigma_data=0.3)", 4), sigma_data=0.9, sigma_max=9.8)
+    told = ev.plan_of(ev.Method("euler", "theta(sigma_data=0.3)", 4), sigma_data=0.9, sigma_max=9.8)
     np.testing.assert_array_equal(told.grid, ej.schedules.theta(4, sigma_data=0.3, sigma_max=9.8))
-    for way, phrase in (
+    for method, phrase in (
         (("huen", "karras", 9), "Did you mean 'heun'"),
         (("heun", "karas", 9), "Did you mean 'karras'"),
         (("heun", "karras", 1), "1 evaluations are too few"),
     ):
         with pytest.raises(ValueError, match=phrase):
-            ev.plan_of(ev.Way(*way))
+            ev.plan_of(ev.Method(*method))
 
 
 def test_plans_are_recommended_or_read(tmp_path):
-    plan = ev.plan_of(ev.Way("recommended", "", 7), sigma_data=0.9)
+    plan = ev.plan_of(ev.Method("recommended", "", 7), sigma_data=0.9)
     assert plan.nfe == 7
     expected = ej.make_plan(*ej.recommend(7, sigma_data=0.9))
     jax.tree.map(np.testing.assert_array_equal, plan, expected)
     plan.save(tmp_path / "7.json")
-    way = ev.Way("learned", f"{tmp_path}/{{nfe}}.json", 7)
-    np.testing.assert_array_equal(ev.plan_of(way, sigma_data=0.9).grid, plan.grid)
+    method = ev.Method("learned", f"{tmp_path}/{{nfe}}.json", 7)
+    np.testing.assert_array_equal(ev.plan_of(method, sigma_data=0.9).grid, plan.grid)
     with pytest.raises(ValueError, match=r"7.json for 8 evaluations holds a plan of 7"):
-        ev.plan_of(ev.Way("learned", f"{tmp_path}/7.json", 8))
+        ev.plan_of(ev.Method("learned", f"{tmp_path}/7.json", 8))
 
 
 def test_draws_are_those_of_generate():
@@ -305,22 +305,19 @@ def test_labels_reach_the_denoiser():
 # Figures and tables
 
 
-class FakeJudge:
+def classify(images):
     """Features are the first two pixels; class 0 below zero, else 1, surer the further away."""
-
-    def __call__(self, images):
-        pixels = images.reshape(len(images), -1)
-        p = 1 / (1 + np.exp(-10 * pixels[:, 0]))
-        return ev.Seen(pixels[:, :2], np.stack([1 - p, p, *[0 * p] * 8], axis=1))
+    pixels = images.reshape(len(images), -1)
+    p = 1 / (1 + np.exp(-10 * pixels[:, 0]))
+    return ev.Classified(pixels[:, :2], np.stack([1 - p, p, *[0 * p] * 8], axis=1))
 
 
 def test_figures_of_images():
     real, images = normals(0, 40, 28, 28, 1), normals(1, 40, 28, 28, 1)
     shares = np.array([0.25, 0.75, *[0.0] * 8])
-    reference = ev.Reference(
-        features=real.reshape(40, -1)[:, :2], shares=shares, nearest=ev.make_nearest(real)
-    )
-    found = ev.figures_of(images, FakeJudge(), reference)
+    nearest = ev.make_nearest(real)
+    reference = quality.Reference(classify, real.reshape(40, -1)[:, :2], shares)
+    found = quality.figures_of(images, nearest, reference)
     first = images[:, 0, 0, 0]
     assert list(found) == list(ev.FIGURES)
     assert found["confident"] == pytest.approx((np.abs(first) > math.log(9) / 10).mean())
@@ -334,63 +331,74 @@ def test_figures_of_images():
     for q in quality.QUANTILES:
         expected = np.quantile(near, q)
         assert found[f"distance_{round(100 * q)}"] == pytest.approx(expected, rel=1e-5)
+    of_pixels = quality.figures_of(images, nearest)
+    assert of_pixels == {name: found[name] for name in quality.PIXEL_FIGURES}
     images[3, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="1 of 40 samples are not finite"):
-        ev.figures_of(images, FakeJudge(), reference)
+        quality.figures_of(images, nearest, reference)
 
 
-def test_rows_survive_an_interruption(tmp_path):
-    path = tmp_path / "a" / "rows.csv"
-    rows = ev.Rows(path, ("name", "seed", "value"), 2)
-    rows.add("one, two", 0, 1 / 3)
+def test_a_table_survives_an_interruption(tmp_path):
+    path, columns = tmp_path / "a" / "rows.csv", {"name": str, "seed": int, "value": float}
+    table = report.Table(path, columns, 2)
+    table.add("one, two", 0, 1 / 3)
+    assert table.get("one, two", 0) == {"name": "one, two", "seed": 0, "value": 0.3333333}
     with path.open("a") as file:
         file.write("three,1,0.2")  # without the end of its line
-    again = ev.Rows(path, ("name", "seed", "value"), 2)
-    assert again.rows == rows.rows and again.get("three", 1) is None
+    again = report.Table(path, columns, 2)
+    assert again.rows == table.rows and again.get("three", 1) is None
     again.add("three", 1, 0.25)
     assert path.read_text() == 'name,seed,value\n"one, two",0,0.3333333\nthree,1,0.25\n'
-    with pytest.raises(ValueError, match="is not such a table"):
-        ev.Rows(path, ("name", "value"), 1)
+    with pytest.raises(ValueError, match="does not hold this table"):
+        report.Table(path, {"name": str, "value": float}, 1)
     with path.open("a") as file:
         file.write("four,1,half\n")
-    with pytest.raises(ValueError, match="is damaged in line 4: 'four,1,half'"):
-        ev.Rows(path, ("name", "seed", "value"), 2)
+    with pytest.raises(ValueError, match=r"Line 4 of .* is damaged: 'four,1,half'"):
+        report.Table(path, columns, 2)
 
 
 def test_results_of_another_configuration_are_refused(tmp_path):
-    ev.claim(tmp_path, {"samples": 10, "shape": (1, 2)})
-    ev.claim(tmp_path, {"samples": 10, "shape": (1, 2)})
+    record, table = tmp_path / "evaluation.json", tmp_path / "summary.csv"
+    report.claim(record, {"samples": 10, "shape": (1, 2)}, table)
+    report.claim(record, {"samples": 10, "shape": (1, 2)}, table)
     with pytest.raises(ValueError, match="samples was 10 and is 11"):
-        ev.claim(tmp_path, {"samples": 11, "shape": (1, 2)})
-    (tmp_path / "evaluation.json").write_text("[1")
-    with pytest.raises(ValueError, match="is damaged, so it is not known"):
-        ev.claim(tmp_path, {"samples": 10})
-    with pytest.raises(OSError, match="Results cannot be written to"):
-        ev.claim(tmp_path / "evaluation.json", {"samples": 10})
+        report.claim(record, {"samples": 11, "shape": (1, 2)}, table)
+    record.write_text("[1")
+    with pytest.raises(ValueError, match="is damaged, so nobody knows"):
+        report.claim(record, {"samples": 10}, table)
+    with pytest.raises(OSError, match="cannot be written to"):
+        report.claim(record / "evaluation.json", {"samples": 10}, record / "summary.csv")
+    record.unlink()
+    table.write_text("")
+    with pytest.raises(ValueError, match=r"has no evaluation.json beside it"):
+        report.claim(record, {"samples": 10}, table)
 
 
 def quality_rows():
-    for sampler, schedule, budget, nfe in (("heun", "karras", 6, 5), (ev.TEST_IMAGES, "", 0, 0)):
+    for sampler, schedule, budget, nfe in (
+        ("heun", "karras", 6, 5),
+        (results.TEST_IMAGES, "", 0, 0),
+    ):
         for seed in range(3):
-            row = {"sampler": sampler, "schedule": schedule, "budget": str(budget)}
+            row = {"sampler": sampler, "schedule": schedule, "budget": budget}
             figures = {name: seed + 1.0 for name in ev.FIGURES}
-            yield row | {"seed": str(seed), "evaluations": float(nfe)} | figures
+            yield row | {"seed": seed, "evaluations": nfe} | figures
 
 
 def test_means_over_seeds(tmp_path):
-    heun, real = ev.over_seeds(quality_rows())
-    assert heun[:5] == ("heun", "karras", 6, 5, 3) and real.name == ev.TEST_IMAGES
+    heun, real = results.over_seeds(quality_rows())
+    assert heun[:5] == ("heun", "karras", 6, 5, 3) and real.name == results.TEST_IMAGES
     np.testing.assert_allclose(heun.figures["frechet"], (2, 1 / math.sqrt(3)))
-    ev.write_csv([heun, real], tmp_path / "quality.csv")
+    results.write_quality([heun, real], tmp_path / "quality.csv")
     lines = (tmp_path / "quality.csv").read_text().splitlines()
     assert lines[1].startswith("heun,karras,6,5,3,2,0.57735,") and len(lines) == 3
     level = ev.LevelLoss(0.1, ev.Mean(0.25, 0.011), ev.Mean(0.2, 0.01), ev.Mean(0.05, 0.002))
-    text = ev.markdown({"bits": ev.Mean(2.5, 0.03)}, {"test": [level]}, [heun, real])
+    text = results.markdown({"bits": ev.Mean(2.5, 0.03)}, {"test": [level]}, [heun, real])
     assert "| bits | 2.50 ± 0.03 |" in text
     assert "| 0.1 | 0.25 ± 0.01 | 0.20 ± 0.01 | 0.050 ± 0.002 |" in text
     assert text.index("| test images |") < text.index("| heun, karras | 5 | 2.0 ± 0.6 |")
-    ev.draw_quality([heun, real], tmp_path / "quality.png")
-    ev.draw_levels({"test": [level]}, tmp_path / "levels.png")
+    results.draw_quality([heun, real], tmp_path / "quality.png")
+    results.draw_levels({"test": [level]}, tmp_path / "levels.png")
     for name in ("quality.png", "levels.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
@@ -404,35 +412,40 @@ def test_numbers_and_their_errors():
         ((0.0, 0.0), "0"),
         ((4.6e-32, 3e-33), "5e-32 ± 3e-33"),
     ):
-        assert tables.plus_minus(ev.Mean(*mean)) == text
+        assert results.plus_minus(ev.Mean(*mean)) == text
 
 
 def test_labels_of_a_plot_are_apart():
-    np.testing.assert_allclose(plots.spread([0.1, 0.12, 0.5], 0.05), [0.1, 0.15, 0.5])
-    np.testing.assert_allclose(plots.spread([0.9, 0.99, 1.0], 0.05), [0.9, 0.95, 1.0])
+    np.testing.assert_allclose(report.spread([0.1, 0.12, 0.5], 0.05), [0.1, 0.15, 0.5])
+    np.testing.assert_allclose(report.spread([0.9, 0.99, 1.0], 0.05), [0.9, 0.95, 1.0])
 
 
 # The classifier and its file
 
 
 @pytest.fixture
-def stored_classifier(tmp_path, monkeypatch):
-    """A classifier that was never trained, in the cache as if it had been."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = ev.cache_path()
-    path.parent.mkdir(parents=True)
+def features(tmp_path):
+    """The file of a classifier that was never trained."""
+    path = tmp_path / "features.safetensors"
     _, params = functional(ev.Classifier(rngs=nnx.Rngs(0)))
     training.save_weights(path, params, {"classifier": "mnist", "test_accuracy": 0.5})
-    stored.checksum_path(path).write_text(f"{stored.sha256(path)}  {path.name}\n")
     return path
 
 
-def test_the_classifier_of_the_cache(stored_classifier, tmp_path):
-    assert stored_classifier == tmp_path / "cache" / "edmjax" / "mnist_classifier.safetensors"
-    judge = ev.find_classifier(stored_classifier)
+@pytest.fixture
+def classifier_script():
+    path = ROOT / "benchmarks" / "mnist" / "train_classifier.py"
+    spec = importlib.util.spec_from_file_location("train_classifier", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_classifier_of_a_file(features):
+    classifier = ev.load_classifier(features)
     net = ev.Classifier(rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).uniform(-1, 1, (7, 28, 28, 1)).astype(np.float32)
-    seen = judge(images, chunk_size=3)
+    seen = classifier(images, chunk_size=3)
     np.testing.assert_allclose(
         seen.features, net.features(jax.numpy.asarray(images)), rtol=1e-4, atol=1e-5
     )
@@ -442,56 +455,49 @@ def test_the_classifier_of_the_cache(stored_classifier, tmp_path):
     _, params = functional(net)
     counted = sum(array.size for array in params.values())
     assert f"{counted:,} parameters" in ev.Classifier.__doc__
+    assert classifier.test_accuracy == 0.5 and classifier.sha256 == subject.sha256(features)
 
 
-def test_another_classifier_is_refused(stored_classifier):
-    raw = bytearray(stored_classifier.read_bytes())
-    raw[-1] ^= 1
-    stored_classifier.write_bytes(raw)
-    with pytest.raises(ValueError, match="is not the classifier that was trained here"):
-        ev.find_classifier(stored_classifier)
-    stored.checksum_path(stored_classifier).unlink()
-    with pytest.raises(FileNotFoundError, match=r"There is no .*\.sha256"):
-        ev.find_classifier(stored_classifier)
+def test_another_file_is_refused(features, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no classifier .*: train one with"):
+        ev.load_classifier(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="does not hold the classifier of MNIST: train one with"):
+        ev.load_classifier(checkpoint(tmp_path / "run") + "/weights.safetensors")
+    features.write_bytes(features.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is damaged"):
+        ev.load_classifier(features)
 
 
-def test_a_bad_classifier_is_not_written(tmp_path, monkeypatch):
+def test_a_bad_classifier_is_not_written(classifier_script, tmp_path, monkeypatch):
     images = np.zeros((10, 28, 28), np.uint8)
     labels = np.arange(10, dtype=np.uint8)
-    monkeypatch.setattr(stored, "load_mnist", lambda *_, **__: (images, labels))
+    monkeypatch.setattr(training, "load_mnist", lambda *_, **__: (images, labels))
+    monkeypatch.setattr(subject, "load_mnist", lambda *_, **__: (images, labels))
     train = lambda *_: functional(ev.Classifier(rngs=nnx.Rngs(0)))  # noqa: E731
     with pytest.raises(ValueError, match=r"right on 10.00% of the test images and must be on 99%"):
-        stored.make_classifier(tmp_path / "c.safetensors", train=train)
+        classifier_script.make_classifier(tmp_path / "c.safetensors", train=train)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_the_classifier_learns_and_does_so_again():
+def test_the_classifier_learns_and_does_so_again(classifier_script):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 512).astype(np.int32)
     images = rng.integers(0, 60, (512, 28, 28, 1)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):  # a bar in the place of its class
         image[4 + 2 * label : 6 + 2 * label, 4:24] += 180
     runs = [
-        ev.classifier_training.train_classifier(images, labels, num_calls=3, progress=False)
+        classifier_script.train_classifier(images, labels, num_calls=3, progress=False)
         for _ in range(2)
     ]
     for name, array in runs[0][1].items():
         np.testing.assert_array_equal(array, runs[1][1][name])
-    judge = ev.Judge(*runs[0], "", 0.0)
-    seen = judge(ev.scaled(images[..., 0]))
+    classifier = ev.TrainedClassifier(*runs[0], "", 0.0)
+    seen = classifier(subject.scaled(images[..., 0]))
     assert (seen.probabilities.argmax(axis=1) == labels).mean() > 0.9
 
 
 # The command
-
-
-@pytest.fixture
-def evaluate():
-    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "scripts" / "evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def checkpoint(directory, data="mnist", classes=False, loss="edm"):
@@ -514,15 +520,16 @@ def checkpoint(directory, data="mnist", classes=False, loss="edm"):
 
 
 def test_what_is_evaluated(tmp_path):
-    subject = ev.load_subject(checkpoint(tmp_path / "edm"))
-    assert subject.own == {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
-    assert subject.sigma_max is None and subject.labels(np.arange(10), 5, 0) is None
-    classes = ev.load_subject(checkpoint(tmp_path / "classes", classes=True))
-    few = np.array([3, 3, 3, 7])
-    drawn = classes.labels(few, 4000, 0)
-    assert set(drawn) == {3, 7} and abs((drawn == 3).mean() - 0.75) < 0.03
-    song = ev.load_subject(checkpoint(tmp_path / "dsm", loss="dsm"))
+    edm = subject.load_subject(checkpoint(tmp_path / "edm"))
+    assert edm.own == {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
+    assert edm.schedule == {"sigma_data": 0.5} and edm.sigma_max == 80.0
+    labels = np.arange(10)
+    assert edm.cond(labels) is None
+    classes = subject.load_subject(checkpoint(tmp_path / "classes", classes=True))
+    assert classes.cond(labels) is labels
+    song = subject.load_subject(checkpoint(tmp_path / "dsm", loss="dsm"))
     assert song.own is None and song.sigma_max == pytest.approx(9.84, abs=0.01)
+    assert song.schedule == {"sigma_data": 0.5, "sigma_max": song.sigma_max}
 
 
 @pytest.mark.parametrize(
@@ -532,40 +539,50 @@ def test_what_is_evaluated(tmp_path):
         (["--checkpoint", "DIGITS"], "was trained on 'digits'"),
         (["--checkpoint", "FASHION"], "was trained on 'fashion'"),
         (["--samplers", "huen@karras:9"], "Did you mean 'heun'"),
-        (["--samplers", "heun"], "names no way"),
+        (["--samplers", "heun"], "does not say how"),
         (["--num-samples", "20"], "--num-samples must be from 100"),
-        (["--seeds", "0"], "--seeds and --chunk-size must be 1"),
+        (["--seeds", "0"], "--seeds: must be an integer of at least 1, got '0'"),
+        (["--chunk-size", "0"], "--chunk-size: must be an integer of at least 1, got '0'"),
         (["--data_dir", "/nowhere"], "/nowhere holds neither train-images"),
+        (["--features", "/nowhere"], "There is no classifier /nowhere: train one with"),
     ],
 )
 def test_mistakes_are_sentences_before_anything_is_written(
-    evaluate, arguments, phrase, tmp_path, capsys
+    arguments, phrase, tmp_path, capsys, monkeypatch
 ):
+    if "--features" in arguments:
+        monkeypatch.setattr(subject, "load_mnist", mnist)
     arguments = [checkpoint(tmp_path / a, a.lower()) if a.isupper() else a for a in arguments]
     out, base = tmp_path / "out", ["--checkpoint", checkpoint(tmp_path / "run")]
     with pytest.raises(SystemExit) as stop:
-        evaluate.main([*base, f"--out={out}", *arguments])
+        command.main([*base, f"--out={out}", *arguments])
     assert stop.value.code
     assert phrase in capsys.readouterr().err + str(stop.value)
     assert not out.exists()
 
 
+def mnist(data_dir=None, *, split="train"):
+    rng = np.random.default_rng(len(split))
+    return rng.integers(0, 256, (150, 28, 28), np.uint8), rng.integers(0, 10, 150, np.uint8)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A few random images for MNIST, of which little is measured with --quick."""
+    monkeypatch.setattr(subject, "load_mnist", mnist)
+    amounts = ev.Amounts(100, 2, ("euler@karras:3",), 60, 8, 8, 3)
+    monkeypatch.setattr(command, "QUICK", amounts)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [False, True])
-def test_the_command_goes_on_where_it_was_interrupted(
-    evaluate, classes, stored_classifier, tmp_path, monkeypatch, capsys
+def test_the_command_resumes_where_it_was_interrupted(
+    classes, features, few, tmp_path, monkeypatch, capsys
 ):
-    def mnist(data_dir, *, split):
-        rng = np.random.default_rng(len(split))
-        return rng.integers(0, 256, (150, 28, 28), np.uint8), rng.integers(0, 10, 150, np.uint8)
-
-    monkeypatch.setattr(training, "load_mnist", mnist)
-    monkeypatch.setattr(evaluate, "QUICK", evaluate.Amounts(100, 2, ("euler@karras:3",), 60, 8, 8))
-    monkeypatch.setattr(evaluate, "LEVELS", 3)
     out = tmp_path / "out"
-    command = ["--quick", f"--checkpoint={checkpoint(tmp_path / 'run', classes=classes)}"]
-    command += [f"--out={out}"]
-    measured, calls = ev.figures_of, []
+    options = ["--quick", f"--checkpoint={checkpoint(tmp_path / 'run', classes=classes)}"]
+    options += [f"--out={out}", f"--features={features}"]
+    measured, calls = quality.figures_of, []
 
     def interrupted(*args):
         calls.append(1)
@@ -573,29 +590,78 @@ def test_the_command_goes_on_where_it_was_interrupted(
             raise KeyboardInterrupt
         return measured(*args)
 
-    monkeypatch.setattr(ev, "figures_of", interrupted)
+    monkeypatch.setattr(quality, "figures_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        evaluate.main(command)
+        command.main(options)
     before = (out / "samples.csv").read_text()
     assert len(before.splitlines()) == 3 and not (out / "evaluation.md").exists()
-    evaluate.main(command)
+    command.main(options)
     after = (out / "samples.csv").read_text()
     assert after.startswith(before) and len(calls) == 5
     keys = [line.split(",")[:5] for line in after.splitlines()[1:]]
     assert keys == [
-        [*way, str(seed), nfe]
+        [*method, str(seed), nfe]
         for seed in range(2)
-        for *way, nfe in ((ev.TEST_IMAGES, "", "0", "0"), ("euler", "karras", "3", "3"))
+        for *method, nfe in ((results.TEST_IMAGES, "", "0", "0"), ("euler", "karras", "3", "3"))
     ]
     levels = (out / "levels.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in levels[1:]] == ["test"] * 3 + ["training"] * 3
     summary = (out / "summary.csv").read_text()
     assert "bits per dimension" in summary and "its own sigma_data" in summary
-    evaluate.main([*command, "--samplers", "heun@karras:3"])  # adds two rows to the four
+    command.main([*options, "--samplers", "heun@karras:3"])  # adds two rows to the four
     assert len(calls) == 7 and (out / "samples.csv").read_text().startswith(after)
     for name in ("quality.csv", "evaluation.md", "quality.png", "levels.png"):
         assert (out / name).stat().st_size > 100
     assert json.loads((out / "evaluation.json").read_text())["num_samples"] == 100
     with pytest.raises(SystemExit, match="num_samples was 100 and is 120"):
-        evaluate.main([*command, "--num-samples", "120"])
-    assert "| test images |" in capsys.readouterr().out
+        command.main([*options, "--num-samples", "120"])
+    said = capsys.readouterr()
+    assert "| test images |" in said.out and "Without features" not in said.err
+    _, params = functional(ev.Classifier(rngs=nnx.Rngs(1)))
+    training.save_weights(features, params, {"classifier": "mnist", "test_accuracy": 0.5})
+    with pytest.raises(SystemExit, match=r"sha256 was .* and is .*Choose another directory"):
+        command.main(options)
+
+
+@pytest.mark.slow
+def test_without_features_the_figures_of_pixels_are_measured(features, few, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--quick", f"--checkpoint={checkpoint(tmp_path / 'run')}", f"--out={out}"]
+    command.main(options)
+    said = capsys.readouterr()
+    assert "warning: Without features of a classifier there are no Fréchet distance" in said.err
+    assert "benchmarks/mnist/train_classifier.py" in said.err and "--features" in said.err
+    assert "copied: share" in said.out and "frechet" not in said.out
+    header, *lines = (out / "copies.csv").read_text().splitlines()
+    assert header.split(",")[5:] == list(quality.PIXEL_FIGURES) and len(lines) == 4
+    assert not (out / "quality.png").exists() and (out / "levels.png").exists()
+    # With features in the same directory: the figures of the network are kept.
+    summary = (out / "summary.csv").read_text()
+    command.main([*options, f"--features={features}"])
+    assert (out / "summary.csv").read_text().startswith(summary)
+    assert len((out / "samples.csv").read_text().splitlines()) == 5
+
+
+# The front door
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("Judge", "TrainedClassifier"),
+        ("Seen", "Classified"),
+        ("Way", "Method"),
+        ("parse_way", "parse_methods"),
+    ],
+)
+def test_an_old_name_is_the_new_one_with_a_warning(old, new):
+    with pytest.warns(DeprecationWarning, match=rf"{old} is now edmjax.evaluation.{new}"):
+        assert getattr(ev, old) is getattr(ev, new)
+    with pytest.raises(AttributeError, match="has no attribute 'Weigh'"):
+        _ = ev.Weigh
+
+
+@pytest.mark.parametrize("room", [ev, ej.comparison])
+def test_dir_has_the_public_names_alone(room):
+    assert dir(room) == sorted(room.__all__)
+    assert all(hasattr(room, name) for name in room.__all__)

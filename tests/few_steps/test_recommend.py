@@ -85,7 +85,7 @@ def test_bad_arguments_get_a_sentence():
 
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "make" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -96,7 +96,7 @@ def script(name):
 @pytest.mark.parametrize("name", ["P1", "P2"])
 def test_at_10_evaluations_it_is_7_times_as_good_as_heun(x64, monkeypatch, name):
     """And never worse than DPM++(2M), both on Karras 7; 256 starts of another seed."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.syspath_prepend(ROOT / "docs" / "make")
     measure = script("recommend")
     denoise, x, reference = measure.starts(name, 256, seed=5)
     karras = ej.schedules.karras

@@ -606,6 +606,7 @@ def test_slopes_are_finite_where_there_is_nothing_to_guide_by(rule):
         (lambda: g.adaptive_projected(cfg(2.0), math.inf), ValueError, "`eta` must be finite"),
         (lambda: g.adaptive_projected(cfg(2.0), 0, 0), ValueError, "`norm_threshold` must be"),
         (lambda: g.clip(None), TypeError, "`denoise` must be a denoiser"),
+        (lambda: g.clip(lambda x, c_noise: x), TypeError, r"takes \(x, c_noise\), as a network"),
         (lambda: g.clip(NET, 1, -1), ValueError, "`low` must be below `high`, got 1.0 and -1.0"),
         (lambda: g.clip(NET, math.nan), ValueError, "`low` must be a number"),
         (lambda: g.clip(NET, "a"), TypeError, "`low` must be a real scalar"),
@@ -618,7 +619,7 @@ def test_slopes_are_finite_where_there_is_nothing_to_guide_by(rule):
         ),
     ],
 )
-def test_bad_input_gets_a_sentence(call, error, sentence):
+def test_bad_input_gets_a_sentence(call, error, sentence, unchecked):
     with pytest.raises(error, match=sentence):
         call()
 

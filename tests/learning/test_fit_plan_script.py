@@ -1,4 +1,4 @@
-"""scripts/fit_plan.py, and the options of scripts/sample.py that take a plan."""
+"""`edmjax fit-plan`, and the options of `edmjax sample` that take a plan."""
 
 import dataclasses
 import re
@@ -8,7 +8,8 @@ import pytest
 from support.runs import check_samples, run as run, script
 
 import edmjax as ej
-from edmjax.learning._checkpoint import levels_of
+from edmjax.cli import fit_plan
+from edmjax.training import levels_of
 
 CHOICE = "chooses the sampler and its levels"
 
@@ -60,7 +61,7 @@ def test_a_plan_beyond_the_levels_of_the_network_gets_a_sentence(run, tmp_path):
 def test_a_plan_is_fitted_written_and_sampled_with(run, tmp_path, capsys):
     out = tmp_path / "new" / "plan.json"
     noises = ["--num-noises", "32", "--test-noises", "8", "--updates", "6"]
-    script("fit_plan")(["--checkpoint", str(run), "--nfe", "3", "--out", str(out), *noises])
+    fit_plan.main(["--checkpoint", str(run), "--nfe", "3", "--out", str(out), *noises])
     said = capsys.readouterr().out
     assert "recommended" in said and "DPM++(2M) on Karras" in said and "Of 8 fresh noises" in said
     plan = ej.Plan.load(out)
@@ -86,5 +87,5 @@ def test_a_plan_is_fitted_written_and_sampled_with(run, tmp_path, capsys):
 )
 def test_mistakes_are_sentences(options, phrase, capsys):
     with pytest.raises(SystemExit) as error:
-        script("fit_plan")(["--checkpoint", "nowhere", "--nfe", "3", "--out", "p.json", *options])
+        fit_plan.main(["--checkpoint", "nowhere", "--nfe", "3", "--out", "p.json", *options])
     assert phrase in f"{error.value} {capsys.readouterr().err}"

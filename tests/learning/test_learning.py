@@ -7,7 +7,7 @@ import pytest
 from support.helpers import compilations, mixture
 
 import edmjax as ej
-from edmjax.learning import _descent, _grids, _regression, _task, fit_plan, fit_schedule
+from edmjax.learning import descent, fit_plan, fit_schedule, grids, regression, task as tasks
 
 MEAN, VARIANCES = np.array([0.3, -0.2, 0.1]), np.array([1.0, 0.25, 0.01])
 KEY = jax.random.key(0)
@@ -74,7 +74,7 @@ def test_rows_are_consistent_whatever_the_weights(end):
     """With a denoiser that returns one point, what is left is the noise of the last level."""
     rng = np.random.default_rng(3)
     sigmas = np.append(np.sort(rng.uniform(0.1, 80, 7))[::-1], end)
-    plan = _regression.plan_of(sigmas, rng.normal(size=(7, 4)))
+    plan = regression.plan_of(sigmas, rng.normal(size=(7, 4)))
     np.testing.assert_allclose(plan.y[:, 0] + plan.d.sum(axis=1), 1.0, rtol=1e-14)
     x, x0 = np.array([[1.0, -2.0]]) * sigmas[0], np.array([[0.7, 0.4]])
     points = [x]
@@ -86,25 +86,25 @@ def test_rows_are_consistent_whatever_the_weights(end):
 
 def test_a_grid_has_the_ends_and_the_shares_of_its_logits():
     sigmas = ej.schedules.karras(9, final_zero=False)
-    for logits in (_grids.logits_of(sigmas), jnp.asarray(_grids.logits_of(sigmas))):
-        made = _grids.levels(logits + 3.0, 0.002, 80.0)
+    for logits in (grids.logits_of(sigmas), jnp.asarray(grids.logits_of(sigmas))):
+        made = grids.levels(logits + 3.0, 0.002, 80.0)
         np.testing.assert_allclose(made, sigmas, rtol=1e-4)
-    exact = _grids.levels(_grids.logits_of(sigmas), 0.002, 80.0)
+    exact = grids.levels(grids.logits_of(sigmas), 0.002, 80.0)
     np.testing.assert_allclose(exact, sigmas, rtol=1e-12)
     assert exact[0] == 80.0 and exact[-1] == 0.002
-    assert _grids.ending(exact, True)[-1] == 0 and (np.diff(exact) < 0).all()
+    assert grids.ending(exact, True)[-1] == 0 and (np.diff(exact) < 0).all()
 
 
 def task_of(problem, nfe, x, **options):
     options = {"cond": None, "sigma_min": 0.01, "sigma_max": 20.0, "final_zero": True} | options
-    return _task.task_of(problem, nfe, x, KEY, reference_nfe=None, **options)
+    return tasks.task_of(problem, nfe, x, KEY, reference_nfe=None, **options)
 
 
 def test_gradients_in_levels_and_weights_are_finite_differences():
     with jax.enable_x64(True):
         problem = mixture()
         task = task_of(problem, 4, jnp.asarray(noises((16, 2), 20.0), float))
-        grid = _grids.logits_of(ej.schedules.karras(5, 0.01, 20.0, final_zero=False))
+        grid = grids.logits_of(ej.schedules.karras(5, 0.01, 20.0, final_zero=False))
         rng = np.random.default_rng(0)
         at = (jnp.asarray(grid), jnp.asarray(0.1 * rng.normal(size=(4, 2))))
         to = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), at)
@@ -112,9 +112,9 @@ def test_gradients_in_levels_and_weights_are_finite_differences():
         @jax.jit
         def value(step):
             logits, c = jax.tree.map(lambda a, b: a + step * b, at, to)
-            sigmas = _grids.levels(logits, 0.01, 20.0)
-            way = _regression.run_rows(task, problem, sigmas, task.train, c)
-            there = _task.interpolate(task.train.outputs, sigmas[1:-1], 0.01, 20.0)
+            sigmas = grids.levels(logits, 0.01, 20.0)
+            way = regression.run_rows(task, problem, sigmas, task.train, c)
+            there = tasks.interpolate(task.train.outputs, sigmas[1:-1], 0.01, 20.0)
             return jnp.sum(way.x**2) + jnp.sum((way.outputs[1:] - there) ** 2)
 
         slope = jax.jit(jax.grad(value))(0.0)
@@ -128,7 +128,7 @@ def test_the_way_of_the_flow_is_found_between_its_levels():
         x = jnp.asarray(noises((16, 3), 20.0), float)
         task = task_of(ej.problems.Gaussian(MEAN, VARIANCES), 3, x)
         sigmas = jnp.asarray([17.0, 1.3, 0.2, 0.013])
-        got = _task.interpolate(task.validation.points, sigmas, 0.01, 20.0)
+        got = tasks.interpolate(task.validation.points, sigmas, 0.01, 20.0)
         total = np.sqrt(VARIANCES + np.asarray(sigmas)[:, None] ** 2)
         start = task.validation.points[0]
         exact = MEAN + total[:, None] / np.sqrt(VARIANCES + 20.0**2) * (start - MEAN)
@@ -155,7 +155,7 @@ def test_descent_returns_the_best_score_and_never_worse_than_the_start(rates, be
     start, data = jnp.zeros(3), jnp.ones((10, 3))
     batches = jnp.tile(jnp.arange(4), (40, 1))
     with compilations() as count:
-        best = _descent.descend(
+        best = descent.descend(
             loss, score, start, data, batches, rates=rates, progress=False, label=""
         )
     assert (best.score < 0.01) == better
@@ -224,7 +224,12 @@ def not_finite(x, sigma):
         ((3, 5, X, KEY), {}, TypeError, "`denoise` must be a function"),
         ((identity, 0, X, KEY), {}, ValueError, "`nfe` must be 1 at least, got 0"),
         ((identity, 5.0, X, KEY), {}, TypeError, "`nfe` must be an integer"),
-        ((identity, 5, X[:15], KEY), {}, ValueError, "`x` holds 15 noises: a fit needs 16"),
+        (
+            (identity, 5, X[:15], KEY),
+            {},
+            ValueError,
+            "15 noises: a fit needs at least 16",
+        ),
         ((identity, 5, X / 80, KEY), {}, ValueError, "must be noise at sigma_max = 80, and its"),
         ((identity, 5, X * np.nan, KEY), {}, ValueError, "`x` must be finite"),
         ((identity, 5, X.astype(int), KEY), {}, TypeError, "floating"),
@@ -238,15 +243,22 @@ def not_finite(x, sigma):
         ((Declared(), 5, X, KEY), {}, ValueError, "make the plan on a grid within that"),
     ],
 )
-def test_mistakes_are_sentences(arguments, options, error, phrase):
+def test_mistakes_are_sentences(arguments, options, error, phrase, unchecked):
     with pytest.raises(error, match=phrase):
         fit_plan(*arguments, **options)
 
 
+def test_the_former_name_of_a_report_warns():
+    with pytest.warns(
+        DeprecationWarning, match=r"learning\.Report is now edmjax\.learning\.FitReport"
+    ):
+        assert ej.learning.Report is ej.learning.FitReport
+
+
 def test_noise_about_a_far_mean_is_noise_at_sigma_max():
-    _task._check_scale(X + 1e4, 80.0)
+    tasks._check_scale(X + 1e4, 80.0)
     with pytest.raises(ValueError, match="its standard deviation is 0"):
-        _task._check_scale(np.full((16, 3), 80.0), 80.0)
+        tasks._check_scale(np.full((16, 3), 80.0), 80.0)
 
 
 @pytest.mark.parametrize(

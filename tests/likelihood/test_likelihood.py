@@ -14,8 +14,8 @@ from support.helpers import compilations
 
 import edmjax as ej
 from edmjax import likelihood as lk, schedules, terms
-from edmjax.likelihood._flat import Flat
-from edmjax.likelihood._traces import Probes, make_probes, value_and_traces
+from edmjax._common.trees import Flat
+from edmjax.likelihood.traces import Probes, make_probes, value_and_traces
 
 LEVELS = {"sigma_min": 0.002, "sigma_max": 80.0}
 KEY = jax.random.key(0)
@@ -666,14 +666,14 @@ BAD = [
     (ll(log_prior=3.0), TypeError, "`log_prior` must be a function"),
     (ll(return_stats="no"), TypeError, "`return_stats` must be True or False"),
     (ll(sigma_data=-1.0), ValueError, "sigma_data must be one positive number"),
-    (ll(rtol=0, atol=0), ValueError, "one of them above 0"),
-    (ll(rtol=np.inf), ValueError, "must be finite"),
-    (ll(rtol=-1.0), ValueError, "`rtol` must not be negative"),
+    (ll(rtol=0, atol=0), ValueError, "`rtol` and `atol` are both 0"),
+    (ll(rtol=np.inf), ValueError, "at least 0 and finite, got inf"),
+    (ll(rtol=-1.0), ValueError, "`rtol` must be at least 0 and finite, got -1"),
     (ll(max_steps=0), ValueError, "`max_steps` must be at least 1, got 0"),
     (ll(solver="tsit5"), TypeError, "diffrax"),
     (ll(solver=diffrax.Tsit5), TypeError, "diffrax"),
     (ll(solver=diffrax.Kvaerno5()), TypeError, "explicit"),
-    (ll(solver=diffrax.Euler()), TypeError, "explicit"),
+    (ll(solver=diffrax.Euler()), ValueError, "Euler has no error estimate"),
     (ll(solver=diffrax.HalfSolver(diffrax.Tsit5())), TypeError, "got HalfSolver"),
     (ll(solver=diffrax.Tsit5(), plan=up(3)), ValueError, "not both"),
     (ll(plan=down(3)), ValueError, "must go up"),
@@ -728,8 +728,9 @@ def test_bad_input_gets_a_sentence(call, error, message, unchecked):
 
 def test_a_sample_that_is_no_number_is_named():
     x = jnp.asarray(X).at[1, 0].set(jnp.nan)
-    with pytest.raises(RuntimeError, match="Samples 1 did not reach"):
-        lk.encode(P, x, max_steps=50, **LEVELS)
+    with pytest.warns(RuntimeWarning, match=r"1 of 2 samples did not finish .*: 1 \(at"):
+        code = lk.encode(P, x, max_steps=50, **LEVELS)
+    np.testing.assert_array_equal(np.isnan(code).any(axis=1), [False, True])
 
 
 def test_an_empty_batch():
@@ -746,13 +747,13 @@ def test_max_steps_names_the_samples(x64):
     few = int(np.sort(steps)[2])
     lost = np.flatnonzero(steps > few)
     assert 0 < len(lost) < 6
-    names = ", ".join(map(str, lost))
-    with pytest.raises(RuntimeError, match=f"Samples {names} did not reach sigma = 80.0"):
-        lk.log_likelihood(problem, x, max_steps=few, **options)
+    names = ".*, ".join(f"{i} \\(at sigma" for i in lost[:4])
+    with pytest.warns(RuntimeWarning, match=f"{len(lost)} of 6 samples did not .*: {names}"):
+        aloud = lk.log_likelihood(problem, x, max_steps=few, **options)
     run = jax.jit(lambda x: lk.log_likelihood(problem, x, max_steps=few, **options))
-    log_p, stats = run(x)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(log_p)), lost)
-    np.testing.assert_array_equal(np.flatnonzero(~stats.arrived), lost)
+    for log_p, stats in (aloud, run(x)):
+        np.testing.assert_array_equal(np.flatnonzero(np.isnan(log_p)), lost)
+        np.testing.assert_array_equal(np.flatnonzero(~stats.arrived), lost)
 
 
 # ---- the page

@@ -10,7 +10,7 @@ from flax import nnx
 
 import edmjax as ej
 from edmjax import nn
-from edmjax.nn._biases import Linear
+from edmjax.nn.layers import Linear
 
 
 def normal(seed, *shape):

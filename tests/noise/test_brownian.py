@@ -28,7 +28,7 @@ def increment():
     return jax.jit(lambda a, b: PATH.increment(jax.ShapeDtypeStruct((N,), jnp.float32), a, b))
 
 
-@pytest.mark.parametrize("times", first(2, TIMES))
+@pytest.mark.parametrize("times", first(2, TIMES, pytest.mark.thorough))
 def test_increments_add_up_and_have_the_law_of_brownian_motion(increment, times):
     a, b, c = (np.float32(t) for t in times)
     first, second, both = increment(a, b), increment(b, c), increment(a, c)
@@ -141,6 +141,7 @@ def test_what_makes_no_sense_gets_a_sentence(unchecked):
     assert np.isnan(got).all()  # a traced plan cannot be looked into; the noise is not another one
 
 
+@pytest.mark.thorough
 def test_an_increment_to_a_traced_time_that_is_none_is_nan():
     """A negative time has the bits of other nodes, whose numbers would look like noise."""
     increment = jax.jit(lambda a, b: PATH.increment(jnp.ones((4, 2)), a, b))

@@ -258,7 +258,7 @@ BAD = [
     (lambda: processes.ddpm([0.1, 0.2], beta_end=0.2), ValueError, "With given betas there are no"),
     (lambda: processes.ddpm([0.1, 0.2], num_timesteps=3), ValueError, "but there are 2 betas"),
     (lambda: processes.ddpm(num_timesteps=0), ValueError, "num_timesteps must be 1 at least"),
-    (lambda: processes.ddpm([0.1], rescale_zero_snr=True), ValueError, "two timesteps at least"),
+    (lambda: processes.ddpm([0.1], rescale_zero_snr=True), ValueError, "at least two timesteps"),
     (lambda: SD.timesteps(1001), ValueError, "1000 training timesteps, got n = 1001: ask for"),
     (lambda: SD.timesteps(0), ValueError, "got n = 0"),
     (lambda: SD.timesteps(2.5), TypeError, "must be an integer, got 2.5"),
@@ -285,3 +285,11 @@ def test_bad_input_gets_a_sentence(make, error, message):
         warnings.simplefilter("error")
         with pytest.raises(error, match=message):
             make()
+
+
+def test_former_names_of_the_ends_of_betas_warn():
+    with pytest.warns(DeprecationWarning, match="`linear_end` .* is now called `beta_end`"):
+        old = schedules.ddpm_table(linear_end=0.02)
+    np.testing.assert_array_equal(old, schedules.ddpm_table(beta_end=0.02))
+    with pytest.raises(TypeError, match="`linear_end`, its former name: pass `beta_end` alone"):
+        schedules.ddpm_table(linear_end=0.02, beta_end=0.02)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from jax import random
 from jax.tree_util import Partial
-from support.helpers import compilations, first, gaussian
+from support.helpers import compilations, gaussian, later, over
 
 import edmjax as ej
 from edmjax import samplers as s
+from edmjax.running import _memory
 
 KEY = random.key(5)
 GRID = ej.schedules.karras(5)
@@ -40,7 +41,7 @@ def net(params, x, sigma):
     return jnp.tanh(x @ params) / (1 + sigma)
 
 
-@pytest.mark.parametrize("name", first(2, list(PLANS)))
+@pytest.mark.parametrize("name", over(PLANS, ["ddpm"], ["heun"]))
 def test_chunks_make_no_difference(name):
     """To two roundings of where it starts: programs of other batch sizes vectorise otherwise."""
     whole = chunks(gaussian(), PLANS[name], 11)
@@ -144,7 +145,7 @@ def test_a_path():
     assert abs(got - chunks(gaussian(), plan, 4)).max() > 0.01
 
 
-@pytest.mark.parametrize("process", [ej.processes.vp(), ej.processes.cosine()])
+@pytest.mark.parametrize("process", [ej.processes.vp(), *later(ej.processes.cosine())])
 def test_the_start_has_the_scale_that_the_plan_holds_points_in(process):
     """Of a denoiser that leaves the point alone one step of Euler's method does so too."""
     levels = process.levels([0.9 * float(process.t_max), 0.5])
@@ -152,6 +153,65 @@ def test_the_start_has_the_scale_that_the_plan_holds_points_in(process):
     got = chunks(lambda x, sigma: x, plan, 5000, 20_000)
     std = process.marginal(0.9 * float(process.t_max))[1] * plan.scale[-1] / plan.scale[0]
     assert got.std() == pytest.approx(std, rel=0.02)
+
+
+def unmoved(x, sigma):
+    return x
+
+
+def test_a_mesh_splits_the_samples_of_a_chunk():
+    """Over four devices; eleven samples in chunks of five, rounded up to eight.
+
+    A reshape asks for a sharding where the compiler may not choose one.
+    """
+    split = []
+
+    def denoise(x, sigma):
+        jax.debug.inspect_array_sharding(x, callback=split.append)
+        return 0.5 * x.reshape(4, 2, 2).reshape(x.shape)
+
+    mesh = jax.make_mesh((4,), ("data",))
+    got = chunks(denoise, PLANS["ddpm"], 5, mesh=mesh)
+    assert split and split[-1].shard_shape((8, 2)) == (2, 2)
+    whole = chunks(lambda x, sigma: 0.5 * x, PLANS["ddpm"], 11)
+    np.testing.assert_allclose(got, whole, rtol=0, atol=ULPS)
+
+
+def test_a_mesh_may_split_the_parameters_too_wherever_they_lie():
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    params = Partial(net, jax.device_put(jnp.eye(2) / 3, jax.devices()[1]))
+    got, whole = (chunks(params, PLANS["ddpm"], 8, mesh=m) for m in (mesh, None))
+    np.testing.assert_allclose(got, whole, rtol=0, atol=ULPS)
+
+
+def test_the_noise_is_equal_to_the_bit_on_a_mesh():
+    mesh = jax.make_mesh((4,), ("data",))
+    plan = ej.make_plan(s.euler(), [3.0, 1.0])  # of a denoiser that leaves the point alone
+    np.testing.assert_array_equal(
+        chunks(unmoved, plan, 6, 37, mesh=mesh), chunks(unmoved, plan, 37, 37)
+    )
+
+
+@pytest.mark.parametrize("mesh", [4, "data=4"])
+def test_what_is_no_mesh_is_a_sentence(mesh, unchecked):
+    with pytest.raises(TypeError, match=r"`mesh` must be a `jax\.sharding\.Mesh` with"):
+        chunks(gaussian(), PLANS["heun"], 4, mesh=mesh)
+
+
+def test_a_mesh_without_an_axis_of_samples_is_a_sentence():
+    with pytest.raises(ValueError, match="splits the samples, and this mesh has the axes batch:"):
+        chunks(gaussian(), PLANS["heun"], 4, mesh=jax.make_mesh((4,), ("batch",)))
+
+
+def test_every_chunk_is_handed_out_as_it_arrives():
+    seen = []
+    got = chunks(
+        unmoved, PLANS["heun"], 4, on_chunk=lambda first, x0: seen.append((first, x0.copy()))
+    )
+    assert [first for first, _ in seen] == [0, 4, 8]
+    np.testing.assert_array_equal(np.concatenate([x0 for _, x0 in seen]), got)
+    with pytest.raises(TypeError, match=r"`on_chunk` must be a function of \(first, samples\)"):
+        chunks(unmoved, PLANS["heun"], 4, on_chunk=lambda first: None)
 
 
 def test_a_bar_counts_samples(capfd):
@@ -177,3 +237,21 @@ def test_a_batch_that_does_not_fit_names_a_size_that_would(monkeypatch):
         chunks(denoise, PLANS["heun"], 500, 1000, shape)
     with pytest.raises(MemoryError, match=r"take 4.29e\+09 GiB of the host's memory"):
         chunks(denoise, PLANS["heun"], 500, 2**50, shape)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_memory_that_the_system_does_not_know_is_a_memory_error_too(monkeypatch, missing):
+    """`os.sysconf` knows free memory on Linux: macOS has no such name, Windows no such function."""
+
+    def denoise(x, sigma):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
+
+    def unknown(name):
+        raise ValueError(f"unrecognized configuration name: {name}")
+
+    if missing:
+        monkeypatch.delattr(_memory.os, "sysconf")
+    else:
+        monkeypatch.setattr(_memory.os, "sysconf", unknown)
+    with pytest.raises(MemoryError, match=r"500 samples does not fit.*a smaller `chunk_size`"):
+        chunks(denoise, PLANS["heun"], 500, 1000)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.helpers import ALL, mixture
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "bench_precision.py"
+SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "bench_precision.py"
 
 
 def differences(*arguments):

@@ -14,7 +14,7 @@ from support.helpers import compilations
 import edmjax as ej
 from edmjax import samplers as s
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "soak.py"
+SCRIPT = pathlib.Path(__file__).parents[2] / "checks" / "soak.py"
 QUICK = settings(max_examples=25, deadline=None, derandomize=True)
 # One step, whose plan of a step does not know the others; with draws and without.
 ONE_STEP = [

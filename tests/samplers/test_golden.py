@@ -46,7 +46,17 @@ def draws_of(plan, case):
     return np.array(PROBLEM["bank"])[steps] if steps else None
 
 
-@pytest.mark.parametrize("case", KDIFFUSION["cases"], ids=lambda case: case["id"])
+def tiers(cases):
+    """Each algorithm with each set of options is quick on one grid, thorough on the others."""
+    seen = set()
+    for case in cases:
+        kind = case["id"].partition("@")[0]
+        marks = [pytest.mark.thorough] if kind in seen else []
+        seen.add(kind)
+        yield pytest.param(case, id=case["id"], marks=marks)
+
+
+@pytest.mark.parametrize("case", list(tiers(KDIFFUSION["cases"])))
 def test_k_diffusion(x64, case):
     problem = ej.problems.Mixture(PROBLEM["weights"], PROBLEM["means"], PROBLEM["std"] ** 2)
     grid = KDIFFUSION["grids"][case["grid"]]["sigmas"]

@@ -459,11 +459,11 @@ def test_the_sentence_about_lcm_is_a_sampler():
 
 
 def test_the_page_is_in_step_and_its_code_runs():
-    spec = importlib.util.spec_from_file_location("names", ROOT / "scripts" / "names.py")
+    spec = importlib.util.spec_from_file_location("names", ROOT / "docs" / "make" / "names.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     text = (ROOT / "docs" / "names.md").read_text()
-    assert text == module.page(), "run: python scripts/names.py > docs/names.md"
+    assert text == module.page(), "run: python docs/make/names.py > docs/names.md"
     names = {}
     exec(re.search(r"```python\n(.*?)```", text, re.S)[1], names)
     assert names["plan"].nfe == 20

@@ -58,17 +58,24 @@ def final(value):
 
 
 # One of each kind: one step, inner rows, history, noise, noise with history, several draws. What
-# compiles several programs a sampler runs over these; over the rest it is `slow`.
+# compiles several programs a sampler runs over these, or fewer; over the rest in a later tier.
 KINDS = ("euler", "heun", "dpm_2", "dpmpp_2m", "lms", "unipc", "ddpm", "churn_heun", "two_draws")
 # History and inner rows with noise, where what is tested is the loop.
 FEW = ("dpmpp_2m", "churn_heun")
 
 
-def first(n, values):
-    """`values` for `parametrize`, those behind the first `n` marked as slow."""
-    return [*values[:n], *(pytest.param(value, marks=pytest.mark.slow) for value in values[n:])]
+def later(*values, mark=pytest.mark.thorough):
+    """`values` for `parametrize`, marked for a later tier."""
+    return [pytest.param(value, marks=mark) for value in values]
 
 
-def over(table, kinds=KINDS):
-    """The names of a table for `parametrize`, those outside `kinds` marked as slow."""
-    return [name if name in kinds else pytest.param(name, marks=pytest.mark.slow) for name in table]
+def first(n, values, mark=pytest.mark.slow):
+    """`values` for `parametrize`, those behind the first `n` marked for a later tier."""
+    return [*values[:n], *later(*values[n:], mark=mark)]
+
+
+def over(table, quick=KINDS, thorough=()):
+    """The names of a table for `parametrize`: quick, thorough, and all others slow."""
+    tiers = [(quick, ()), (thorough, pytest.mark.thorough), (table, pytest.mark.slow)]
+    marks = {name: next(mark for names, mark in tiers if name in names) for name in table}
+    return [pytest.param(name, marks=mark) for name, mark in marks.items()]

@@ -15,9 +15,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import edmjax as ej
 from edmjax import training
-from edmjax.training import distributed
-from edmjax.training.loss_log import read_losses
-from edmjax.training.mesh import make_mesh
+from edmjax._common.mesh import to_host
+from edmjax.training.outputs import read_losses
 
 
 def tiny(out, steps=8):
@@ -41,7 +40,7 @@ def main():
     if args.join:
         port, num_processes, process_id = args.join
         distributed.initialize(f"127.0.0.1:{port}", num_processes, process_id)
-    mesh = make_mesh(args.mesh) if args.mesh else None
+    mesh = training.make_mesh(args.mesh) if args.mesh else None
     config = tiny(args.out)
     dataset = training.load_dataset("digits")
     net, params = training.train(config, dataset, mesh=mesh, progress=False)
@@ -58,7 +57,7 @@ def main():
         return jax.vmap(lambda key: random.normal(key, (8, 8, 1)))(keys)
 
     split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
-    noise = [distributed.to_host(jax.jit(f, out_shardings=split)()) for f in (draw, draw_rows)]
+    noise = [to_host(jax.jit(f, out_shardings=split)()) for f in (draw, draw_rows)]
     if distributed.is_first():
         np.savez(
             args.result,

@@ -55,9 +55,11 @@ def test_evaluations_are_those_that_ran(name, x64):
     for tol in tolerances:
         CALLS.clear()
         denoise, levels = Partial(counted, problem), {"sigma_max": 80.0, "sigma_min": 0.002}
-        _, nfe = adaptive(denoise, x, solver=solver, rtol=tol, atol=tol, **levels)
+        options = {"solver": solver, "rtol": tol, "atol": tol, "per_sample": False}
+        _, report = adaptive(denoise, x, **options, **levels)
         jax.effects_barrier()
-        assert int(nfe) == len(CALLS) and nfe.dtype == jnp.int32
+        assert (report.nfe == len(CALLS)).all() and report.nfe.dtype == jnp.int32
+        assert (report.rejected == rejected(tol)).all()
     # Or rejected steps would not be in the test.
     assert max(int(rejected(tol)) for tol in tolerances) > 0
 
@@ -69,8 +71,10 @@ def test_it_is_the_exact_flow_in_every_form(x64):
     x = orders.start(HIGH, (16, 2))
     want = gaussian.flow(x, HIGH, LOW)
     for form in ("theta", "log_sigma", "sigma", "t"):
-        x0, nfe = adaptive(problem, x, rtol=1e-8, atol=1e-8, form=form, process=ej.processes.vp())
-        assert x0.dtype == jnp.float64 and 30 < nfe < 1000
+        options = {"form": form, "process": ej.processes.vp(), "per_sample": False}
+        x0, report = adaptive(problem, x, rtol=1e-8, atol=1e-8, **options)
+        assert x0.dtype == jnp.float64 and 30 < report.nfe.max() < 1000
+        np.testing.assert_array_equal(report.sigma, LOW)
         np.testing.assert_allclose(x0, want, atol=1e-6, err_msg=form)
 
 
@@ -87,14 +91,15 @@ def test_each_sample_has_its_own_steps(x64):
 
     options = {"rtol": 1e-4, "atol": 1e-4, "solver": diffrax.Bosh3(), "sigma_min": 0.01}
     cond = jnp.linspace(0.0, 1.0, 6)[:, None]
-    x0, nfe = adaptive(denoise, x, cond=cond, per_sample=True, **options)
-    assert nfe.shape == (6,) and len(set(nfe.tolist())) > 1
-    shared, count = adaptive(denoise, x, cond=cond, **options)
-    assert count.shape == () and not np.array_equal(shared["b"], x0["b"])
+    x0, report = adaptive(denoise, x, cond=cond, **options)
+    assert report.nfe.shape == (6,) and len(set(report.nfe.tolist())) > 1
+    shared, one = adaptive(denoise, x, cond=cond, per_sample=False, **options)
+    assert len(set(one.nfe.tolist())) == 1 and not np.array_equal(shared["b"], x0["b"])
     for i in (0, 3, 5):
         part = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], x)
-        alone, count = adaptive(denoise, part, cond=cond[i : i + 1], **options)
-        assert count == nfe[i]
+        options |= {"per_sample": False}
+        alone, one = adaptive(denoise, part, cond=cond[i : i + 1], **options)
+        assert one.nfe[0] == report.nfe[i] and one.rejected[0] == report.rejected[i]
         for name in x:
             np.testing.assert_allclose(alone[name][0], x0[name][i], rtol=1e-9, atol=1e-11)
 
@@ -144,25 +149,44 @@ def test_float32_stays_under_x64(x64):
     np.testing.assert_allclose(x0, want, atol=1e-4)
 
 
-def test_a_batch_that_does_not_arrive_is_an_error():
-    with pytest.raises(RuntimeError, match=r"max_steps = 50 .*the batch, which is one state,"):
-        adaptive(lambda x, sigma: jnp.nan * x, jnp.ones((4, 2)), max_steps=50)
-
-
 @SLOW
-def test_samples_that_do_not_arrive_are_named():
+def test_samples_that_do_not_finish_are_named_and_the_others_kept():
+    """As `ej.adaptive.sample` does, whose report it is."""
+
     def denoise(x, sigma, cond):
         return jnp.where(cond > 0, jnp.nan, 0.2 * x)
 
-    def run(x):
+    def run(x, **options):
         cond = jnp.array([0.0, 0.0, 1.0, 0.0])[:, None]
-        return adaptive(denoise, x, cond=cond, per_sample=True, max_steps=50)
+        return adaptive(denoise, x, cond=cond, max_steps=50, **options)
 
-    with pytest.raises(RuntimeError, match=r"evaluations\) samples 2 did not reach sigma_min"):
-        run(jnp.ones((4, 2)))
-    x0, nfe = jax.jit(run)(jnp.ones((4, 2)))
-    np.testing.assert_array_equal(np.isnan(x0).any(axis=1), [False, False, True, False])
-    assert (nfe <= 50 * 6 + 1).all()
+    with pytest.warns(RuntimeWarning, match=r"1 of 4 samples did not finish .*: 2 \(at sigma 5,"):
+        aloud = run(jnp.ones((4, 2)))
+    for x0, report in (aloud, jax.jit(run)(jnp.ones((4, 2)))):
+        assert isinstance(report, ej.adaptive.Report)
+        np.testing.assert_array_equal(np.isnan(x0).any(axis=1), [False, False, True, False])
+        np.testing.assert_array_equal(report.finished, [True, True, False, True])
+        assert (report.nfe <= 50 * 6 + 1).all() and report.unfinished.tolist() == [2]
+        with pytest.raises(RuntimeError, match="1 of 4 samples did not finish"):
+            report.check()
+    with pytest.warns(RuntimeWarning, match="4 of 4 samples did not finish"):
+        x0, _ = run(jnp.ones((4, 2)), per_sample=False)
+    assert np.isnan(x0).all()
+
+
+def test_the_report_still_answers_as_a_count():
+    """For one release, as the scalar or the numbers that were returned in its place."""
+    problem, x = ej.problems.Gaussian(np.zeros(2), 0.25), jnp.ones((3, 2))
+    for options in ({}, {"per_sample": True}):
+        _, report = adaptive(problem, x, solver=diffrax.Bosh3(), **options)
+        most = report.nfe if options else report.nfe.max()
+        with pytest.warns(DeprecationWarning, match="`report.nfe`, one number a sample"):
+            assert np.array_equal(np.asarray(report), most) and report.shape == most.shape
+        with pytest.warns(DeprecationWarning):
+            assert np.all(report == most) and np.all(report + 1 > most)
+        if not options:
+            with pytest.warns(DeprecationWarning):
+                assert int(report) == most and report < 1000
 
 
 @SLOW
@@ -186,12 +210,12 @@ def test_mistakes_are_sentences(unchecked):
         (ValueError, "above `sigma_min`", {"sigma_max": 0.1}),
         (ValueError, "positive and finite", {"sigma_min": 0.0}),
         (TypeError, "`sigma_max` must be a real scalar", {"sigma_max": np.ones(3)}),
-        (ValueError, "`rtol` must not be negative", {"rtol": -1.0}),
+        (ValueError, "`rtol` must be at least 0 and finite, got -1", {"rtol": -1.0}),
         (TypeError, "`rtol` must be a real scalar, got 'low'", {"rtol": "low"}),
-        (ValueError, "must be finite", {"atol": np.inf}),
+        (ValueError, "`atol` must be at least 0 and finite, got inf", {"atol": np.inf}),
         (TypeError, "`per_sample` must be True or False", {"per_sample": "no"}),
         (TypeError, "got HalfSolver", {"solver": diffrax.HalfSolver(diffrax.Tsit5())}),
-        (ValueError, "must be above 0, or no step", {"rtol": 0.0, "atol": 0.0}),
+        (ValueError, "`rtol` and `atol` are both 0", {"rtol": 0.0, "atol": 0.0}),
         (ValueError, "`max_steps` must be at least 1, got 0", {"max_steps": 0}),
         (ValueError, "3 samples of `x`", {"cond": jnp.ones(2)}),
     ):
@@ -202,4 +226,4 @@ def test_mistakes_are_sentences(unchecked):
     with pytest.raises(ValueError, match="Axis 0 of every leaf"):
         adaptive(problem, jnp.ones(()))
     with pytest.raises(ValueError, match="must return the shape of `x`"):
-        adaptive(lambda x, sigma: x[:1], x)
+        adaptive(lambda x, sigma: x[..., :1], x)

@@ -31,13 +31,13 @@ def start(shape=(SAMPLES,), seed=0):
     return jnp.asarray(MEAN + math.sqrt(VARIANCE + HIGH**2) * noise)
 
 
-def solve(solver, process, x, steps, lam=1.0, seed=0):
+def solve(solver, process, x, steps, eta=1.0, seed=0):
     """x at LOW by equal steps in the process's time."""
     form = ej.terms.make_form("t", process)
     ts = ej.terms.sde_times(process, [HIGH, LOW], x)
     h = (ts[1] - ts[0]) / steps
     path = ej.terms.brownian_path(solver, jax.random.key(seed), x, *ts, tol=float(h) / 2)
-    terms = ej.terms.sde_terms(denoise, process, path, lam=lam, sigma_max=HIGH, sigma_min=LOW)
+    terms = ej.terms.sde_terms(denoise, process, path, eta=eta, sigma_max=HIGH, sigma_min=LOW)
     ys = diffrax.diffeqsolve(terms, solver, *ts, h, form.enter(x, HIGH), max_steps=steps + 1).ys
     return form.leave(jax.tree.map(lambda leaf: leaf[0], ys), LOW)
 
@@ -51,7 +51,7 @@ def z_scores(x, mean, variance):
     )
 
 
-def euler_moments(process, steps, lam):
+def euler_moments(process, steps, eta):
     """Of x at LOW: Euler-Maruyama on an affine drift is a recursion of mean and variance.
 
     Written out from the process's f, g, scale and variance, which are checked elsewhere.
@@ -65,10 +65,10 @@ def euler_moments(process, steps, lam):
         # The score of N(scale MEAN, scale^2 (VARIANCE + sigma^2)), at y.
         scale = process.scale(t)
         spread = scale**2 * (VARIANCE + process.sigma(t) ** 2)
-        pull = (1 + lam**2) / 2 * g**2 / spread
+        pull = (1 + eta**2) / 2 * g**2 / spread
         factor = 1 - h * (f + pull)
         mean = factor * mean + h * pull * scale * MEAN
-        variance = factor**2 * variance + h * lam**2 * g**2
+        variance = factor**2 * variance + h * eta**2 * g**2
     scale = process.scale(times[-1])
     return mean / scale, variance / scale**2
 
@@ -89,7 +89,7 @@ def test_moments_are_exact(name, x64):
 
 
 @pytest.mark.parametrize(
-    "process, lam",
+    "process, eta",
     [
         (ej.processes.ve(LOW, HIGH), 1.0),
         pytest.param(ej.processes.ve(LOW, HIGH), 0.5, marks=SLOW),
@@ -98,24 +98,24 @@ def test_moments_are_exact(name, x64):
         pytest.param(ej.processes.sub_vp(), 1.0, marks=SLOW),
     ],
 )
-def test_euler_has_the_moments_of_its_recursion(process, lam, x64):
+def test_euler_has_the_moments_of_its_recursion(process, eta, x64):
     steps = 12
-    want = euler_moments(process, steps, lam)
-    x = solve(diffrax.Euler(), process, start(), steps, lam=lam)
+    want = euler_moments(process, steps, eta)
+    x = solve(diffrax.Euler(), process, start(), steps, eta=eta)
     assert np.abs(z_scores(x, *want)).max() < 4
     # Or the exact moments would do: that few steps are seen.
     assert np.abs(z_scores(x, *EXACT)).max() > 8
 
 
 @SLOW
-@pytest.mark.parametrize("lam", [0.5, 2.0])
-def test_the_family_keeps_the_marginals(lam, x64):
-    x = solve(diffrax.ShARK(), ej.processes.vp(), start(), 96, lam=lam)
+@pytest.mark.parametrize("eta", [0.5, 2.0])
+def test_the_family_keeps_the_marginals(eta, x64):
+    x = solve(diffrax.ShARK(), ej.processes.vp(), start(), 96, eta=eta)
     assert np.abs(z_scores(x, *EXACT)).max() < 4
 
 
 def test_without_noise_it_is_the_flow(x64):
-    """lam = 0 in one step of Euler is Euler's step along the flow; lam adds lam^2 of its score."""
+    """eta = 0 in one step of Euler is Euler's step along the flow; eta adds eta^2 of its score."""
     process, x = ej.processes.vp(), start((6,))
     form = ej.terms.make_form("t", process)
     ts = ej.terms.sde_times(process, [HIGH, LOW], x)
@@ -123,16 +123,16 @@ def test_without_noise_it_is_the_flow(x64):
     y = form.enter(x, HIGH)
     flow = ej.terms.ode_term(denoise, form=form)
     drifts = {}
-    for lam in (0.0, 1.0, 2.0):
-        drift, _ = ej.terms.sde_terms(denoise, process, path, lam=lam).terms
-        drifts[lam] = drift.vf(ts[0], y, None)
+    for eta in (0.0, 1.0, 2.0):
+        drift, _ = ej.terms.sde_terms(denoise, process, path, eta=eta).terms
+        drifts[eta] = drift.vf(ts[0], y, None)
     np.testing.assert_allclose(drifts[0.0], -flow.vf(-ts[0], y, None), rtol=1e-12)
     t = -float(ts[0])
     scale, sigma, (_, g) = process.scale(t), process.sigma(t), process.rates(t)
     score = -(y - scale * MEAN) / (scale**2 * (VARIANCE + sigma**2))
-    for lam in (1.0, 2.0):
-        more = drifts[lam] - drifts[0.0]
-        np.testing.assert_allclose(more, lam**2 / 2 * g**2 * score, rtol=1e-10)
+    for eta in (1.0, 2.0):
+        more = drifts[eta] - drifts[0.0]
+        np.testing.assert_allclose(more, eta**2 / 2 * g**2 * score, rtol=1e-10)
 
 
 def test_the_diffusion_is_diagonal_for_any_pytree(x64):
@@ -140,7 +140,7 @@ def test_the_diffusion_is_diagonal_for_any_pytree(x64):
     x = {"a": start((3, 2)), "b": [start((3,), seed=1)]}
     ts = ej.terms.sde_times(process, [HIGH, LOW], x)
     path = ej.terms.brownian_path(solver, jax.random.key(0), x, *ts, tol=0.1)
-    _, diffusion = ej.terms.sde_terms(denoise, process, path, lam=0.5).terms
+    _, diffusion = ej.terms.sde_terms(denoise, process, path, eta=0.5).terms
     operator = diffusion.vf(ts[0], x, None)
     assert isinstance(operator, lineax.DiagonalLinearOperator)
     control = jax.tree.map(jnp.sin, x)
@@ -234,7 +234,7 @@ def test_mistakes_are_sentences(x64, unchecked):
         (ValueError, "path covers", lambda: terms(**levels | {"sigma_max": 2 * HIGH})),
         (ValueError, "Pass both of `sigma_max` and `sigma_min`", lambda: terms(sigma_max=1.0)),
         (TypeError, "`brownian` must be a Brownian path", lambda: terms("path")),
-        (ValueError, "`lam` must not be negative", lambda: terms(lam=-1.0)),
+        (ValueError, "`eta` must be at least 0 and finite, got -1", lambda: terms(eta=-1.0)),
         (TypeError, "`process` must be a process", lambda: ej.terms.sde_terms(denoise, "vp")),
         (TypeError, "`denoise` must be a function", lambda: ej.terms.sde_terms(1, None, short)),
         (ValueError, "t0 must be below t1", lambda: path(1.0, 0.0)),
@@ -246,7 +246,7 @@ def test_mistakes_are_sentences(x64, unchecked):
         (ValueError, "`tol` must be a time above 0", lambda: path(tol=0.0)),
         (TypeError, "`t0` must be a real scalar", lambda: path("now", 1.0)),
         (ValueError, "t0 must be below t1", lambda: path(0.0, np.inf)),
-        (ValueError, "`lam` must be finite", lambda: terms(lam=np.inf)),
+        (ValueError, "`eta` must be at least 0 and finite, got inf", lambda: terms(eta=np.inf)),
         (
             ValueError,
             "above `sigma_min` and that above 0",
@@ -275,6 +275,13 @@ def test_mistakes_are_sentences(x64, unchecked):
         with pytest.raises(error, match=text):
             call()
     terms(**levels)  # the whole interval is covered
+
+
+def test_the_strength_of_noise_had_another_name():
+    path = ej.terms.brownian_path(diffrax.Euler(), KEY, jnp.ones(3), -1.0, 0.0, tol=0.1)
+    with pytest.warns(DeprecationWarning, match="`lam` of sde_terms.. is now called `eta`"):
+        terms = ej.terms.sde_terms(denoise, None, path, lam=0.5)
+    assert terms.terms[0].vector_field.eta == 0.5
 
 
 def test_the_levy_area_is_what_the_solver_asks_for():

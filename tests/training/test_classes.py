@@ -98,6 +98,7 @@ def denoise(x, sigma, cond=None):
 TRAINED = training.Trained(denoise, (2, 2, 1), 3, 0.1)
 
 
+@pytest.mark.thorough
 def test_samples_depend_on_seed_index_and_label_alone():
     def samples(labels, **changes):
         base = training.SampleConfig(len(labels), "ddpm", "karras(sigma_max=10)", 4, seed=1)

@@ -221,7 +221,7 @@ def test_a_run_keeps_snapshots_that_reconstruct_what_another_run_kept(tmp_path, 
         return load_weights(config.out)[0]
 
     narrow, wide = run("narrow", [0.05, 0.1]), run("wide", [0.15])
-    spec = importlib.util.spec_from_file_location("script", ROOT / "scripts/reconstruct_ema.py")
+    spec = importlib.util.spec_from_file_location("script", ROOT / "benchmarks/reconstruct_ema.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     out = tmp_path / "made" / "w.safetensors"

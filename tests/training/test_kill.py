@@ -15,13 +15,13 @@ from jax import random
 from support.runs import config
 
 from edmjax import training
-from edmjax.training import loop
-from edmjax.training.finite import check_state
-from edmjax.training.loss_log import read_losses
-from edmjax.training.signals import Stopped, stop_requests
+from edmjax.training import loop, outputs
+from edmjax.training.errors import Stopped, stop_requests
+from edmjax.training.loop import check_state
+from edmjax.training.outputs import read_losses
 
 ROOT = pathlib.Path(__file__).parents[2]
-CHECK = [sys.executable, ROOT / "scripts" / "check_kill.py"]
+CHECK = [sys.executable, ROOT / "checks" / "check_kill.py"]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_a_kill_after_the_last_checkpoint_is_made_good(whole, digits, tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "plot_losses", killed)
+        patch.setattr(outputs, "plot_losses", killed)
         training.train(config(tmp_path), digits, progress=False)
     (tmp_path / "weights.safetensors").unlink()
     training.train(config(tmp_path), digits, progress=False)

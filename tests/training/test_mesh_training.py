@@ -23,14 +23,14 @@ from flax import nnx
 from jax import random
 from jax.sharding import Mesh
 from support.mesh_worker import tiny
-from support.runs import script
-from test_training import config
+from support.runs import config, script
 
 from edmjax import training
+from edmjax._common.mesh import split_axis
 from edmjax.nn import functional
 from edmjax.training.checkpoints import Checkpoints
-from edmjax.training.loss_log import read_losses
-from edmjax.training.mesh import load_batches, split_axis
+from edmjax.training.mesh import load_batches
+from edmjax.training.outputs import read_losses
 
 ROOT = pathlib.Path(__file__).parents[2]
 WORKER = ROOT / "tests" / "support" / "mesh_worker.py"

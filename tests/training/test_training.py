@@ -1,6 +1,8 @@
 """Training: resumption to the bit, refusals, what is written, and text that names a sampler."""
 
 import dataclasses
+import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +16,9 @@ from support.runs import config
 
 import edmjax as ej
 from edmjax import losses, nn, training
-from edmjax.training import choices, ema, feed, loop
+from edmjax.training import choices, ema, loop, mesh
 from edmjax.training.checkpoints import differences, save_weights
-from edmjax.training.loss_log import LossLog, read_losses
+from edmjax.training.outputs import LossLog, read_losses
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_a_resumed_run_ends_with_the_same_bits(finished, digits, tmp_path, monke
     seen = []
     indices = training.batch_indices
     monkeypatch.setattr(loop, "check_losses", check)
-    monkeypatch.setattr(feed, "batch_indices", lambda *a: seen.append(a[1]) or indices(*a))
+    monkeypatch.setattr(mesh, "batch_indices", lambda *a: seen.append(a[1]) or indices(*a))
     _, resumed = training.train(config(tmp_path), digits, progress=False)
     assert seen == [4, 5, 6, 7]
     assert params.keys() == resumed.keys()
@@ -61,7 +63,7 @@ def test_a_resumed_run_ends_with_the_same_bits(finished, digits, tmp_path, monke
 
 def test_a_finished_run_is_not_trained_again(finished, digits, monkeypatch):
     out, _, params = finished
-    monkeypatch.setattr(feed, "batch_indices", None)
+    monkeypatch.setattr(mesh, "batch_indices", None)
     _, again = training.train(config(out), digits, progress=False)
     np.testing.assert_array_equal(params["last.kernel"], again["last.kernel"])
 
@@ -279,6 +281,19 @@ def test_every_sampler_and_schedule_is_listed_with_its_options():
     for name in ("euler", "heun", "dpm_2", "dpmpp_2m", "ddpm", "ddim(eta=0.0", "churn(inner,"):
         assert name in text
     assert "karras(sigma_min=0.002" in choices.describe(choices.schedule_names(), skip=("n",))
+
+
+def test_functions_that_return_anything_are_not_offered_as_samplers(monkeypatch):
+    def helper() -> Any:
+        return None
+
+    before = choices.sampler_names()
+    monkeypatch.setattr(ej.samplers, "helper", helper, raising=False)
+    monkeypatch.setattr(ej.samplers, "__all__", [*ej.samplers.__all__, "helper"])
+    assert choices.sampler_names() == before
+    # All others of the public functions are samplers or wrappers of one.
+    functions = {n for n in ej.samplers.__all__ if inspect.isfunction(getattr(ej.samplers, n))}
+    assert functions - before.keys() == {"from_name", "gaussian_split", "helper"}
 
 
 def test_samples_are_written_whole_or_refused_in_a_sentence(tmp_path):

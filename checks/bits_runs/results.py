@@ -1,0 +1,75 @@
+"""What runs return, as bytes in a file and a table of what they are.
+
+`arrays.bin` holds the bytes of all arrays one after the other, `table.json` for each run its
+seconds, and either the text of an error or, for each array, its path in the tree that the run
+returned, its dtype, its shape and where its bytes lie.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def flatten(tree: Any) -> list[tuple[str, str, tuple[int, ...], bytes]]:
+    """(path, dtype, shape, bytes) of each leaf: arrays, numbers, typed keys and texts."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    if not leaves:
+        raise ValueError("This run returned nothing to compare.")
+    return [(jax.tree_util.keystr(path), *_leaf(leaf)) for path, leaf in leaves]
+
+
+def _leaf(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
+    if isinstance(leaf, str):
+        content = leaf.encode()
+        return "text", (len(content),), content
+    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    array = np.asarray(leaf)
+    if array.dtype == object:
+        raise TypeError(f"This run returned {leaf!r:.80}, which is no array.")
+    return str(array.dtype), array.shape, np.ascontiguousarray(array).tobytes()
+
+
+class Writer:
+    """Stores runs in a directory as they come."""
+
+    def __init__(self, directory: Path):
+        self._directory, self._table, self._at = directory, {}, 0
+
+    def __enter__(self) -> "Writer":
+        self._file = open(self._directory / "arrays.bin", "wb")
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._file.close()
+        (self._directory / "table.json").write_text(json.dumps(self._table, indent=1))
+
+    def add(self, name: str, found: Any, seconds: float) -> None:
+        entry: dict[str, Any] = {"seconds": round(seconds, 3)}
+        if isinstance(found, str):
+            entry["error"] = found
+        else:
+            entry["arrays"] = []
+            for path, dtype, shape, content in found:
+                entry["arrays"].append([path, dtype, list(shape), self._at, len(content)])
+                self._file.write(content)
+                self._at += len(content)
+        self._table[name] = entry
+
+
+class Reader:
+    """The runs that a `Writer` stored."""
+
+    def __init__(self, directory: Path):
+        self.table = json.loads((directory / "table.json").read_text())
+        self._bytes = (directory / "arrays.bin").read_bytes()
+
+    def arrays(self, name: str) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+        """Path -> (dtype, shape, bytes) of a run without an error."""
+        return {
+            path: (dtype, tuple(shape), self._bytes[start : start + length])
+            for path, dtype, shape, start, length in self.table[name]["arrays"]
+        }

@@ -1,0 +1,145 @@
+"""The loop of the adaptive samplers: bounded, with one copy of the network."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from edmjax._common.arguments import positive_number, whole
+from edmjax._common.arrays import has_no_value, working_dtype
+from edmjax._common.functions import checked_inputs, compiled
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
+from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
+from edmjax.adaptive.task import Method, task_of
+from edmjax.noise.keys import check_keys
+from edmjax.running.source import check_noise
+from edmjax.scalar import flag
+
+
+def sample(
+    denoise: Denoiser,
+    method: Method,
+    x: X,
+    key: Keys | None = None,
+    *,
+    sigma_max: Scalar,
+    sigma_min: Scalar,
+    noise: PyTree = None,
+    cond: PyTree = None,
+    max_steps: Int = 200,
+    differentiable: bool = False,
+) -> tuple[X, Report]:
+    """Returns `(x0, report)`: the points at `sigma_min`, like `x`, and what they cost.
+
+    The loop ends when every sample is done, or after `max_steps` steps: a sample that is not done
+    by then is NaN, `report.finished` is False there, and outside of `jit` a RuntimeWarning names
+    it (`report.check()` makes that an error). Programs are shared as in `edmjax.sample`: a call
+    that differs in numbers alone (tolerances, levels, parameters, seeds) compiles nothing.
+
+    Args:
+        denoise: as in `edmjax.sample`; `sigma` has shape (batch,), one level a sample.
+        method: `multistep(...)` or `dpm_adaptive(...)`.
+        x: the points at `sigma_max`, any pytree of floating arrays; axis 0 counts samples.
+        key: as in `edmjax.sample`, where the method draws noise: accepted step `j` of sample `i`
+            draws `normal(fold_in(fold_in(key_i, j), leaf))`.
+        sigma_max, sigma_min: the levels to start and to stop at, `sigma_max > sigma_min > 0`. The
+            denoiser at `sigma_min`, one evaluation more, removes what noise is left.
+        noise: the draws themselves, leaf shape (num_draws, *leaf.shape), one for each accepted
+            step. A sample that needs more is NaN.
+        cond: passed on to the denoiser.
+        max_steps: the bound on the steps of a sample, rejected ones included; the first evaluation
+            of `multistep` counts as one.
+        differentiable: run a `scan` of `max_steps` iterations in place of a `while_loop`, for
+            reverse-mode gradients. Iterations after the end are skipped, but memory is kept for
+            `max_steps`. Gradients hold the steps fixed.
+
+    Raises:
+        TypeError, ValueError: if an argument is of the wrong kind or shape, a level is out of
+            order, or the method draws noise and neither `key` nor `noise` is given.
+    """
+    if not isinstance(method, Method):
+        raise TypeError(
+            "`method` must be `ej.adaptive.multistep(...)` or `ej.adaptive.dpm_adaptive(...)`, got "
+            f"{method!r:.80}; samplers with plans run in `ej.sample`."
+        )
+    x = checked_inputs(denoise, x, cond)
+    levels = _levels(denoise, method, sigma_max, sigma_min, x)
+    key, noise = _source(method, x, key, noise)
+    differentiable = flag(differentiable, "differentiable")
+    options = {"max_steps": whole(max_steps, "max_steps"), "differentiable": differentiable}
+    arrays = (method, x, key, noise, cond, levels)
+    x0, report = compiled(_run, (denoise,), arrays, **options)
+    warn_of_unfinished(report, stacklevel=2)
+    return x0, report
+
+
+def _run(
+    denoise: Any,
+    method: Any,
+    x: Any,
+    key: Any,
+    noise: Any,
+    cond: Any,
+    levels: Any,
+    *,
+    max_steps: int,
+    differentiable: bool,
+) -> tuple[Any, Report]:
+    """Returns (x0, report). What it is given has been checked."""
+    task = task_of(denoise, x, key, noise, cond, levels, per_sample=method.per_sample)
+    # Its float64 numbers would widen the steps of float32 points where x64 is on.
+    method = jax.tree.map(lambda leaf: jnp.asarray(leaf, task.sigma_max.dtype), method)
+    attempt = functools.partial(method.attempt, task)
+    start = method.start(task)
+    if differentiable:
+
+        def body(at, _):
+            return lax.cond(jnp.all(at.done), lambda at: at, attempt, at), None
+
+        end = lax.scan(body, start, None, length=max_steps)[0]
+    else:
+
+        def unfinished(carry):
+            return (carry[0] < max_steps) & ~jnp.all(carry[1].done)
+
+        end = lax.while_loop(
+            unfinished, lambda carry: (carry[0] + 1, attempt(carry[1])), (0, start)
+        )[1]
+    x0 = nan_unless(end.done, method.end(task, end))
+    x0 = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), x0, x)
+    return x0, Report(end.nfe, end.accepted, end.rejected, end.sigma, end.done)
+
+
+def _levels(
+    denoise: Any, method: Any, sigma_max: Any, sigma_min: Any, x: Any
+) -> tuple[Any, Any, Any]:
+    high = positive_number("sigma_max", sigma_max)
+    low = positive_number("sigma_min", sigma_min)
+    # Two levels that are one in float32 leave no step between them.
+    dtype = working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(x)])
+    if not has_no_value(high) and not has_no_value(low) and high.astype(dtype) <= low.astype(dtype):
+        raise ValueError(
+            "Levels fall from sigma_max to sigma_min, in the precision of `x` too, got "
+            f"{sigma_max} and {sigma_min}."
+        )
+    own = getattr(method, "sigma_data", None)
+    if own is None:
+        own = getattr(denoise, "sigma_data", 0.5)
+    return high, low, own
+
+
+def _source(method: Any, x: Any, key: Any, noise: Any) -> tuple[Any, Any]:
+    """Where noise comes from; (None, None) where none is drawn."""
+    if not method.draws:
+        return None, None
+    if noise is not None:
+        noise = floating_tree(noise, "noise")
+        check_noise(noise, x, None)
+        return None, noise
+    if key is None:
+        raise ValueError("With eta above 0 the method draws noise: pass `key` or `noise`.")
+    check_keys(key, x, batched=True)
+    return key, None

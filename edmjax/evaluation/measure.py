@@ -1,0 +1,263 @@
+"""Everything that is measured of a network of MNIST and its samples, written as it is known."""
+
+import functools
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+import edmjax as ej
+from edmjax import training
+from edmjax.evaluation import losses, quality, results
+from edmjax.evaluation.bits import image_bits
+from edmjax.evaluation.budgets import Method, parse_methods, plan_of
+from edmjax.evaluation.classifier import TrainedClassifier, load_classifier
+from edmjax.evaluation.distances import frechet_distance, make_nearest
+from edmjax.evaluation.losses import LevelLoss, Mean
+from edmjax.evaluation.report import Table, claim
+from edmjax.evaluation.subject import SHAPE, Images, Subject, load_images, load_subject
+
+# Karras et al. 2022, table 1.
+PAPER: dict[str, Any] = {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
+LOSSES = ("network", "best", "excess")
+NO_FEATURES = (
+    "Without features of a classifier there are no Fréchet distance, precision, recall and shares "
+    "of classes: train one with benchmarks/mnist/train_classifier.py of a checkout of edmjax, and "
+    "pass its file with --features."
+)
+
+
+class Amounts(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+        num_samples: samples a set.
+        seeds: sets of samples.
+        samplers: how samples are drawn, each a text for `parse_methods`.
+        loss_images: test images for the loss.
+        level_images: images for the loss by noise level.
+        bits_images: test images for the bits per dimension.
+        num_levels: noise levels of the loss by level.
+    """
+
+    num_samples: int = 5000
+    seeds: int = 3
+    samplers: Sequence[str] = (
+        "heun@karras:6,10,20,35",
+        "dpmpp_2m@karras:6,10,20,35",
+        "gradient_estimation@cosine:6,10,20,35",
+        "unipc(order=3)@cosine:6,10,20,35",
+        "recommended:6,10,20,35",
+    )
+    loss_images: int = 10_000
+    level_images: int = 500
+    bits_images: int = 500
+    num_levels: int = 12
+
+
+FULL = Amounts()
+# What the option --quick asks for.
+QUICK = Amounts(500, 1, ("heun@karras:35", "unipc(order=3)@cosine:10"), 1000, 50, 50)
+
+
+def evaluate(
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    amounts: Amounts = FULL,
+    *,
+    features: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | None = None,
+    chunk_size: int = 500,
+    mesh: Mesh | None = None,
+) -> str:
+    """Measures a network and its samples, and returns the tables in Markdown.
+
+    The directory `out` receives them and all figures (docs/evaluation.md). Results that it already
+    has are not measured again. Without the file `features` of a classifier, samples are compared
+    with the training images by their pixels alone. A `mesh` splits the samples over its devices;
+    neither it nor `chunk_size` changes a sample.
+
+    Raises:
+        ValueError: the network is not one of MNIST, a sampler or schedule does not exist, or `out`
+            has results that would not compare.
+        OSError: a file is missing, or `out` cannot be written.
+    """
+    # Mistakes come to light now, and not when samples have been drawn for an hour.
+    subject, out = load_subject(checkpoint), Path(out)
+    methods = [method for text in amounts.samplers for method in parse_methods(text)]
+    plans = {method: plan_of(method, **subject.schedule) for method in methods}
+    train, test = (load_images(data_dir, split) for split in ("train", "test"))
+    classifier = None if features is None else load_classifier(features)
+    # The samples of a classifier have a table of their own: others have fewer figures.
+    table = out / ("copies.csv" if classifier is None else "samples.csv")
+    claim(out / "evaluation.json", _configuration(amounts, subject), out / "summary.csv")
+    if classifier is not None:
+        claim(out / "features.json", {"sha256": classifier.sha256}, table)
+    else:
+        warnings.warn(NO_FEATURES, training.TrainingWarning, stacklevel=2)
+
+    summary = Table(out / "summary.csv", {"figure": str, "value": float, "error": float}, 1)
+    _measure_network(summary, subject, test, amounts)
+    levels = _measure_levels(out / "levels.csv", subject, train, test, amounts)
+    results.draw_levels(levels, out / "levels.png")
+    figures = quality.PIXEL_FIGURES if classifier is None else quality.FIGURES
+    samples = Table(table, results.SAMPLE_COLUMNS | dict.fromkeys(figures, float), 4)
+    draw = functools.partial(
+        training.draw,
+        subject.denoise,
+        image_shape=SHAPE,
+        num_samples=amounts.num_samples,
+        chunk_size=chunk_size,
+        mesh=mesh,
+    )
+    _measure_samples(samples, summary, subject, plans, train, test, classifier, amounts, draw)
+
+    qualities = results.over_seeds(samples.rows.values())
+    results.write_quality(qualities, out / "quality.csv")
+    if classifier is not None:
+        results.draw_quality(qualities, out / "quality.png")
+    means = {name: Mean(row["value"], row["error"]) for (name,), row in summary.rows.items()}
+    text = results.markdown(means, levels, qualities)
+    (out / "evaluation.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _configuration(amounts: Amounts, subject: Subject) -> dict[str, Any]:
+    """What all results of a directory have in common."""
+    counts = {k: v for k, v in amounts._asdict().items() if k not in ("seeds", "samplers")}
+    return counts | {
+        "checkpoint_sha256": subject.sha256,
+        "edmjax": ej.__version__,
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _measure_network(summary: Table, subject: Subject, test: Images, amounts: Amounts) -> None:
+    """The loss on test images, and bits per dimension."""
+    images, labels = (part[: amounts.loss_images] for part in test)
+    for name, options in (("its own", subject.own), ("the paper's", PAPER)):
+        if options is None or (options is PAPER and subject.own == PAPER):
+            continue  # trained with another loss, or measured already
+        text = ", ".join(f"{value:g}" for value in options.values())
+        name = f"test loss, {name} sigma_data, p_mean, p_std: {text}"
+        if not summary.get(name):
+            with _bar("test loss", 8 * len(images)) as bar:
+                cond = subject.cond(labels)
+                mean = losses.mean_loss(
+                    subject.denoise, images, cond=cond, progress=bar.update, **options
+                )
+            summary.add(name, *mean)
+    name = "bits per dimension"
+    if not summary.get(name):
+        images, labels = (part[_choice(len(part), amounts.bits_images)] for part in test)
+        with _bar(name, len(images), "image") as bar:
+            bits = image_bits(
+                subject.denoise,
+                images,
+                sigma_max=subject.sigma_max,
+                cond=subject.cond(labels),
+                progress=bar.update,
+            )
+        summary.add(name, *losses.mean_of(bits))
+
+
+def _measure_levels(
+    path: Path, subject: Subject, train: Images, test: Images, amounts: Amounts
+) -> dict[str, list[LevelLoss]]:
+    """The loss by noise level on test images and on training images."""
+    columns = {"split": str, "sigma": float}
+    rows = Table(path, columns | {f"{n}{e}": float for n in LOSSES for e in ("", "_error")}, 2)
+    grid = np.geomspace(0.002, subject.sigma_max, amounts.num_levels)
+    sigmas = [float(f"{sigma:.4g}") for sigma in grid]
+    splits = {"test": test, "training": train}
+    missing = {split: [s for s in sigmas if not rows.get(split, s)] for split in splits}
+    if any(missing.values()):
+        best = losses.best_denoiser(train.images, subject.cond(train.labels))
+        total = amounts.level_images * sum(map(len, missing.values()))
+        with _bar("loss by level", total, "image") as bar:
+            for split, levels in missing.items():
+                images, labels = (
+                    part[_choice(len(part), amounts.level_images)] for part in splits[split]
+                )
+                for found in losses.level_losses(
+                    subject.denoise,
+                    best,
+                    images,
+                    levels,
+                    sigma_data=subject.schedule["sigma_data"],
+                    training_images=split == "training",
+                    cond=subject.cond(labels),
+                    progress=bar.update,
+                ):
+                    rows.add(split, found.sigma, *found.network, *found.best, *found.excess)
+    found = {split: [rows.get(split, sigma) or {} for sigma in sigmas] for split in splits}
+    return {
+        split: [
+            LevelLoss(row["sigma"], *(Mean(row[name], row[f"{name}_error"]) for name in LOSSES))
+            for row in of
+        ]
+        for split, of in found.items()
+    }
+
+
+def _measure_samples(
+    rows: Table,
+    summary: Table,
+    subject: Subject,
+    plans: Mapping[Method, ej.Plan],
+    train: Images,
+    test: Images,
+    classifier: TrainedClassifier | None,
+    amounts: Amounts,
+    draw: Callable[..., np.ndarray],
+) -> None:
+    """Test images and samples, against as many training images: other ones for every seed."""
+    n = amounts.num_samples
+    methods = {Method(results.TEST_IMAGES, "", 0): None} | dict(plans)
+    jobs = [
+        (seed, method, plan)
+        for seed in range(amounts.seeds)
+        for method, plan in methods.items()
+        if not rows.get(*method, seed)
+    ]
+    if not jobs:
+        return
+    nearest, reference = make_nearest(train.images), None
+    if classifier is not None:
+        reference = quality.Reference(
+            classifier, classifier(train.images).features, quality.class_shares(train.labels)
+        )
+        floor = "Fréchet distance of all training to all test images"
+        if not summary.get(floor):
+            of_test = classifier(test.images).features
+            summary.add(floor, frechet_distance(reference.features, of_test), np.nan)
+            summary.add("accuracy of the classifier", classifier.test_accuracy, np.nan)
+    with _bar("samples", n * sum(plan.nfe for _, _, plan in jobs if plan is not None)) as bar:
+        for seed, method, plan in jobs:
+            rng = np.random.default_rng(seed)
+            real = rng.choice(len(train.images), n, replace=False)
+            if plan is None:
+                images = test.images[rng.choice(len(test.images), n, replace=False)]
+            else:
+                drawn = np.random.default_rng(seed).choice(train.labels, n)
+                cond = subject.cond(drawn)
+                images = draw(plan, seed=seed, labels=cond, on_chunk=bar.update)
+            of = reference and reference._replace(features=reference.features[real])
+            figures = quality.figures_of(images, nearest, of)
+            rows.add(*method, seed, 0 if plan is None else plan.nfe, *figures.values())
+
+
+def _choice(n: int, count: int) -> np.ndarray:
+    """The same `count` of `n` indices at every call, in a random order."""
+    return np.random.default_rng(0).permutation(n)[:count]
+
+
+def _bar(what: str, total: int, unit: str = "eval") -> tqdm:
+    return tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=not total)

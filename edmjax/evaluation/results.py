@@ -1,0 +1,163 @@
+"""What was measured, over seeds: means with standard errors, as CSV, Markdown and plots."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from edmjax.evaluation.losses import LevelLoss, Mean, mean_of
+from edmjax.evaluation.quality import FIGURES
+from edmjax.evaluation.report import COLORS, label_lines, markdown_table
+from edmjax.training.files import write_file
+
+# The first columns of `samples.csv`; the four before the evaluations tell its rows apart.
+SAMPLE_COLUMNS = {"sampler": str, "schedule": str, "budget": int, "seed": int, "evaluations": int}
+# The name of the test images in the place of a sampler.
+TEST_IMAGES = "test images"
+SHOWN = ("frechet", "confident", "off_class", "precision", "recall", "copied", "distance_50")
+PANELS = {
+    "frechet": "Fréchet distance",
+    "confident": "share above probability 0.9",
+    "precision": "precision",
+    "recall": "recall",
+}
+
+
+class Quality(NamedTuple):
+    """How good the samples of a method are: each figure a mean over seeds."""
+
+    sampler: str
+    schedule: str
+    budget: int
+    evaluations: int
+    seeds: int
+    figures: dict[str, Mean]
+
+    @property
+    def name(self) -> str:
+        """The sampler and its schedule."""
+        return f"{self.sampler}, {self.schedule}" if self.schedule else self.sampler
+
+
+def over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[Quality]:
+    """The rows of `samples.csv`, those that differ in their seed alone taken together."""
+    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["sampler"], row["schedule"], row["budget"]), []).append(row)
+    return [
+        Quality(
+            *key,
+            group[0]["evaluations"],
+            len(group),
+            {name: mean_of([row[name] for row in group]) for name in FIGURES if name in group[0]},
+        )
+        for key, group in groups.items()
+    ]
+
+
+def write_quality(qualities: Sequence[Quality], path: str | os.PathLike) -> None:
+    """Writes a CSV file: a line for each method, each figure in two columns."""
+    names = list(qualities[0].figures)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [column for name in names for column in (name, f"{name}_error")]
+    writer.writerow(["sampler", "schedule", "budget", "evaluations", "seeds", *columns])
+    for quality in qualities:
+        writer.writerow([*quality[:5], *(f"{v:.6g}" for n in names for v in quality.figures[n])])
+    write_file(path, text.getvalue().encode())
+
+
+def markdown(
+    summary: Mapping[str, Mean],
+    levels: Mapping[str, Sequence[LevelLoss]],
+    qualities: Sequence[Quality],
+) -> str:
+    """All results as tables."""
+    lines = [[name, plus_minus(mean)] for name, mean in summary.items()]
+    parts = [markdown_table([["", "value"], *lines])]
+    for split, losses in levels.items():
+        lines = [[f"{x.sigma:.3g}", *map(plus_minus, x[1:])] for x in losses]
+        parts += [
+            f"Loss by noise level on {split} images, of the network and of the best denoiser for "
+            "the training set:",
+            markdown_table([["sigma", "network", "best", "excess"], *lines]),
+        ]
+    shown = [name for name in SHOWN if name in qualities[0].figures]
+    lines = [
+        [q.name, str(q.evaluations or ""), *(plus_minus(q.figures[name]) for name in shown)]
+        for q in sorted(qualities, key=lambda q: (q.name != TEST_IMAGES, q.name, q.evaluations))
+    ]
+    parts.append(markdown_table([["sampler", "evaluations", *shown], *lines]))
+    parts.append("\n".join(f"- {name}: {FIGURES[name]}" for name in shown))
+    return "\n\n".join(parts) + "\n"
+
+
+def plus_minus(mean: Mean) -> str:
+    """`0.1903 ± 0.0004`: one digit of the error and as many of the value; four where it is NaN."""
+    value, error = mean
+    if math.isnan(error) or error == 0:
+        return f"{value:.4g}"
+    if error < 1e-6:
+        return f"{value:.0e} ± {error:.0e}"
+    digits = max(0, -math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike) -> None:
+    """A panel for each figure: a line for each sampler with its schedule, test images dashed."""
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    names = dict.fromkeys(q.name for q in qualities if q.name != TEST_IMAGES)
+    for axes, (key, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        labels = []
+        for i, name in enumerate(names):
+            of = sorted((q for q in qualities if q.name == name), key=lambda q: q.evaluations)
+            color = COLORS[i % len(COLORS)]
+            x, y = [q.evaluations for q in of], [q.figures[key].value for q in of]
+            errors = np.nan_to_num([q.figures[key].standard_error for q in of])
+            axes.errorbar(x, y, errors, color=color, marker="o", markersize=3, capsize=2)
+            labels.append((x[-1], y[-1], name, color))
+        for q in qualities:
+            if q.name == TEST_IMAGES:
+                value = q.figures[key].value
+                axes.axhline(value, color="#666666", linestyle="--", linewidth=1)
+                right = max(q.evaluations for q in qualities)
+                labels.append((right, value, TEST_IMAGES, "#666666"))
+        axes.set(title=title, xlabel="evaluations of the network", xscale="log")
+        numbers = sorted({q.evaluations for q in qualities if q.evaluations})
+        # Numbers that are nearly the same would be written over one another.
+        ticks = [
+            n for n, after in zip(numbers, [*numbers[1:], 10**9], strict=True) if after > 1.08 * n
+        ]
+        axes.set_xticks(ticks, map(str, ticks))
+        axes.minorticks_off()
+        if key == "frechet":
+            axes.set_yscale("log")
+        label_lines(axes, labels)
+    figure.savefig(path, dpi=100)
+
+
+def draw_levels(levels: Mapping[str, Sequence[LevelLoss]], path: str | os.PathLike) -> None:
+    """The loss by noise level of the network and of the best denoiser for the training set."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes, labels = figure.subplots(), []
+    for style, (split, losses) in zip("-:", levels.items(), strict=False):
+        for color, who in zip(COLORS, ("network", "best"), strict=False):
+            x, y = [at.sigma for at in losses], [getattr(at, who).value for at in losses]
+            axes.plot(x, y, style, color=color, marker="o", markersize=3)
+            labels.append((x[-1], y[-1], f"{who}, {split}", color))
+    # On images that it does not know the best denoiser loses thousands at the lowest levels.
+    highest = max(at.network.value for losses in levels.values() for at in losses)
+    axes.set_ylim(0, 1.2 * highest)
+    axes.set(
+        title="Loss by noise level: the network, and the best denoiser for the training set",
+        xlabel="sigma",
+        ylabel="weighted squared error, mean a pixel",
+        xscale="log",
+    )
+    label_lines(axes, labels)
+    figure.savefig(path, dpi=100)

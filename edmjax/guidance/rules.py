@@ -1,0 +1,220 @@
+"""Rules: other ways to combine the two branches of a guided denoiser, at no extra evaluation."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+
+from edmjax._common.arrays import weighted
+from edmjax._common.typing import Arraylike, PyTree, Scalar
+from edmjax.guidance.branches import Guided
+from edmjax.guidance.outputs import Outputs, dot, option, vectors, wide
+
+
+class Rule(Guided):
+    """A guided denoiser with the branches and scale of another."""
+
+    guided: Guided
+
+    @property
+    def sigma_range(self) -> tuple[float, float] | None:
+        """The `sigma_range` of the denoiser inside."""
+        return self.guided.sigma_range
+
+    @property
+    def alone(self) -> bool:  # type: ignore[override]
+        return self.guided.alone
+
+    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
+        return self.guided.positive(x, level, cond)
+
+    def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
+        return self.guided.branches(x, level, cond)
+
+    def scale_at(self, level: jax.Array) -> Arraylike:
+        return self.guided.scale_at(level)
+
+    def combine(
+        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+    ) -> PyTree:
+        return self.guided.combine(positive, negative, scale, x, level)
+
+
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Interval(Rule):
+    """The denoiser that `interval` returns."""
+
+    guided: Guided
+    sigma_min: Scalar
+    sigma_max: Scalar
+
+    def scale_at(self, level: jax.Array) -> Arraylike:
+        # In the precision of the level, so that a bound equal to a level of the grid is rounded as
+        # that level is.
+        low, high = (jnp.asarray(v, level.dtype) for v in (self.sigma_min, self.sigma_max))
+        scale = jnp.asarray(self.guided.scale_at(level))
+        return jnp.where((low < level) & (level <= high), scale, jnp.ones_like(scale))
+
+
+def interval(guided: Guided, sigma_min: Scalar, sigma_max: Scalar) -> Interval:
+    """Guides where `sigma_min < sigma <= sigma_max`; elsewhere the positive branch alone.
+
+    Elsewhere the scale is 1, so there is still one copy of the network. The level is data in a
+    compiled loop, so both branches are evaluated at every level, and no time is saved. To save
+    time, sample in pieces: a plan for each part of the grid, with the plain network outside.
+
+    Args:
+        guided: what `classifier_free`, `autoguidance` or another rule made.
+        sigma_min: the level above which to guide, at least 0; may be traced.
+        sigma_max: the highest level to guide at; may be infinite or traced.
+
+    Raises:
+        TypeError: `guided` is another denoiser, or a bound is not a real scalar.
+        ValueError: a bound is negative or NaN, or `sigma_min` is not below `sigma_max`.
+
+    Source: Kynkäänniemi et al. (2024).
+    """
+    _check(guided, "interval")
+    low = option("sigma_min", sigma_min, lambda v: v >= 0, "at least 0")
+    high = option("sigma_max", sigma_max, lambda v: v > 0, "above 0")
+    if not (isinstance(low, jax.Array) or isinstance(high, jax.Array)) and low >= high:
+        raise ValueError(f"`sigma_min` must be below `sigma_max`, got {low} and {high}.")
+    return Interval(guided, low, high)
+
+
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class AdaptiveProjected(Rule):
+    """The denoiser that `adaptive_projected` returns."""
+
+    guided: Guided
+    eta: Scalar
+    norm_threshold: Scalar
+
+    def combine(
+        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+    ) -> PyTree:
+        gap = jax.tree.map(jnp.subtract, positive, negative)
+        size, along = dot(positive, positive), dot(gap, positive)
+        along = jnp.where(size > 0, along / jnp.where(size > 0, size, 1), 0)
+        square, r = dot(gap, gap), jnp.asarray(self.norm_threshold)
+        # The inner `where` keeps the infinite slope at 0 out of the gradient.
+        long = square > r**2
+        factor = jnp.where(long, r / jnp.sqrt(jnp.where(long, square, 1)), 1)
+        update = weighted((1.0, gap), ((self.eta - 1) * along, positive))
+        return weighted((1.0, positive), ((scale - 1) * factor, update))
+
+
+def adaptive_projected(
+    guided: Guided, eta: Scalar = 0.0, norm_threshold: Scalar = math.inf
+) -> AdaptiveProjected:
+    """Adaptive projected guidance: weakens the part of the update that saturates.
+
+        gap = D_pos - D_neg, shortened to norm_threshold where it is longer
+        D = D_pos + (scale - 1) (gap_orthogonal + eta gap_parallel)
+
+    where `gap_parallel` is the part along D_pos, of each sample as one vector. `eta = 1` without a
+    threshold is `guided` itself. The paper's momentum is left out: it carries a state from one
+    evaluation to the next, and a denoiser has none.
+
+    Args:
+        guided: what `classifier_free` or `autoguidance` made, or an `interval` of it.
+        eta: the weight of the parallel part; the paper advises 0. May be traced.
+        norm_threshold: the longest gap, in the units of the data times the root of the number of
+            entries; may be traced.
+
+    Raises:
+        TypeError: `guided` is another denoiser, or an option is not a real scalar.
+        ValueError: `guided` has a rule that this one would replace, `eta` is not finite, or
+            `norm_threshold` is not positive.
+
+    Source: Sadat et al. (2024, Eliminating oversaturation and artifacts of high guidance scales in
+    diffusion models), in the paper's form, on the denoised outputs.
+    """
+    _check(guided, "adaptive_projected")
+    inner = guided
+    while isinstance(inner, Interval):
+        inner = inner.guided
+    if isinstance(inner, Rule):
+        raise ValueError(
+            "`adaptive_projected` replaces how the branches are combined, so it comes before "
+            "`rescale` and only once: `rescale(adaptive_projected(guided))`."
+        )
+    eta = option("eta", eta, math.isfinite, "finite")
+    threshold = option("norm_threshold", norm_threshold, lambda v: v > 0, "above 0")
+    return AdaptiveProjected(guided, eta, threshold)
+
+
+# Each prediction is proportional to `D - c x`, with this `c` at a level.
+_CENTRES = {
+    "x0": jnp.zeros_like,
+    "eps": jnp.ones_like,
+    "v": lambda level: 1 / (1 + level**2),
+}
+
+
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rescaled(Rule):
+    """The denoiser that `rescale` returns."""
+
+    guided: Guided
+    phi: Scalar
+    prediction: str = dataclasses.field(metadata={"static": True})
+
+    def combine(
+        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+    ) -> PyTree:
+        guided = self.guided.combine(positive, negative, scale, x, level)
+        centre, x = -_CENTRES[self.prediction](level), wide(x)
+        moved = weighted((1.0, guided), (centre, x))
+        want, got = _variance(weighted((1.0, positive), (centre, x))), _variance(moved)
+        # Without spread there is nothing to rescale, and no slope.
+        spread = (want > 0) & (got > 0)
+        k = jnp.sqrt(jnp.where(spread, want, 1) / jnp.where(spread, got, 1))
+        return weighted((1.0, guided), (self.phi * (k - 1), moved))
+
+
+def rescale(guided: Guided, phi: Scalar = 0.7, prediction: str = "v") -> Rescaled:
+    """Rescales the guided prediction towards the spread of the positive branch.
+
+        p = phi p_guided std(p_pos) / std(p_guided) + (1 - phi) p_guided
+
+    with `std` over all entries of a sample about their mean. The paper rescales what the network
+    predicts, which a denoiser hides, so `prediction` says what that is: "v" (the paper's networks,
+    after its zero terminal signal-to-noise ratio), "eps" (Stable Diffusion 1) or "x0". They differ:
+    near pure noise eps spreads as the noise does, guided or not, and little happens, while v is
+    then -x0. Each `p` is a multiple of `D - c x`, with c = 1 / (1 + sigma^2), 1 or 0.
+
+    Args:
+        guided: what `classifier_free`, `autoguidance` or another rule made.
+        phi: how far to rescale, in [0, 1]; 0 is `guided`. May be traced.
+        prediction: "v", "eps" or "x0".
+
+    Raises:
+        TypeError: `guided` is another denoiser, or `phi` is not a real scalar.
+        ValueError: `phi` is outside [0, 1], or `prediction` is something else.
+
+    Source: Lin et al. (2024, Common diffusion noise schedules and sample steps are flawed),
+    section 3.4.
+    """
+    _check(guided, "rescale")
+    if prediction not in _CENTRES:
+        raise ValueError(f"`prediction` must be 'v', 'eps' or 'x0', got {prediction!r}.")
+    return Rescaled(guided, option("phi", phi, lambda v: 0 <= v <= 1, "in [0, 1]"), prediction)
+
+
+def _variance(tree: PyTree) -> jax.Array:
+    """The variance of the entries of each sample about their mean, shape (batch,)."""
+    return jnp.var(vectors(tree), axis=1)
+
+
+def _check(guided: Guided, name: str) -> None:
+    if not isinstance(guided, Guided):
+        raise TypeError(
+            f"`{name}` combines the two branches of guidance, so it takes what `classifier_free`, "
+            f"`autoguidance` or another rule made, got {guided!r:.80}; thresholds come after it."
+        )

@@ -1,0 +1,111 @@
+"""Thresholds: keep the denoised output in the range of the data."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+
+from edmjax._common.arrays import as_sigma, from_left
+from edmjax._common.functions import Wraps, denoiser_as_pytree
+from edmjax._common.trees import floating_tree
+from edmjax._common.typing import Denoiser, PyTree, Scalar, Sigma
+from edmjax.guidance.outputs import call, option, returned, sampled, vectors, wide
+
+
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clipped(Wraps):
+    """The denoiser that `clip` returns."""
+
+    denoise: Denoiser
+    low: Scalar
+    high: Scalar
+
+    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+        """A dict of the clipped "x0", the "raw" before it, and other outputs."""
+        x = floating_tree(x, "x")
+        out = call(self.denoise, x, as_sigma(sigma, x), cond)
+
+        def leaf(v):
+            return jnp.clip(v, jnp.asarray(self.low, v.dtype), jnp.asarray(self.high, v.dtype))
+
+        return returned({"raw": out["x0"], **out, "x0": jax.tree.map(leaf, wide(out["x0"]))}, x)
+
+
+def clip(denoise: Denoiser, low: Scalar = -1.0, high: Scalar = 1.0) -> Clipped:
+    """Static thresholding: `x0` clipped to [low, high], and the output before it as "raw".
+
+    Samplers take the clipped output throughout. `ej.samplers.euler_cfg_pp()` takes its direction
+    from "raw", which makes it DDIM with a clipped x0 and the unclipped eps. Where `denoise` returns
+    a "raw" of its own, it is kept.
+
+    Args:
+        denoise: any denoiser, guided or not.
+        low: the lowest value of the data; may be traced.
+        high: the highest; may be traced.
+
+    Raises:
+        TypeError: `denoise` is not callable, or a bound is not a real scalar.
+        ValueError: `low` is not below `high`.
+
+    Source: Ho et al. (2020), whose code clips; the name is from Saharia et al. (2022), section 2.3.
+    """
+    low = option("low", low, lambda v: not math.isnan(v), "a number")
+    high = option("high", high, lambda v: not math.isnan(v), "a number")
+    if not (isinstance(low, jax.Array) or isinstance(high, jax.Array)) and low >= high:
+        raise ValueError(f"`low` must be below `high`, got {low} and {high}.")
+    return Clipped(denoiser_as_pytree(denoise, "denoise"), low, high)
+
+
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class DynamicThreshold(Wraps):
+    """The denoiser that `dynamic_threshold` returns."""
+
+    denoise: Denoiser
+    quantile: Scalar
+    max_value: Scalar
+
+    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+        """A dict of the thresholded "x0", the "raw" before it, and other outputs."""
+        x = sampled(x)
+        out = call(self.denoise, x, as_sigma(sigma, x), cond)
+        values = wide(out["x0"])
+        entries = jnp.abs(vectors(values))
+        s = jnp.quantile(entries, jnp.asarray(self.quantile, entries.dtype), axis=1)
+        s = jnp.clip(s, 1, jnp.asarray(self.max_value, s.dtype))
+
+        def leaf(v):
+            bound = from_left(s, v).astype(v.dtype)
+            return jnp.clip(v, -bound, bound) / bound
+
+        return returned({"raw": out["x0"], **out, "x0": jax.tree.map(leaf, values)}, x)
+
+
+def dynamic_threshold(
+    denoise: Denoiser, quantile: Scalar = 0.995, max_value: Scalar = math.inf
+) -> DynamicThreshold:
+    """Dynamic thresholding, for data in [-1, 1]: `x0` clipped to [-s, s] and divided by s.
+
+        s = min(max(quantile of |x0|, 1), max_value)
+
+    with the quantile over all entries of a sample, interpolated linearly. "raw" is the output
+    before, as in `clip`.
+
+    Args:
+        denoise: any denoiser, guided or not.
+        quantile: which quantile of the absolute values, in [0, 1]; may be traced.
+        max_value: the largest s, at least 1; may be traced. The paper has none. diffusers calls it
+            `sample_max_value`, with a default of 1.0, for which this is `clip(denoise)`.
+
+    Raises:
+        TypeError: `denoise` is not callable, or an option is not a real scalar.
+        ValueError: `quantile` is outside [0, 1], or `max_value` is below 1.
+
+    Source: Saharia et al. (2022, Imagen), section 2.3.
+    """
+    quantile = option("quantile", quantile, lambda v: 0 <= v <= 1, "in [0, 1]")
+    max_value = option("max_value", max_value, lambda v: v >= 1, "at least 1")
+    return DynamicThreshold(denoiser_as_pytree(denoise, "denoise"), quantile, max_value)

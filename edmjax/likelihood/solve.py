@@ -1,0 +1,227 @@
+"""The three solvers of the flow behind one call: a plan, an adaptive solver, `reversible`."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from edmjax import scalar
+from edmjax._common.arguments import positive_number, whole
+from edmjax._common.functions import checked_inputs, compiled
+from edmjax._common.trees import Flat
+from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
+from edmjax.adaptive.task import tolerances
+from edmjax.likelihood import reversing
+from edmjax.likelihood.flow import Augmented, field
+from edmjax.likelihood.traces import Probes
+from edmjax.planning.table import check_plan
+from edmjax.running.one_plan import sample
+
+if TYPE_CHECKING:
+    import diffrax
+
+    Solver: TypeAlias = diffrax.AbstractSolver[Any] | reversing.Reversible
+else:
+    Solver = Any  # diffrax may not be installed
+
+
+class End(NamedTuple):
+    """Where the flow leads: rows (batch, d), and what is known of the solve."""
+
+    x: Any
+    companion: Any  # of `reversible`, else None
+    ell: Any  # (batch, width): minus the change of the log-density of u
+    nfe: Any
+    report: Report | None  # of an adaptive solver
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """How to follow the flow between two levels. Made by `route`, which checks it."""
+
+    start: Any
+    stop: Any
+    plan: Any
+    solver: Any
+    tolerances: Any
+    max_steps: int
+
+
+def route(
+    *,
+    sigma_min: Any,
+    sigma_max: Any,
+    upward: bool,
+    plan: Any,
+    solver: Any,
+    rtol: Any,
+    atol: Any,
+    max_steps: Any,
+    dtype: Any,
+) -> Route:
+    """The arguments that say how to solve, checked."""
+    if plan is not None:
+        if solver is not None:
+            raise ValueError("Pass `plan` for a fixed grid, or `solver`, not both.")
+        low, high = _plan_levels(plan, upward)
+        _same("sigma_min", sigma_min, low)
+        _same("sigma_max", sigma_max, high)
+        return Route(*((low, high) if upward else (high, low)), plan, None, None, 0)
+    if sigma_min is None or sigma_max is None:
+        raise ValueError("Without a `plan` both `sigma_min` and `sigma_max` are needed.")
+    low, high = scalar.host(sigma_min, "sigma_min"), scalar.host(sigma_max, "sigma_max")
+    if not scalar.is_traced(low, high) and not 0 < low < high < np.inf:
+        raise ValueError(
+            "`sigma_min` and `sigma_max` must be levels with 0 < sigma_min < sigma_max, got "
+            f"{sigma_min} and {sigma_max}."
+        )
+    ends = (low, high) if upward else (high, low)
+    if isinstance(solver, reversing.Reversible):
+        return Route(*ends, None, solver, None, 0)
+    solver = _diffrax().solver_with_error(solver)
+    # What the rounding of a state of size 1 leaves room for.
+    default = 1e-8 if jnp.finfo(dtype).bits > 32 else 1e-5
+    chosen = tolerances(*(default if value is None else value for value in (rtol, atol)))
+    return Route(*ends, None, solver, chosen, whole(max_steps, "max_steps"))
+
+
+def follow(
+    denoise: Any,
+    rows: Any,
+    route: Route,
+    flat: Flat,
+    *,
+    sigma_data: Any,
+    cond: Any,
+    probes: Probes,
+    companion: Any = None,
+    stacklevel: int = 3,
+) -> End:
+    """Takes `rows` from `route.start` to `route.stop`. The arguments have been checked.
+
+    A `stacklevel` of 3 has warnings point at the caller of the function that calls this one.
+    """
+    ell = jnp.zeros((rows.shape[0], probes.width), flat.dtype)
+    if route.plan is not None:
+        route.plan.check_range(denoise)  # here, as what wraps a denoiser hides what it declares
+        state = {"x": rows, "ell": ell}
+        augmented = Augmented(denoise, sigma_data, flat)
+        end = sample(augmented, route.plan, state, cond={"probes": probes, "cond": cond})
+        radius = jnp.hypot(*(jnp.asarray(v, flat.dtype) for v in (route.stop, sigma_data)))
+        return End(end["x"], None, end["ell"] / radius, route.plan.nfe, None)
+    levels = jnp.stack([jnp.asarray(v, flat.dtype) for v in (route.start, route.stop)])
+    allowed = None if route.tolerances is None else jnp.asarray(route.tolerances, flat.dtype)
+    arrays = (rows, companion, ell, levels, allowed, sigma_data, probes, cond)
+    options = {"flat": flat, "solver": route.solver, "max_steps": route.max_steps}
+    end = compiled(_run, (denoise,), arrays, **options)
+    if end.report is not None:
+        warn_of_unfinished(end.report, stacklevel=stacklevel)
+    return end
+
+
+def _run(
+    denoise, rows, companion, ell, levels, allowed, sigma_data, probes, cond, *, flat, **how
+) -> End:
+    solver, max_steps = how["solver"], how["max_steps"]
+    data = jnp.asarray(sigma_data, flat.dtype)
+    ends, radius = jnp.arctan(levels / data), jnp.hypot(levels, data)
+    slope, context, u = field(denoise, flat, data), (probes, cond), rows / radius[0]
+    if isinstance(solver, reversing.Reversible):
+        start = (u, ell)
+        other = start if companion is None else (companion / radius[0], ell)
+        (u, ell), (u_hat, _) = reversing.run(slope, (start, other), ends, context, solver.num_steps)
+        return End(u * radius[1], u_hat * radius[1], ell, solver.num_steps + 1, None)
+    # Each sample has its own steps, so that it does not depend on the samples beside it.
+    end = _diffrax().solve(
+        slope,
+        (u, ell),
+        ends,
+        context,
+        allowed,
+        solver=solver,
+        per_sample=True,
+        max_steps=max_steps,
+        norm=_larger,
+    )
+    u, ell = nan_unless(end.finished, end.y)
+    sigma = jnp.where(end.finished, levels[1], data * jnp.tan(end.t))
+    report = Report(end.nfe, end.accepted, end.rejected, sigma, end.finished)
+    return End(u * radius[1], None, ell, end.nfe, report)
+
+
+def _larger(error: Any) -> Any:
+    """The larger of the root mean squares of the point and of the log-density.
+
+    In one mean over both, a single log-density would not be seen among the numbers of an image.
+    """
+    parts = [_rms(leaf) for leaf in jax.tree.leaves(error) if leaf.size]
+    return jnp.max(jnp.stack(parts))
+
+
+def _rms(leaf: Any) -> Any:
+    square = jnp.mean(leaf**2)
+    # The root has an infinite slope at 0, where a Gaussian's log-density has its error. NaN stays
+    # NaN: as an error of 0 it would be accepted.
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+
+
+def data_width(denoise: Any, sigma_data: Any) -> Any:
+    """`sigma_data`, else the denoiser's own, else 0.5."""
+    own = getattr(denoise, "sigma_data", None) if sigma_data is None else sigma_data
+    return positive_number("sigma_data", 0.5 if own is None else own)
+
+
+def checked(denoise: Any, x: Any, name: str, cond: Any) -> tuple[Any, Flat]:
+    """`x` with its leaves as arrays, and how to flatten it."""
+    x = checked_inputs(denoise, x, cond, name=name)
+    flat = Flat(x)
+    if flat.dim == 0:
+        raise ValueError(
+            f"A sample of `{name}` holds no numbers: its leaves have the shapes "
+            f"{[leaf.shape for leaf in jax.tree.leaves(x)]}."
+        )
+    return x, flat
+
+
+def _plan_levels(plan: Any, upward: bool) -> tuple[Any, Any]:
+    check_plan(plan)
+    if plan.z.shape[-1]:
+        raise ValueError(
+            "This plan draws noise, and the flow is deterministic: make it from a sampler without "
+            "noise, such as `heun`."
+        )
+    if plan.scale is not None or plan.r is not None:
+        raise ValueError(
+            "This plan holds its points in the scale of a process, or uses raw outputs: make it "
+            "from the plain levels, `levels.sigmas`, and a sampler of the flow, such as `heun`."
+        )
+    first, last = plan.grid[0], plan.grid[-1]
+    if not isinstance(plan.grid, Tracer) and (first < last) != upward:
+        want = "up, as in `make_plan(sampler, schedules.reverse(sigmas))`" if upward else "down"
+        raise ValueError(f"The levels of this `plan` must go {want}, got {first} to {last}.")
+    return (first, last) if upward else (last, first)
+
+
+def _same(name: str, given: Any, found: Any) -> None:
+    if given is None or scalar.is_traced(scalar.host(given, name)) or isinstance(found, Tracer):
+        return
+    # A plan that went through jit without x64 has float32 levels.
+    if not np.isclose(float(given), float(found), rtol=1e-6, atol=0):
+        raise ValueError(f"`{name}` is {given}, but the grid of `plan` has {float(found)} there.")
+
+
+def _diffrax() -> Any:
+    # When it is first used: fixed grids and `reversible` do not need diffrax.
+    try:
+        from edmjax.terms import solve
+    except ModuleNotFoundError as err:
+        if (err.name or "").startswith("edmjax"):
+            raise
+        raise ImportError(
+            f"An adaptive solver needs {err.name!r}, which is not installed: "
+            "pip install 'edmjax[diffrax]', or pass a `plan` or `solver=reversible()`."
+        ) from err
+    return solve

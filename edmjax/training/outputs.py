@@ -1,0 +1,125 @@
+"""What a run leaves in its directory beside its checkpoints: losses, weights, configuration."""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import yaml
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from edmjax._common.mesh import to_host
+from edmjax.training.checkpoints import WEIGHTS, save_weights
+from edmjax.training.config import Config, identity
+from edmjax.training.devices import agree, gather_flags, is_first
+from edmjax.training.ema import save_snapshots
+from edmjax.training.files import make_directory, write_file
+from edmjax.training.state import TrainState
+
+
+class Outputs:
+    """The files of a run that has taken `step` steps; every process has one, the first writes.
+
+    Made, it has written `config.yaml`, and cut `loss.csv` back to the steps that were taken.
+    """
+
+    def __init__(self, config: Config, image_shape: tuple[int, ...], num_classes: int, step: int):
+        self.out: Path = Path(config.out)
+        self.snapshots: bool = bool(config.optim.ema_sigma_rel)
+        # Not where it lies: the same run in two directories leaves files with the same bytes.
+        self.description: dict[str, object] = {
+            **identity(config),
+            "image_shape": list(image_shape),
+            "num_classes": num_classes,
+        }
+        self.log: LossLog | None = None
+        if is_first():
+            make_directory(self.out)
+            values = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+            write_file(self.out / "config.yaml", values.encode())
+            self.log = LossLog(self.out / "loss.csv", step)
+        gather_flags(0)  # until process 0 is here
+        agree(int(self.out.is_dir()), f"whether there is a directory {self.out}")
+
+    def append(self, losses: Float[np.ndarray, " steps"]) -> None:
+        """Logs the losses of the next steps, up to the first that is not finite."""
+        if self.log is not None:
+            finite = np.isfinite(losses)
+            self.log.append(losses[: len(losses) if finite.all() else finite.argmin()].tolist())
+
+    def save_weights(self, state: TrainState, *, snapshots: bool) -> None:
+        """Writes the weights that samples are drawn with; with `snapshots`, all averages too."""
+        kept, buffers = to_host((state.ema, state.buffers))  # all processes take part
+        if is_first():
+            if snapshots and self.snapshots:
+                save_snapshots(self.out, int(state.step), kept, buffers, self.description)
+            save_weights(self.out / WEIGHTS, kept[0] | buffers, self.description)
+
+    def plot(self) -> None:
+        """Draws `loss.png`."""
+        if self.log is not None:
+            plot_losses(self.out / "loss.csv", self.out / "loss.png")
+
+
+class LossLog:
+    """`loss.csv` with the columns step and loss, each step once, steps counted from 1.
+
+    Opened for a run that has taken `step` steps: rows of later steps, which an interrupted run
+    wrote after its last checkpoint, are dropped, because those steps will be taken again.
+    """
+
+    def __init__(self, path: str | os.PathLike, step: int):
+        self.path, self.step = Path(path), step
+        kept = [row for row in read_losses(self.path) if row[0] <= step]
+        write_file(self.path, _rows([("step", "loss"), *kept]).encode())
+
+    def append(self, losses: Iterable[float]) -> None:
+        """Adds the losses of the next steps; they are in the file when this returns.
+
+        `OSError` with a sentence where they cannot be written.
+        """
+        rows = list(enumerate(losses, self.step + 1))
+        try:
+            with self.path.open("a", newline="") as file:
+                file.write(_rows(rows))
+        except OSError as err:
+            raise OSError(
+                f"{self.path} could not be written: {err.strerror}. The last checkpoint is kept: "
+                "make room and run the same command again."
+            ) from err
+        self.step += len(rows)
+
+
+def _rows(rows: Iterable[tuple]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def read_losses(path: str | os.PathLike) -> list[tuple[int, float]]:
+    """The rows of a `loss.csv`, without a last line that was cut short; none without a file."""
+    if not Path(path).is_file():
+        return []
+    with open(path, newline="") as file:
+        lines = file.read().split("\n")[:-1]  # what follows the last newline is unfinished
+    return [(int(step), float(loss)) for step, loss in csv.reader(lines[1:])]
+
+
+def plot_losses(csv_path: str | os.PathLike, png_path: str | os.PathLike) -> None:
+    """Draws the loss of every step, and its mean over windows of a fiftieth of the run."""
+    rows = np.array(read_losses(csv_path))
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*rows.T, linewidth=0.5, alpha=0.4, label="each step")
+    window = max(1, len(rows) // 50)
+    means = rows[: len(rows) // window * window].reshape(-1, window, 2).mean(axis=1)
+    axes.plot(*means.T, label=f"mean of {window} steps")
+    axes.set(xlabel="step", ylabel="loss", yscale="log", title="Training loss")
+    axes.legend()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    write_file(png_path, picture.getvalue())

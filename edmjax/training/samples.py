@@ -1,0 +1,191 @@
+"""Samples from a trained network, and the files that show them."""
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+from matplotlib import image
+
+import edmjax as ej
+from edmjax._common.arguments import as_seed, whole
+from edmjax._common.mesh import split_parameters
+from edmjax._common.tiles import check_images, tiles
+from edmjax._common.trees import Layout
+from edmjax._common.typing import Denoiser, Keys, PyTree
+from edmjax.planning.table import check_plan
+from edmjax.running.chunks import mesh_of_samples, run_in_chunks, start_std
+from edmjax.training.choices import parse_sampler, parse_schedule
+from edmjax.training.config import SampleConfig
+from edmjax.training.files import make_directory, write_file
+
+_SIDE, _GAP = 56, 4  # the side of a sample in samples.png (at least), and the gap between two
+
+
+def generate(
+    denoise: Denoiser,
+    config: SampleConfig,
+    image_shape: tuple[int, ...],
+    *,
+    labels: Int[np.ndarray, " n"] | None = None,
+    mesh: Mesh | None = None,
+    progress: bool = True,
+) -> Float[np.ndarray, "n height width channels"]:
+    """The samples that a configuration asks for, clipped to [-1, 1], float32.
+
+    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them. A
+    `mesh` (`make_mesh`) splits the samples over its devices along `data` and the denoiser's arrays
+    along `model`, and all processes are given all samples. Sample `i` is made from
+    `(config.seed, i)` and its label alone, so neither the mesh, nor the size of the chunks, nor the
+    number of samples makes a difference beyond roundings.
+
+    Raises:
+        ValueError: the sampler or the schedule does not exist, `labels` does not have one label a
+            sample, or a number is below 1.
+        FloatingPointError: a sample is not finite.
+        MemoryError: a chunk does not fit on the device; it names a size that would.
+    """
+    plan = ej.make_plan(
+        parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
+    )
+    return draw(
+        denoise,
+        plan,
+        image_shape,
+        num_samples=config.num_samples,
+        seed=config.seed,
+        labels=labels,
+        chunk_size=config.chunk_size,
+        mesh=mesh,
+        # Callbacks of a program that several processes run would draw a bar in each.
+        progress=progress and jax.process_count() == 1,
+    )
+
+
+def draw(
+    denoise: Denoiser,
+    plan: ej.Plan,
+    image_shape: tuple[int, ...],
+    *,
+    num_samples: int,
+    seed: int,
+    labels: Int[np.ndarray, " n"] | None = None,
+    chunk_size: int = 512,
+    mesh: Mesh | None = None,
+    progress: bool = False,
+    on_chunk: Callable[[int], object] = lambda evaluations: None,
+) -> Float[np.ndarray, "n height width channels"]:
+    """The samples of a plan, drawn as `generate` draws them; see there.
+
+    They start from noise of the plan's first level, in the scale in which it holds its points. The
+    noise is drawn by another rule than in `ej.sample_in_chunks`, and a smaller last chunk is not
+    filled up: both keep the bits of earlier versions. `on_chunk` is called after every chunk with
+    the number of evaluations of single samples in it.
+    """
+    check_plan(plan)
+    mesh = mesh_of_samples(mesh)
+    num_samples, chunk_size = whole(num_samples, "num_samples"), whole(chunk_size, "chunk_size")
+    std = np.float32(start_std(plan))
+    if labels is not None and len(labels) != num_samples:
+        raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
+    if mesh is not None:
+        denoise = split_parameters(denoise, mesh)
+    key_start, key_steps = random.split(random.key(as_seed(seed)))
+
+    def begin(first: int, rows: int) -> tuple[jax.Array, Keys]:
+        x = _start(ej.sample_keys(key_start, rows, first), std, image_shape)
+        return x, ej.sample_keys(key_steps, rows, first)
+
+    def run(x: jax.Array, keys: Keys, cond: PyTree) -> PyTree:
+        return ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
+
+    def after(first: int, made: np.ndarray) -> None:
+        _check_finite(made, first)
+        on_chunk(len(made) * plan.nfe)
+
+    samples = run_in_chunks(
+        begin,
+        run,
+        Layout(jax.ShapeDtypeStruct(image_shape, jnp.result_type(float))),
+        labels,
+        num_samples,
+        chunk_size,
+        filled=False,
+        mesh=mesh,
+        after=after,
+    )
+    return np.clip(samples, -1, 1, out=samples)
+
+
+@partial(jax.jit, static_argnums=2)
+def _start(keys: Keys, sigma: np.float32, image_shape: tuple[int, ...]) -> jax.Array:
+    return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)
+
+
+def _check_finite(samples: np.ndarray, start: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(samples).reshape(len(samples), -1).all(1))
+    if bad.size:
+        raise FloatingPointError(
+            f"{bad.size} of {len(samples)} samples are not finite, sample {start + bad[0]} first: "
+            "take other options, or another network; `ej.sample_checked` reports the noise level "
+            "at which it happened."
+        )
+
+
+def sample_labels(
+    num_samples: int, num_classes: int, classes: Sequence[int] | None = None
+) -> Int[np.ndarray, " n"] | None:
+    """The label of each sample: `classes` in turn, or all classes in turn where it is None.
+
+    Sample `i` has the label `classes[i % len(classes)]`, int32. A network without classes
+    (`num_classes` 0) has no labels: None is returned. `ValueError` where such a network is asked
+    for a class, or a class is not among `0 ... num_classes - 1`.
+    """
+    num_samples = whole(num_samples, "num_samples")
+    if classes is not None and not num_classes:
+        raise ValueError(
+            "This network knows no classes, so it cannot be asked for labels: leave them out, or "
+            "train one with net.classes."
+        )
+    if not num_classes:
+        return None
+    chosen = list(range(num_classes)) if classes is None else np.ravel(classes).tolist()
+    wrong = [label for label in chosen if label not in range(num_classes)]
+    if wrong or not chosen:
+        raise ValueError(
+            f"Labels are whole numbers from 0 to {num_classes - 1}, at least one of them; got "
+            f"{wrong or chosen}."
+        )
+    return np.resize(np.asarray(chosen, np.int32), num_samples)
+
+
+def write_samples(
+    samples: Float[np.ndarray, "n height width channels"],
+    directory: str | os.PathLike,
+    labels: Int[np.ndarray, " n"] | None = None,
+) -> None:
+    """Writes `samples.npz` and `samples.png` (the first 100 in a square, enlarged).
+
+    The arrays are `x`, and `y` where there are labels. `OSError` where they cannot be written;
+    `ValueError` where the samples are not images with one channel or three.
+    """
+    directory = Path(directory)
+    height = check_images(np.shape(samples), "samples")[1]
+    zoom = max(1, _SIDE // height)
+    shown = tiles(samples[:100].repeat(zoom, axis=1).repeat(zoom, axis=2), gap=_GAP)
+    shown = (shown[..., 0] if shown.shape[-1] == 1 else shown) / 2 + 0.5
+    make_directory(directory)
+    arrays: dict[str, Any] = {"x": samples} if labels is None else {"x": samples, "y": labels}
+    numbers, picture = io.BytesIO(), io.BytesIO()
+    np.savez(numbers, **arrays)
+    image.imsave(picture, shown, cmap="gray", vmin=0, vmax=1, format="png")
+    write_file(directory / "samples.npz", numbers.getvalue())
+    write_file(directory / "samples.png", picture.getvalue())
