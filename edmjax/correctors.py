@@ -188,7 +188,8 @@ def _norms(tree: PyTree, ahead: int) -> Any:
         return jnp.sum(leaf**2, axis=tuple(range(ahead, leaf.ndim)))
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
-    return root(sum(squares[1:], squares[0]))
+    total: jax.Array = sum(squares[1:], squares[0])
+    return root(total)
 
 
 def __dir__() -> list[str]:
