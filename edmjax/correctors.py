@@ -23,10 +23,10 @@ from jax import lax
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import has_no_value, weighted, wide
-from edmjax._common.typing import X
+from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, Sigma, X
 from edmjax.noise.keys import is_typed, normal_like
 from edmjax.processes.process import Process, root
-from edmjax.scalar import Scalar, flag, not_negative
+from edmjax.scalar import flag, not_negative
 
 __all__ = ["NORMS", "Langevin", "annealed_langevin", "langevin"]
 
@@ -39,7 +39,7 @@ NORMS = ("sample", "batch", "sqrt_d", "batch_sqrt_d")
 class Langevin:
     """See `langevin` and `annealed_langevin`. A pytree: `snr` and the process are its leaves."""
 
-    snr: Any
+    snr: Scalar | np.ndarray
     process: Process | None
     norm: str | None = dataclasses.field(metadata={"static": True})  # None: annealed
     num_steps: int = dataclasses.field(metadata={"static": True})
@@ -55,8 +55,8 @@ class Langevin:
         """The evaluations of the denoiser in one call: one a move."""
         return self.num_steps
 
-    def __call__(self, denoise: Any, x: X, sigma: Any, key: Any) -> X:
-        """`x` after `num_steps` moves at the level `sigma`, in float32 at least.
+    def __call__(self, denoise: Denoiser, x: X, sigma: Sigma, key: PyTree) -> X:
+        """`x` after `num_steps` moves at the level `sigma`, in at least float32.
 
         `key` is as `ej.sample` hands it on: keys, (num_steps, batch), or the draws themselves,
         leaf shape (num_steps, *leaf.shape).
@@ -68,7 +68,7 @@ class Langevin:
         # One copy of the network, however many moves.
         return lax.scan(lambda held, draw: (move(held, draw), None), held, key)[0]
 
-    def _move(self, denoise: Any, like: X, sigma: Any, held: X, key: Any) -> X:
+    def _move(self, denoise: Any, like: X, sigma: Sigma, held: X, key: PyTree) -> X:
         x = jax.tree.map(lambda value, leaf: value.astype(leaf.dtype), held, like)
         noise = normal_like(key, x)
         denoised = denoise(x, sigma)
@@ -78,7 +78,7 @@ class Langevin:
         q = self._q(gap, noise, sigma, 0 if alone else 1)
         return weighted((1.0, held), (2 * q**2, gap), (2 * q * sigma, noise))
 
-    def _q(self, gap: X, noise: X, sigma: Any, ahead: int) -> Any:
+    def _q(self, gap: X, noise: X, sigma: Sigma, ahead: int) -> Any:
         """`q` of the module's docstring, a scalar or one number a sample."""
         q = jnp.asarray(self.snr, jnp.result_type(sigma))
         if self.process is not None:
@@ -97,9 +97,9 @@ class Langevin:
 
 def langevin(
     snr: Scalar = 0.16,
-    num_steps: Any = 1,
+    num_steps: Int = 1,
     norm: str = "sample",
-    process: Any = None,
+    process: Process | None = None,
     on_result: bool = False,
 ) -> Langevin:
     """The Langevin corrector of Song et al. (2021), Algorithms 4 and 5.
@@ -147,8 +147,8 @@ def langevin(
 
 def annealed_langevin(
     snr: Scalar = 0.16,
-    num_steps: Any = 1,
-    process: Any = None,
+    num_steps: Int = 1,
+    process: Process | None = None,
     on_result: bool = False,
 ) -> Langevin:
     """Annealed Langevin dynamics, its step from the marginal's standard deviation.
@@ -167,20 +167,20 @@ def annealed_langevin(
 
 
 def _corrector(
-    snr: Scalar, num_steps: Any, norm: str | None, process: Any, on_result: bool
+    snr: Scalar, num_steps: Int, norm: str | None, process: Process | None, on_result: bool
 ) -> Langevin:
-    snr = not_negative(snr, "snr")
+    ratio = not_negative(snr, "snr")
     num_steps = whole(num_steps, "num_steps")
     if process is not None and not isinstance(process, Process):
         raise TypeError(
             f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
         )
     # An array and not a number: a weakly typed leaf would be compiled for apart.
-    snr = snr if has_no_value(snr) else np.asarray(snr)
-    return Langevin(snr, process, norm, num_steps, flag(on_result, "on_result"))
+    ratio = ratio if has_no_value(ratio) else np.asarray(ratio)
+    return Langevin(ratio, process, norm, num_steps, flag(on_result, "on_result"))
 
 
-def _norms(tree: X, ahead: int) -> Any:
+def _norms(tree: PyTree, ahead: int) -> Any:
     """The Euclidean norm over all leaves and all axes after the first `ahead`."""
 
     def square(leaf: Any) -> Any:

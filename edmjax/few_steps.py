@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edmjax._common.typing import Int, Levels, Number
 from edmjax.planning.step import Sampler
 
 __all__ = ["recommend"]
@@ -23,13 +24,13 @@ TABLE: tuple[tuple[int, str, str], ...] = (
 
 
 def recommend(
-    nfe: Any,
+    nfe: Int,
     *,
-    sigma_min: Any = 0.002,
-    sigma_max: Any = 80.0,
-    sigma_data: Any = 0.5,
-    final_zero: Any = True,
-) -> tuple[Sampler, Any]:
+    sigma_min: Number = 0.002,
+    sigma_max: Number = 80.0,
+    sigma_data: Number = 0.5,
+    final_zero: bool = True,
+) -> tuple[Sampler, Levels]:
     """The `(sampler, sigmas)` to take for exactly `nfe` evaluations of a network, untrained.
 
         sampler, sigmas = ej.recommend(10)
@@ -63,7 +64,7 @@ def recommend(
 
 def pair(
     name: str, grid: str, nfe: int, low: float, high: float, width: float, final_zero: bool
-) -> tuple[Sampler, Any]:
+) -> tuple[Sampler, Levels]:
     """A sampler and a grid by their names, of exactly `nfe` evaluations."""
     levels = grids_for(low, high, width)[grid](nfe if final_zero else nfe + 1)
     return samplers_for(width)[name], np.append(levels, 0.0) if final_zero else levels
@@ -75,20 +76,20 @@ def samplers_for(width: float) -> dict[str, Sampler]:
     from edmjax import samplers as s
 
     return {
-        "f_trig(False)": s.f_trig(False, width),
-        "f_trig()": s.f_trig(True, width),
-        "f_trig(above=0.3)": s.f_trig(True, width, 0.3),
+        "f_trig(False)": s.f_trig(False, sigma_data=width),
+        "f_trig()": s.f_trig(sigma_data=width),
+        "f_trig(above=0.3)": s.f_trig(sigma_data=width, above=0.3),
         "unipc(2)": s.unipc(2),
         "unipc(3)": s.unipc(3),
     }
 
 
-def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int], Any]]:
+def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int], Levels]]:
     """The grids that are compared: name -> (number of levels -> levels without 0)."""
     from edmjax import schedules
 
     ends: dict[str, Any] = {"sigma_min": low, "sigma_max": high, "final_zero": False}
-    grids: dict[str, Callable[[int], Any]] = {
+    grids: dict[str, Callable[[int], Levels]] = {
         f"theta({share})": functools.partial(schedules.theta, sigma_data=share * width, **ends)
         for share in (1, 1.7, 2)
     }
@@ -142,7 +143,7 @@ def _share(below: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(
-    share_below: Callable[..., Any], n: int, low: float, high: float, width: float
+    share_below: Callable[[np.ndarray], np.ndarray], n: int, low: float, high: float, width: float
 ) -> np.ndarray:
     """`n` levels from `high` to `low` of equal shares, given of `u = log(sigma / sigma_data)`."""
     u = np.linspace(np.log(low / width), np.log(high / width), 20001)

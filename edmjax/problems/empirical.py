@@ -10,7 +10,7 @@ from jaxtyping import Array, Num
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
-from edmjax.problems._constant import Constant
+from edmjax._common.typing import Arraylike
 from edmjax.problems.problem import Problem, freeze, positive
 
 
@@ -41,7 +41,7 @@ class Empirical(Problem):
     half_squares: Num[Array | np.ndarray, " n"]  # |centred|^2 / 2
     std: Num[Array | np.ndarray, ""]
 
-    def __init__(self, data: Constant, std: Constant = 0.0):
+    def __init__(self, data: Arraylike, std: Arraylike = 0.0):
         points, blur = on_host("data", data), on_host("std", std)
         if points.ndim < 1 or points.size == 0:
             raise ValueError(f"data has shape {points.shape}: expected (n, *point), n at least 1.")

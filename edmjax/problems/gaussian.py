@@ -9,8 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
-from edmjax._common.typing import Sigma
-from edmjax.problems._constant import Constant
+from edmjax._common.typing import Arraylike, Sigma
 from edmjax.problems.problem import (
     Point,
     Problem,
@@ -48,7 +47,7 @@ class Gaussian(Problem):
     variances: Num[Array | np.ndarray, " d"]
     basis: Num[Array | np.ndarray, "d d"] | None  # eigenvectors in columns; None where diagonal
 
-    def __init__(self, mean: Constant, cov: Constant):
+    def __init__(self, mean: Arraylike, cov: Arraylike):
         centre = on_host("mean", mean)
         variances, basis = spectrum(on_host("cov", cov), centre.shape)
         freeze(self, mean=centre, variances=variances, basis=basis)

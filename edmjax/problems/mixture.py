@@ -9,7 +9,7 @@ from jaxtyping import Array, Num
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
-from edmjax.problems._constant import Constant
+from edmjax._common.typing import Arraylike
 from edmjax.problems.problem import Problem, freeze, from_basis, positive, spectrum, to_basis
 
 
@@ -36,7 +36,7 @@ class Mixture(Problem):
     variances: Num[Array | np.ndarray, "k d"]
     bases: Num[Array | np.ndarray, "k d d"] | None  # eigenvectors in columns; None where diagonal
 
-    def __init__(self, weights: Constant, means: Constant, covs: Constant):
+    def __init__(self, weights: Arraylike, means: Arraylike, covs: Arraylike):
         w, mu, cov = on_host("weights", weights), on_host("means", means), on_host("covs", covs)
         if mu.ndim < 1 or w.shape != mu.shape[:1] or not len(w):
             raise ValueError(

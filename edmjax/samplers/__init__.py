@@ -1,13 +1,18 @@
 """Samplers: each is one step of a method, `(x, at) -> x_next`, to be read into a plan.
 
-The names are functions that take the method's options and return the step, so `heun()` is a sampler
-and `churn(heun(), s_churn=40.0)` another. `edmjax.Step` says what a step sees.
+Each name here is a function that takes the options of a method and returns the step: `heun()` is a
+sampler, and so is `churn(heun(), s_churn=40.0)`. `edmjax.Step` says what a step sees.
+
+One word means one thing. `eta` is the strength of the noise, 0 for the probability flow; each
+docstring says in which formula. `s_noise` multiplies the noise alone. `final` says how a method
+ends: "denoise" with the denoiser, "method" with its own formula. `sigma_data` is the standard
+deviation of the data. In the docstrings `D` is the denoised output, `h = log(sigma / sigma_next)`
+unless it is defined otherwise, and n steps are those of a grid that ends at 0.
 """
 
-from edmjax.samplers.adams import ipndm, ipndm_v, lms
-from edmjax.samplers.cfg_pp import euler_cfg_pp
-from edmjax.samplers.combinators import ancestral, churn
-from edmjax.samplers.ddim import ddim, ddpm
+from edmjax._common.deprecation import former_names
+from edmjax.samplers.adams import gradient_estimation, ipndm, ipndm_v, lms
+from edmjax.samplers.ddim import ddim, ddpm, euler_cfg_pp
 from edmjax.samplers.deis import deis
 from edmjax.samplers.dpm_solver import dpm_fast, dpm_solver
 from edmjax.samplers.dpmpp import dpmpp_2m, dpmpp_2s, dpmpp_3m
@@ -15,23 +20,22 @@ from edmjax.samplers.dpmpp_sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
 from edmjax.samplers.dpmpp_singlestep import dpmpp_singlestep
 from edmjax.samplers.er_sde import er_sde
 from edmjax.samplers.exponential import exp_heun, res_2s, res_3s, res_multistep
-from edmjax.samplers.f_form import analytic_first_step, f_ab, f_pc, f_rk, teleport
+from edmjax.samplers.f_adams import f_ab, f_pc
+from edmjax.samplers.f_rk import f_rk
 from edmjax.samplers.f_trig import f_trig
-from edmjax.samplers.gaussian_split import GaussianSplit, gaussian_split
-from edmjax.samplers.gradient_estimation import gradient_estimation
-from edmjax.samplers.heunpp import heunpp2
+from edmjax.samplers.first_step import analytic_first_step, teleport
+from edmjax.samplers.gaussian_split import gaussian_split
 from edmjax.samplers.names import from_name
 from edmjax.samplers.pndm import pndm
-from edmjax.samplers.predictors import ancestral_sampling, reverse_diffusion
+from edmjax.samplers.predictors import ancestral_sampling, euler_maruyama, reverse_diffusion
 from edmjax.samplers.restart import restart
-from edmjax.samplers.runge_kutta import dpm_2, euler, heun, midpoint
+from edmjax.samplers.runge_kutta import dpm_2, euler, heun, heunpp2, midpoint
 from edmjax.samplers.sa_solver import sa_solver
-from edmjax.samplers.sde import euler_maruyama
 from edmjax.samplers.seeds import seeds_2, seeds_3
 from edmjax.samplers.unipc import unipc
+from edmjax.samplers.wrappers import ancestral, churn
 
 __all__ = [
-    "GaussianSplit",
     "analytic_first_step",
     "ancestral",
     "ancestral_sampling",
@@ -79,6 +83,9 @@ __all__ = [
     "teleport",
     "unipc",
 ]
+
+
+__getattr__ = former_names("edmjax.samplers", {"GaussianSplit": "edmjax.samplers.gaussian_split"})
 
 
 def __dir__() -> list[str]:

@@ -6,15 +6,17 @@ solved over the fraction c of a step by
     x(c) = e^-cH x + (1 + eta) int_0^ch e^(-(1 + eta) (ch - u)) D(u) du + N(c),
     N(c) of standard deviation sigma(c) sqrt(1 - e^(-2 eta c h)),    sigma(c) = sigma e^-ch
 
-and the noises of the points inside a step are one process: with independent draws,
+and the noises of the points inside a step are one process. With independent draws,
 
     N(c) = sigma(c) / sigma(b) e^(-eta (c - b) h) N(b) + sigma(c) sqrt(1 - e^(-2 eta (c - b) h)) z
 """
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers.dpmpp_sde import first_order, psi
-from edmjax.scalar import Scalar, exp, expm1, host, is_traced, is_zero, log, not_negative, sqrt
+from edmjax.samplers._options import choice, place
+from edmjax.samplers._reverse_sde import first_order, psi
+from edmjax.scalar import exp, expm1, is_traced, is_zero, log, not_negative, sqrt
 
 
 def seeds_2(
@@ -41,9 +43,8 @@ def seeds_2(
             `solver_type` is something else.
     """
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    r = _fraction(r, "r")
-    if solver_type not in ("phi_1", "phi_2"):
-        raise ValueError(f"`solver_type` must be 'phi_1' or 'phi_2', got {solver_type!r}.")
+    r = place(r, "r")
+    solver_type = choice(solver_type, "solver_type", "phi_1", "phi_2")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -84,7 +85,7 @@ def seeds_3(
         ValueError: if `eta` or `s_noise` is negative or NaN, or not `0 < r_1 < r_2 <= 1`.
     """
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    r_1, r_2 = _fraction(r_1, "r_1"), _fraction(r_2, "r_2")
+    r_1, r_2 = place(r_1, "r_1"), place(r_2, "r_2")
     if not is_traced(r_1, r_2) and not r_1 < r_2:
         raise ValueError(f"`r_1` must be below `r_2`, got {r_1} and {r_2}.")
 
@@ -130,10 +131,3 @@ def _noises(at: Step, stages: list[_Stage], eta: Scalar, s_noise: Scalar) -> lis
             sigma, h = stage.sigma, stage.h
         noises.append(noise)
     return noises
-
-
-def _fraction(value: Scalar, name: str) -> Scalar:
-    value = host(value, name)
-    if not is_traced(value) and not 0 < value <= 1:
-        raise ValueError(f"`{name}` must be in (0, 1], got {value}.")
-    return value

@@ -37,10 +37,10 @@ def test_evaluations_are_a_shape(name):
         assert jax.jit(lambda plan: jnp.zeros(plan.nfe))(plan).shape == (nfe(n),)
 
 
-@pytest.mark.parametrize("name", over(ALL, KINDS, ALL))
+@pytest.mark.parametrize("name", ALL)
 def test_windows_do_not_grow_with_the_number_of_steps(name):
     widths = []
-    for n in (20, 200):
+    for n in (20, 60):
         plan = ej.make_plan(ALL[name][0](), ej.schedules.karras(n))
         widths.append((plan.y.shape[1], plan.d.shape[1], plan.z.shape[1]))
     assert widths[0] == widths[1]
@@ -309,7 +309,7 @@ def test_gradient_in_the_levels_against_finite_differences(x64, name):
             for make in (
                 lambda v: s.churn(s.heun(), 1.0, s_noise=v),
                 lambda v: s.ancestral(s.dpm_2(), 1.0, s_noise=v),
-                lambda v: s.euler_maruyama(lam=v),
+                lambda v: s.euler_maruyama(eta=v),
             )
         ),
     ],
@@ -464,8 +464,8 @@ def test_what_is_not_a_sampler_gets_a_sentence():
         (lambda: s.churn(s.heun(), 1.0, s_min=2, s_max=1), "`s_min` must not exceed `s_max`"),
         (lambda: s.ancestral(s.euler(), 1.5), r"`eta` must be in \[0, 1\], got 1.5"),
         (lambda: s.ddim(-0.1), r"`eta` must be in \[0, 1\], got -0.1"),
-        (lambda: s.euler_maruyama(lam=-1), "`lam` must not be negative"),
-        (lambda: s.euler_maruyama(final="noise"), "`final` must be 'denoise' or 'mean'"),
+        (lambda: s.euler_maruyama(eta=-1), "`eta` must not be negative"),
+        (lambda: s.euler_maruyama(final="noise"), "`final` must be 'denoise' or 'method'"),
     ],
 )
 def test_bad_options_get_a_sentence(make, words):

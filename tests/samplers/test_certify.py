@@ -137,7 +137,7 @@ def test_a_wrong_claim_fails(name, claims):
 def test_the_script_fails_on_a_flipped_sign_in_the_source(tmp_path):
     for part in ("edmjax", "tests", "checks"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    source = tmp_path / "edmjax" / "samplers" / "heunpp.py"
+    source = tmp_path / "edmjax" / "samplers" / "runge_kutta.py"
     text = source.read_text()
     assert text.count("w_2 * (d_2 - d)") == 1
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

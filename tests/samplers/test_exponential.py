@@ -32,10 +32,10 @@ def test_slopes_in_the_options(x64):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: s.res_2s(0.0), r"`c2`, the place of an inner point, must be in \(0, 1\], got 0.0"),
+        (lambda: s.res_2s(0.0), r"`c2` must be in \(0, 1\], got 0.0"),
         (
             lambda: s.res_3s(c3=1.2),
-            r"`c3`, the place of an inner point, must be in \(0, 1\], got 1",
+            r"`c3` must be in \(0, 1\], got 1",
         ),
         (lambda: s.res_3s(2 / 3, 1.0), "must differ and `c2` must not be 2/3"),
         (lambda: s.res_3s(0.5, 0.5), "c2 = 0.5 and c3 = 0.5: they must differ"),

@@ -187,6 +187,7 @@ def test_loss_log_keeps_each_step_once_and_drops_a_torn_line(tmp_path):
     assert read_losses(path) == [(1, 3.0), (2, 2.0), (3, 1.5)]
 
 
+@pytest.mark.thorough
 def test_samples_depend_on_seed_and_index_alone(digits):
     gaussian = ej.problems.Gaussian(np.zeros(4), 0.2 * np.eye(4))
 

@@ -1,7 +1,7 @@
-"""Weights of interpolatory formulas: what multistep methods and exponential integrators share.
+"""Weights of interpolatory formulas, for multistep methods and exponential integrators.
 
 A method that fits a polynomial to outputs at the nodes `s_j`, and integrates it exactly against
-some weight function, has the weights `w` that are right for every power up to the number of nodes:
+some weight function, has the weights `w` that are exact for every power up to the number of nodes:
 
     sum_j w_j s_j^k = m_k,    m_k the integral of s^k,    k = 0, 1, ...
 
@@ -14,7 +14,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax.scalar import Scalar, exp, expm1, is_traced, where
+from edmjax.planning.point import Combination
+from edmjax.planning.step import Step
+from edmjax.scalar import Scalar, exp, expm1, is_traced, log, where
 
 
 def weights_of(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Scalar]:
@@ -67,3 +69,18 @@ def _recursion(k: int, z: Scalar) -> Scalar:
     for j in range(1, k):
         value = (value - 1 / math.factorial(j)) / z
     return value
+
+
+def differences(
+    at: Step, value: Combination, past: list[Combination]
+) -> tuple[Scalar, Combination, Combination]:
+    """`(h, slope, half)` of the parabola through `value` and two `past` values, newest first.
+
+    `h` is the length of the step, `slope` the derivative at the newest value, and `half` half of
+    the second derivative; all in `lambda = -log sigma`.
+    """
+    h, h_1 = log(at.sigma / at.sigma_next), log(at.past[0].sigma / at.sigma)
+    h_2 = log(at.past[1].sigma / at.past[0].sigma)
+    d_0, d_1 = (value - past[0]) / h_1, (past[0] - past[1]) / h_2
+    half = (d_0 - d_1) / (h_1 + h_2)
+    return h, d_0 + h_1 * half, half

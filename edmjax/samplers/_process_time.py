@@ -1,4 +1,4 @@
-"""A step of the grid in the time and the scale of a process."""
+"""A step of the grid, written in the time and the scale of a process."""
 
 import functools
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from edmjax.scalar import Scalar, host, is_traced
 
 
 class Move(NamedTuple):
-    """What a step of a process takes, for points in the package's frame."""
+    """The numbers of a step in a process, for points in the package's frame."""
 
     h: Scalar  # t_next - t, negative on the way down
     rescale: Scalar  # scale / scale_next: what a point is multiplied by to keep its own scale
@@ -20,7 +20,7 @@ class Move(NamedTuple):
     spread: Scalar  # g / scale_next: the noise of the process in the frame of the next level
 
 
-class OwnTime:
+class ProcessTime:
     """Reads the times of a step, and the rates of the process there."""
 
     def __init__(self, process: Any):
@@ -39,7 +39,7 @@ class OwnTime:
         return Move(t_next - t, scale / scale_next, f, g / (scale * at.sigma), g / scale_next)
 
     def _times(self, at: Step) -> tuple[Scalar, Scalar]:
-        """The times of the grid where they are this process's; otherwise those of the levels."""
+        """The times of the grid if they are this process's; otherwise the times of the levels."""
         given = at.time is not None and not is_traced(at.sigma, at.time, at.time_next)
         if given and np.isclose(self.process.sigma(at.time), at.sigma, rtol=1e-9, atol=0):
             return host_all(at.time, at.time_next)
@@ -63,5 +63,5 @@ class OwnTime:
 
 
 def host_all(*values: Scalar) -> tuple[Scalar, ...]:
-    """Each value as a float where it is a number."""
+    """Each value, as a float if it is a number."""
     return tuple(host(value, "time") for value in values)
