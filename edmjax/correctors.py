@@ -14,6 +14,7 @@ give the same `q` in either frame, but for the factor alpha of Song et al., whic
 import dataclasses
 import functools
 import math
+import operator
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from edmjax._common.arguments import whole
 from edmjax._common.arrays import has_no_value, weighted, wide
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, Sigma, X
 from edmjax.noise.keys import is_typed, normal_like
-from edmjax.processes.process import Process, root
+from edmjax.processes.process import Process, check_process, root
 from edmjax.scalar import flag, not_negative
 
 __all__ = ["NORMS", "Langevin", "annealed_langevin", "langevin"]
@@ -171,10 +172,8 @@ def _corrector(
 ) -> Langevin:
     ratio = not_negative(snr, "snr")
     num_steps = whole(num_steps, "num_steps")
-    if process is not None and not isinstance(process, Process):
-        raise TypeError(
-            f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
-        )
+    if process is not None:
+        check_process(process)
     # An array and not a number: a weakly typed leaf would be compiled for apart.
     ratio = ratio if has_no_value(ratio) else np.asarray(ratio)
     return Langevin(ratio, process, norm, num_steps, flag(on_result, "on_result"))
@@ -188,7 +187,7 @@ def _norms(tree: PyTree, ahead: int) -> Any:
         return jnp.sum(leaf**2, axis=tuple(range(ahead, leaf.ndim)))
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
-    return root(sum(squares[1:], squares[0]))
+    return root(functools.reduce(operator.add, squares))
 
 
 def __dir__() -> list[str]:

@@ -99,27 +99,6 @@ def dropped(
     return decorate
 
 
-def now_keywords(*names: str) -> Callable[[F], F]:
-    """Decorates a function whose keywords `names` were its last positional arguments, in order."""
-
-    def decorate(function: F) -> F:
-        kinds = [p.kind for p in inspect.signature(function).parameters.values()]
-        positional = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
-
-        @functools.wraps(function)
-        def call(*args: Any, **options: Any) -> Any:
-            late = dict(zip(names, args[positional:], strict=False))
-            if late and len(args) <= positional + len(names) and not late.keys() & options.keys():
-                given = ", ".join(f"{name}=..." for name in late)
-                _warn(f"{function.__name__}() takes these arguments by name: {given}.", "order")
-                args, options = args[:positional], options | late
-            return function(*args, **options)
-
-        return call  # type: ignore[return-value]
-
-    return decorate
-
-
 def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of a module whose names moved: `{"old": "edmjax.room.new"}`."""
 
