@@ -8,6 +8,8 @@ import ctypes
 import os
 import pathlib
 import sys
+import types
+from typing import Any
 
 CACHE = pathlib.Path(__file__).parent.parent / ".jax_cache"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
@@ -20,6 +22,38 @@ import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 4)
+
+
+# ---- annotations as claims
+
+_checked = jaxtyping.jaxtyped
+_defined: set[types.CodeType] = set()
+
+
+def jaxtyped(*arguments, **options):
+    """What the import hook decorates with: jaxtyping's, where there is something to check.
+
+    A check costs 15 us and reading a plan calls `is_traced` a hundred times a step, so functions
+    that take anything go without. beartype reads annotations where a function is defined, which
+    takes milliseconds: one within another, defined anew at each call, is checked once a file.
+    """
+    if arguments:
+        return _checked(*arguments, **options)
+
+    def decorate(function):
+        if isinstance(function, types.FunctionType):
+            if all(hint in (Any, bool) for hint in function.__annotations__.values()):
+                return function
+            if "<locals>" in function.__qualname__:
+                if function.__code__ in _defined:
+                    return function
+                _defined.add(function.__code__)
+        return _checked(function, **options)
+
+    return decorate
+
+
+jaxtyping.jaxtyped = jaxtyped
 
 
 @pytest.fixture
@@ -50,12 +84,13 @@ PEAKS: dict[str, float] = {}  # worker -> bytes, in the process that starts the 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_go_with_their_file():
+def nothing_stays_of_a_file():
     """A worker holds the compiled programs of one file, not of all the files that it has run.
 
     `clear_caches` frees them, but glibc keeps what is freed: only `malloc_trim` gives it back.
     """
     yield
+    _defined.clear()
     jax.clear_caches()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "malloc_trim"):

@@ -1,8 +1,8 @@
 """What runs return, as bytes in a file and a table of what they are.
 
-`arrays.bin` holds the bytes of all arrays one after the other, `table.json` for each run its
-seconds, and either the text of an error or, for each array, its path in the tree that the run
-returned, its dtype, its shape and where its bytes lie.
+`arrays.bin` holds the bytes of all arrays one after the other. `table.json` has for each run its
+seconds of CPU time, and either the text of an error or, for each array, its path in the tree that
+the run returned, its dtype, its shape and where its bytes lie.
 """
 
 import json

@@ -19,7 +19,7 @@ LARGEST_SEED = 2**32 - 1  # `jax.random.key` reads 32 bits, and drops those abov
 
 
 def whole(value: Any, name: str, *, least: int = 1, most: int | None = None) -> int:
-    """`value` as an int of at least `least`; a bool and a traced value are none."""
+    """`value` as an int of at least `least`. A bool or a traced value is refused."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError

@@ -16,7 +16,7 @@ from edmjax._common.trees import Flat, check_batch_axis, check_cond, check_like,
 
 
 def check_function(function: Any, name: str, *arguments: str) -> None:
-    """Raises where `function` is none, or does not take `arguments`."""
+    """Raises unless `function` is a function that takes `arguments`."""
     says = f"`{name}` must be a function of ({', '.join(arguments)})"
     if not callable(function):
         raise TypeError(f"{says}, got {describe(function)}.")

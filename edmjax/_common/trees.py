@@ -34,7 +34,7 @@ def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
 
 
 def check_batch_axis(x: Any, name: str, batched: bool) -> None:
-    """Checks that axis 0 of every leaf counts the same samples."""
+    """Raises unless axis 0 of every leaf counts the same samples."""
     if not batched:
         return
     shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(x)]

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from edmjax._common.typing import Grid
 from edmjax.scalar import Scalar, flag, host, is_traced
 
-# Levels that are nearer, of their size, are one level of which one was rounded.
+# Levels whose relative difference is smaller are one level, of which one copy was rounded.
 _APART = 1e-12
 _SMALLEST = 1e-150
 

@@ -1,4 +1,8 @@
-"""Reads a sampler over a grid, once, and writes down the weights it formed."""
+"""Reads a sampler over a grid and writes down the weights that it forms.
+
+The sampler runs once, in Python, on symbolic points: combinations of the points, outputs and draws
+before them. Each evaluation adds a row to the plan: the weights of the point that it was made at.
+"""
 
 import functools
 import inspect
@@ -111,7 +115,7 @@ def _read(sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero
 
 
 class _Reading:
-    """What happens while a sampler is read: evaluations and draws become basis vectors."""
+    """Records a sampler while it is read: evaluations and draws become basis vectors."""
 
     def __init__(self, upward: bool):
         self.upward = upward

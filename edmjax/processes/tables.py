@@ -15,7 +15,7 @@ def ddpm_table(
     beta_end: Number = 0.012,
     num_timesteps: Number = 1000,
 ) -> Levels:
-    """The levels of a discrete diffusion model: entry `t` is that of its step `t`.
+    """The levels of a discrete diffusion model: entry `t` is the level of its step `t`.
 
         sigma_t = sqrt((1 - abar_t) / abar_t),    abar_t = prod_(s <= t) (1 - beta_s)
 
@@ -103,7 +103,7 @@ def fits(n: Number, levels: np.ndarray) -> int:
     n = count(n)
     if n > len(levels):
         raise ValueError(
-            f"The table has {len(levels)} levels, got n = {n}: ask for {len(levels)} at most."
+            f"The table has {len(levels)} levels, got n = {n}: ask for at most {len(levels)}."
         )
     return n
 

@@ -60,7 +60,7 @@ def _bytes_of(run: Callable[..., Any], batched: PyTree, rows: int) -> int:
 
 
 def _free(device: jax.Device) -> int:
-    """The bytes that a device has left; on a CPU those of the machine.
+    """The bytes that a device has left; on a CPU, that the machine has left.
 
     `os.sysconf` knows them on Linux; elsewhere it raises ValueError or does not exist.
     """

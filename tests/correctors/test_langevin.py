@@ -13,7 +13,7 @@ import pytest
 from jax import random
 from support import orders
 from support.cases import golden, golden_problem
-from support.helpers import compilations, final, mixture
+from support.helpers import compilations, final, first, later, mixture
 
 import edmjax as ej
 from edmjax import correctors as c, samplers as s
@@ -77,8 +77,8 @@ def moved(problem, y, t, noise, snr, norm, alpha):
     return y + step * score + np.sqrt(2 * step) * noise
 
 
-@pytest.mark.parametrize("norm", [*c.NORMS, "annealed"])
-@pytest.mark.parametrize("on_result", [False, True])
+@pytest.mark.parametrize("norm", [*first(1, c.NORMS, pytest.mark.thorough), "annealed"])
+@pytest.mark.parametrize("on_result", [*later(False), True])
 def test_the_papers_algorithms(x64, norm, on_result):
     """Two moves a step between probability-flow steps of the VP process, whose alpha is abar."""
     problem, rng = mixture(), np.random.default_rng(1)
@@ -174,7 +174,7 @@ def exact_variance(denoise, plan, corrector=None):
     return float(np.sum(np.asarray(got) ** 2))
 
 
-@pytest.mark.parametrize("on_result", [False, True])
+@pytest.mark.parametrize("on_result", [False, *later(True)])
 def test_the_exact_variance_with_an_annealed_corrector(x64, on_result):
     """In the scale of VP: DDPM's posterior and the moves, as a recursion of variances by hand."""
     data, times = 0.3, np.append(TIMES, 0.0)
@@ -214,7 +214,7 @@ def test_the_law_that_annealed_moves_leave_alone(x64):
     np.testing.assert_allclose(np.sum(np.asarray(got) ** 2), still, rtol=1e-11)
 
 
-@pytest.mark.parametrize("norm", ["sample", "sqrt_d"])
+@pytest.mark.parametrize("norm", ["sample", *later("sqrt_d")])
 def test_the_law_of_a_move_by_the_norm(norm):
     """By z-score: E|x'|^2 of one move from the exact law N(0, v) in d dimensions.
 

@@ -144,7 +144,7 @@ def test_levels_of_the_loss_are_one_an_interval():
     assert not (np.diff(levels, axis=1) > 0).all(axis=1).any()  # not in the order of the images
 
 
-@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+@pytest.mark.parametrize("sigma_data", [0.5, pytest.param(1.0, marks=pytest.mark.thorough)])
 def test_mean_loss_of_gaussian_data(sigma_data):
     # Data N(0, 1) a pixel, whose best denoiser leaves sigma^2 / (1 + sigma^2); weighted it is
     # (sigma^2 + s^2) / (s^2 (1 + sigma^2)), which is 1 at every level for s = 1.
@@ -157,6 +157,7 @@ def test_mean_loss_of_gaussian_data(sigma_data):
     assert mean.standard_error < 0.03 * exact
 
 
+@pytest.mark.thorough
 def test_mean_loss_is_that_of_training():
     images = normals(0, 512, 2, 2, 1).astype(np.float32)
 
@@ -177,6 +178,7 @@ def test_mean_loss_is_that_of_training():
     assert abs(mean.value - drawn.value) < 4 * math.hypot(mean[1], drawn[1])
 
 
+@pytest.mark.thorough
 def test_losses_of_chunks_are_those_of_the_whole():
     images = normals(0, 25, 2, 2, 1).astype(np.float32)
     denoise, counts = jax.tree_util.Partial(lambda x, sigma: 0.5 * x), []
@@ -277,6 +279,7 @@ def test_plans_are_recommended_or_read(tmp_path):
         ev.plan_of(ev.Method("learned", f"{tmp_path}/7.json", 8))
 
 
+@pytest.mark.thorough
 def test_draws_are_those_of_generate():
     denoise = jax.tree_util.Partial(lambda x, sigma: x / (1 + sigma**2))
     plan, counts = ej.make_plan(ej.samplers.euler(), ej.schedules.karras(4)), []
@@ -289,6 +292,7 @@ def test_draws_are_those_of_generate():
     assert counts == [8, 8, 4]
 
 
+@pytest.mark.thorough
 def test_labels_reach_the_denoiser():
     denoise = jax.tree_util.Partial(lambda x, sigma, cond: 0 * x + cond[:, None, None, None] / 10)
     plan, labels = ej.make_plan(ej.samplers.euler(), ej.schedules.karras(3)), np.arange(5)

@@ -100,6 +100,7 @@ def task_of(problem, nfe, x, **options):
     return tasks.task_of(problem, nfe, x, KEY, reference_nfe=None, **options)
 
 
+@pytest.mark.thorough
 def test_gradients_in_levels_and_weights_are_finite_differences():
     with jax.enable_x64(True):
         problem = mixture()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from support.helpers import later
 
 import edmjax as ej
 from edmjax import nn
@@ -66,6 +67,7 @@ def test_conv_transpose_is_the_adjoint_of_conv_in_every_form(stride, extra):
         np.testing.assert_allclose(np.sum(x * np.asarray(back)), forward, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_all_forms_are_one_function_with_the_same_gradients():
     x, shape = normal(0, 2, 18, 17, 2), (18, 17, 2)
     results = []
@@ -83,7 +85,7 @@ def test_all_forms_are_one_function_with_the_same_gradients():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), results[0], other)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [*later(1), 2, *later(3)])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_derivatives_of_any_kind_on_a_cpu_are_those_of_xla(x64, stride, transposed):
     """Second derivatives, forward mode, vmap over either input."""
@@ -380,7 +382,7 @@ def test_patch_unet_has_the_blocks_it_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    "name", ["PatchUNet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("UNet", "ScoreNet"))]
+    "name", [*later("PatchUNet"), *later("UNet", "ScoreNet", mark=pytest.mark.slow)]
 )
 def test_bfloat16_is_for_the_activations_alone(name):
     """All layers compute in it; the gradients are float32, and as near float32's as rounding is.

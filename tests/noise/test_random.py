@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import random
 from jax.sharding import AxisType
-from support.helpers import STOCHASTIC, first, mixture, over
+from support.helpers import KINDS, STOCHASTIC, first, later, mixture, over
 from support.laws import recursion
 
 import edmjax as ej
@@ -37,7 +37,7 @@ def test_sample_keys_are_folds_of_the_index():
     assert keys.shape == (4,) and ej.sample_keys(KEY, 0).shape == (0,)
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", over(PLANS, ["two draws a step"], PLANS))
 def test_a_draw_is_what_the_contract_says(x64, plan):
     """Draw j of leaf l of sample i: normal(fold_in(fold_in(key_i, j), l)), then cast."""
     plan = PLANS[plan]()
@@ -65,7 +65,7 @@ def test_a_draw_is_what_the_contract_says(x64, plan):
 
 
 @pytest.mark.parametrize("name", over(STOCHASTIC))
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, *later(jnp.bfloat16)])
 def test_noise_passed_in_is_bit_equal_to_noise_drawn(name, dtype):
     plan = ej.make_plan(STOCHASTIC[name][0](), GRID)
     x = start((5, 7, 3)).astype(dtype)
@@ -74,7 +74,7 @@ def test_noise_passed_in_is_bit_equal_to_noise_drawn(name, dtype):
     np.testing.assert_array_equal(run(plan, x, noise=noise), run(plan, x, key=KEY))
 
 
-@pytest.mark.parametrize("name", over(STOCHASTIC))
+@pytest.mark.parametrize("name", over(STOCHASTIC, ["two_draws"], KINDS))
 @pytest.mark.parametrize("dtype", first(1, [jnp.float32, jnp.float64]))
 def test_noise_passed_in_is_bit_equal_around_other_denoisers(x64, name, dtype):
     """Where the arithmetic leaves the compiler a choice: sums of products, divisions, softmax."""
@@ -86,7 +86,7 @@ def test_noise_passed_in_is_bit_equal_around_other_denoisers(x64, name, dtype):
         )
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", over(PLANS, ["two draws a step"], PLANS))
 def test_rows_alone_equal_rows_of_the_whole(plan):
     """Rows 7 to 13: the noise to the bit; the sample to roundings of the arithmetic around it."""
     plan, x, rows = PLANS[plan](), start(), slice(7, 14)
@@ -110,7 +110,7 @@ def test_rows_alone_equal_rows_of_the_whole(plan):
         np.testing.assert_allclose(part, whole[rows], rtol=3e-6, atol=5e-6)
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", over(PLANS, ["inner rows"], PLANS))
 @pytest.mark.parametrize("axis_type", first(1, [AxisType.Auto, AxisType.Explicit]))
 def test_a_mesh_changes_nothing(plan, axis_type):
     plan, x = PLANS[plan](), start()
@@ -129,7 +129,7 @@ def test_a_mesh_changes_nothing(plan, axis_type):
 
 
 @pytest.mark.parametrize("shape", first(2, [(3,), (8, 8, 1), (), (7, 1), (5, 7, 3)]))
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [jnp.float32, *later(jnp.float64)])
 def test_noise_of_any_part_of_a_batch_is_equal_to_the_bit(x64, shape, dtype):
     keys = ej.sample_keys(KEY, 64)
     draw = jax.jit(lambda keys: ej.normal_like(keys, jnp.zeros((len(keys), *shape), dtype)))
@@ -185,7 +185,7 @@ def test_the_recursion_by_hand():
     assert 0 < gaps[1] < 0.6 * gaps[0] < 0.1
 
 
-@pytest.mark.parametrize("name", over(STOCHASTIC))
+@pytest.mark.parametrize("name", over(STOCHASTIC, ["churn_heun"], KINDS))
 def test_variance_against_the_exact_recursion(name):
     plan = ej.make_plan(STOCHASTIC[name][0](), ej.schedules.karras(24))
     problem, n = ej.problems.Gaussian([0.4, -0.1], 0.49), 100_000

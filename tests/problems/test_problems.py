@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import first
+from support.helpers import first, over
 
 from edmjax.problems import Empirical, Gaussian, Mixture
 
@@ -50,11 +50,8 @@ def _points(problem, sigma, n=5):
     return problem.sample(jax.random.key(3), n, sigma)
 
 
-QUICK = ("gaussian, scalar", "mixture, one scalar", "mixture, matrices", "empirical, blurred")
-everything = pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in problems()],
-)
+QUICK = ("gaussian, scalar", "mixture, matrices", "empirical, blurred")
+everything = pytest.mark.parametrize("name", over(problems(), QUICK, ["mixture, one scalar"]))
 
 
 @everything

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import ALL, mixture
+from support.helpers import ALL, mixture, over
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -39,12 +39,7 @@ def check(function, values):
     return lambda values: both(np.asarray(values, float))[1]
 
 
-def over(table):
-    quick = ("heun", "churn_heun")
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in table]
-
-
-@pytest.mark.parametrize("name", over(ALL))
+@pytest.mark.parametrize("name", over(ALL, ["churn_heun"], ["heun"]))
 def test_in_the_start_and_every_level(x64, name):
     n = 0 if name in STATIC_LEVELS else len(LEVELS)
 
@@ -121,7 +116,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize(
     "name",
-    [name if name == "churn" else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS],
+    over(OPTIONS, ["churn"]),
 )
 def test_in_every_continuous_option(x64, name):
     """And finite at the ends of the range, where a square root is that of 0."""

@@ -85,6 +85,7 @@ def test_slopes_in_the_levels(x64, name, end):
     check_slopes(plan, GRID[:-1])
 
 
+@pytest.mark.thorough
 def test_slopes_in_the_options_of_dpm_fast(x64):
     grid = ej.schedules.dpm_fast(8, 0.05, 5.0)
     check_slopes(lambda *v: ej.make_plan(s.dpm_fast(8, *v), grid), [0.6, 1.1])

@@ -174,6 +174,7 @@ def test_samples_that_do_not_finish_are_named_and_the_others_kept():
     assert np.isnan(x0).all()
 
 
+@pytest.mark.thorough
 def test_the_report_still_answers_as_a_count():
     """For one release, as the scalar or the numbers that were returned in its place."""
     problem, x = ej.problems.Gaussian(np.zeros(2), 0.25), jnp.ones((3, 2))
