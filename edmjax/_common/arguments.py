@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import has_no_value
-from edmjax._common.typing import Arraylike, Int, Number
+from edmjax._common.typing import Arraylike, Int, Number, Scalar
 from edmjax.scalar import host, is_traced
 
 LARGEST_SEED = 2**32 - 1  # `jax.random.key` reads 32 bits, and drops those above

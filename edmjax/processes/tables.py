@@ -4,7 +4,7 @@ import numpy as np
 
 from edmjax._common.arguments import count, number, positive
 from edmjax._common.deprecation import renamed
-from edmjax._common.typing import Arraylike, Levels, Number
+from edmjax._common.typing import Arraylike, Int, Levels, Number
 
 
 @renamed(linear_start="beta_start", linear_end="beta_end")

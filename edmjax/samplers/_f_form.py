@@ -119,7 +119,7 @@ def position_in(variable: str, width: Scalar) -> Callable[[Any], Any]:
     return position
 
 
-def level_at(at: Scalar, variable: str, width: Scalar) -> Scalar:
+def level_at(at: Any, variable: str, width: Any) -> Any:
     """The sigma whose variable is `at`."""
     xp = jnp if is_traced(at, width) else np
     if variable == "theta":
