@@ -11,7 +11,7 @@ from jax import lax, random
 from jaxtyping import Array, Float, Int, Key
 
 from edmjax._common.typing import PyTree
-from edmjax.losses import ParametricNetwork, PerSample, uncertainty_weighted
+from edmjax.losses import PerSample, uncertainty_weighted
 from edmjax.nn.functional import Arrays, Functional
 from edmjax.training.data import Examples, drop_labels
 
@@ -72,13 +72,7 @@ def make_batch_loss(
     is given the labels, each hidden with probability `label_dropout`.
     """
 
-    def batch_loss(
-        net: ParametricNetwork,
-        params: Arrays,
-        key: Key[Array, ""],
-        step: int | Int[Array, ""],
-        examples: Examples,
-    ) -> PerSample:
+    def batch_loss(net: Any, params: Any, key: Any, step: Any, examples: Examples) -> PerSample:
         key = random.fold_in(key, step)
         cond = None
         if num_classes:
