@@ -15,7 +15,6 @@ an option here.
 import dataclasses
 import functools
 import math
-import operator
 from typing import Any
 
 import jax
@@ -189,7 +188,8 @@ def _norms(tree: PyTree, ahead: int) -> Any:
         return jnp.sum(leaf**2, axis=tuple(range(ahead, leaf.ndim)))
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
-    return root(functools.reduce(operator.add, squares))
+    total: jax.Array = sum(squares[1:], squares[0])
+    return root(total)
 
 
 def __dir__() -> list[str]:
