@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--package", type=Path, required=True)
     parser.add_argument("--mode", choices=registry.MODES, default="x32")
-    parser.add_argument("--only", default="*")
+    parser.add_argument("--only", nargs="*", default=["*"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
@@ -36,7 +36,7 @@ def main() -> int:
         if module.name not in _HELPERS:
             importlib.import_module(f"bits_runs.{module.name}")
     chosen = {
-        mode: {n: make for n, make in runs.items() if fnmatch.fnmatch(n, args.only)}
+        mode: {n: make for n, make in runs.items() if _fits(n, args.only)}
         for mode, runs in registry.RUNS.items()
     }
     if args.list:
@@ -46,6 +46,10 @@ def main() -> int:
         return 0
     _make(chosen[args.mode], args.out)
     return 0
+
+
+def _fits(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _make(runs: dict, out: Path) -> None:

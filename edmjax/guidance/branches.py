@@ -22,7 +22,7 @@ from edmjax.guidance.outputs import Outputs, call, named, returned, sampled, wid
 class Guided(Wraps):
     """A denoiser of two branches, `D = D_neg + scale (D_pos - D_neg)` unless a rule changes that.
 
-    What `classifier_free` and `autoguidance` return, and what the rules take.
+    `classifier_free` and `autoguidance` return one, and the rules take one.
     """
 
     # Whether the scale is known to be 1, so that only the positive branch is needed.

@@ -84,7 +84,7 @@ class Task(NamedTuple):
     key: Keys  # for batches
 
     def batches(self, updates: int, size: int) -> jax.Array:
-        """The rows of each update: shape (updates, size), int32; an update has each row once."""
+        """The rows of each update: shape (updates, size), int32; no update has a row twice."""
         total = self.train.end.shape[0]
         keys = random.split(self.key, updates)
         return jax.vmap(lambda key: random.permutation(key, total)[:size])(keys)

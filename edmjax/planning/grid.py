@@ -23,7 +23,10 @@ def levels_of(sigmas: Grid, *, infinite: bool = False) -> tuple[Scalar, ...]:
     sequence = sequence and not isinstance(sigmas, str | bytes)
     if getattr(sigmas, "ndim", 1) != 1 or not sequence:
         shape = getattr(sigmas, "shape", None)
-        got = repr(sigmas) if shape is None else f"an array of shape {shape}"
+        got = f"{sigmas!r:.80}" if shape is None else f"an array of shape {shape}"
+        if callable(sigmas):
+            given = getattr(sigmas, "__name__", repr(sigmas))
+            got = f"the function `{given}`: pass what it returns, such as `{given}(18)`"
         raise ValueError(f"`sigmas` must be a sequence of noise levels, got {got}.")
     if isinstance(sigmas, jax.Array) and not isinstance(sigmas, Tracer):
         sigmas = np.asarray(sigmas)

@@ -3,7 +3,7 @@
 If a process ends in pure noise (zero terminal signal-to-noise), its first level is infinite in the
 package's frame, and the weights of a plan are limits. To find them, the sampler is read with
 several first levels up to 10^140. There, terms that fall as a power of the level are below
-rounding. Rational functions of its logarithm remain, as in multistep methods; they are extrapolated.
+rounding. Rational functions of its logarithm remain, as in multistep methods, and are extrapolated.
 """
 
 import dataclasses

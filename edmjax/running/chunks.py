@@ -23,7 +23,7 @@ from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout
 from edmjax._common.typing import Corrector, Denoiser, Int, Keys, PyTree
-from edmjax.noise.keys import check_key, is_typed, normal_like
+from edmjax.noise.keys import check_key, check_single_key, is_typed, normal_like
 from edmjax.noise.paths import Brownian, KeyLike
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running._memory import is_exhausted, too_large
@@ -254,8 +254,7 @@ def _split(key: KeyLike) -> tuple[Keys, Keys]:
     """The key of the noise that samples start from, and the key of the noise that they draw."""
     key = key.key if isinstance(key, Brownian) else key
     check_key(key)
-    if key.shape != ():
-        raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
+    check_single_key(key)
     key_start, key_steps = random.split(key)
     return key_start, key_steps
 

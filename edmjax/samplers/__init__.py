@@ -10,6 +10,9 @@ deviation of the data. In the docstrings `D` is the denoised output, `h = log(si
 unless it is defined otherwise, and n steps are those of a grid that ends at 0.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from edmjax._common.deprecation import former_names
 from edmjax.samplers.adams import gradient_estimation, ipndm, ipndm_v, lms
 from edmjax.samplers.ddim import ddim, ddpm, euler_cfg_pp
@@ -85,7 +88,9 @@ __all__ = [
 ]
 
 
-__getattr__ = former_names("edmjax.samplers", {"GaussianSplit": "edmjax.samplers.gaussian_split"})
+__getattr__: Callable[[str], Any] = former_names(
+    __name__, {"GaussianSplit": "edmjax.samplers.gaussian_split"}
+)
 
 
 def __dir__() -> list[str]:

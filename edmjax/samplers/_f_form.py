@@ -119,7 +119,7 @@ def position_in(variable: str, width: Scalar) -> Callable[[Any], Any]:
     return position
 
 
-def level_at(at: Scalar, variable: str, width: Scalar) -> Scalar:
+def level_at(at: Any, variable: str, width: Any) -> Any:
     """The sigma whose variable is `at`."""
     xp = jnp if is_traced(at, width) else np
     if variable == "theta":
@@ -135,7 +135,7 @@ def measure_at(sigma: Scalar, variable: str, width: Scalar) -> Scalar:
     return by_sigma * sigma if variable == "log_sigma" else by_sigma * 7 * sigma ** (6 / 7)
 
 
-def variable_of(variable: Any) -> str:
+def variable_of(variable: object) -> str:
     """`variable` where it is one of the three."""
     return choice(variable, "variable", *VARIABLES)
 

@@ -10,6 +10,7 @@ On numbers everything runs in float64 on the host; traced nodes give traced weig
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +54,7 @@ def phi(k: int, z: Scalar) -> Scalar:
     return where(small, _series(k, where(small, z, 0.0)), _recursion(k, where(small, 1.0, z)))
 
 
-def _series(k: int, z: Scalar) -> Scalar:
+def _series(k: int, z: Any) -> Scalar:
     """`sum_j z^j / (j + k)!`, to rounding where |z| < 1: the recursion would cancel there."""
     if is_traced(z):  # one sum over an array: unrolled, the terms would cost seconds to compile
         powers = jnp.power(z, np.arange(19))

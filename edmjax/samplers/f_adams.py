@@ -68,7 +68,7 @@ def f_pc(order: int = 2, variable: str = "log_sigma", *, sigma_data: Scalar = 0.
         ValueError: if `order` or `variable` is something else, or `sigma_data` is not positive.
 
     Adams, Bashforth and Moulton with variable steps: Hairer, Norsett and Wanner (1993), Section
-    III.5. `edmjax.adaptive.adaptive` is the same method with steps chosen by an error estimate.
+    III.5. `ej.adaptive.multistep` is the same method with steps chosen by an error estimate.
     """
     order, variable, width = order_of(order, 4), variable_of(variable), width_of(sigma_data)
 

@@ -70,8 +70,9 @@ def f_rk(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -
         point = x
         for node, row in zip(nodes, stages, strict=True):
             # At the ends the grid's own levels, which the way through `level_at` would round.
-            sigma = level_at(here + node * (there - here), variable, width)
-            sigma = {0.0: at.sigma, 1.0: at.sigma_next}.get(node, sigma)
+            ends = {0.0: at.sigma, 1.0: at.sigma_next}
+            inside = here + node * (there - here)
+            sigma = ends[node] if node in ends else level_at(inside, variable, width)
             point = move(sigma, row) if row else x
             denoised = at.denoise(point, sigma)
             made.append(Evaluation(sigma, point, denoised, denoised))

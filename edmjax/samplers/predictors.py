@@ -18,6 +18,7 @@ the marginals exact. The paper has beta(t) h, which is the same in the limit of 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from edmjax._common.deprecation import renamed, renamed_words
 from edmjax._common.typing import Scalar
@@ -25,8 +26,8 @@ from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.processes.process import Process
 from edmjax.samplers._options import choice
-from edmjax.samplers._process_time import ProcessTime, host_all
-from edmjax.scalar import is_zero, not_negative, sqrt, where
+from edmjax.samplers._process_time import ProcessTime, pair
+from edmjax.scalar import host, is_zero, not_negative, sqrt, where
 
 
 @renamed(lam="eta")
@@ -186,8 +187,9 @@ def _rescaling(process: Process | None, final: str) -> Callable[[Step], tuple[Sc
 
     def rescale(at: Step) -> tuple[Scalar, Scalar]:
         t, t_next = process.time(at.sigma), process.time(at.sigma_next)
-        std = process.marginal(t)[1]
-        scale, scale_next, std = host_all(process.scale(t), process.scale(t_next), std)
+        scale, scale_next = pair(process.scale(t), process.scale(t_next))
+        marginal: Any = process.marginal(t)[1]
+        std = host(marginal, "std")
         # Near an infinite level a time has too few digits left; there the scale is std / sigma.
         r = where(at.sigma > 1e8, std / at.sigma, scale) / scale_next
         return r, scale == scale_next

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edmjax._common.deprecation import renamed
-from edmjax._common.typing import Number, Scalar
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi, weights_of
@@ -24,7 +24,7 @@ from edmjax.samplers._reverse_sde import fresh_noise
 from edmjax.scalar import exp, log, not_negative, static, where
 
 if TYPE_CHECKING:
-    Interval: TypeAlias = tuple[Number, Number]  # the lower level first
+    Interval: TypeAlias = tuple[float, float]  # the lower level first
 else:
     Interval = Any  # `sa_solver` has a message of its own for other things
 

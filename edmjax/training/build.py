@@ -88,15 +88,6 @@ def build_averages(config: OptimConfig) -> Sequence[ema.Share]:
 
 def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
     """The optimiser that a configuration names, clipping and learning rates included."""
-    if config.steps < 1 or not 0 <= config.warmup < 1:
-        raise ValueError(
-            "optim.steps must be at least 1 and optim.warmup at least 0 and less than 1; got "
-            f"{config.steps} and {config.warmup}."
-        )
-    if config.newton_schulz_steps < 1:
-        raise ValueError(
-            f"optim.newton_schulz_steps must be at least 1; got {config.newton_schulz_steps}."
-        )
     rate = _schedule(config, config.learning_rate)
     if config.name == "adamw":
         if config.adam_learning_rate is not None:

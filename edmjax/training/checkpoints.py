@@ -177,7 +177,7 @@ def shapes(state: PyTree) -> dict[str, str]:
     }
 
 
-def differences(stored: Any, asked: Any, name: str = "") -> list[str]:
+def differences(stored: object, asked: object, name: str = "") -> list[str]:
     """One phrase for each entry in which two nested dictionaries differ."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         return [

@@ -455,6 +455,19 @@ def test_what_is_not_a_sampler_gets_a_sentence():
         ej.make_plan(lambda x, at: x if x > 0 else at.denoise(x, at.sigma), GRID)
 
 
+def test_what_is_not_called_gets_a_sentence():
+    """A function that makes a sampler, or a schedule, in the place of what it returns; a name."""
+    for name in s.__all__:
+        if name != "gaussian_split":
+            with pytest.raises(TypeError, match=rf"pass what `{name}\(...\)` returns"):
+                ej.make_plan(getattr(s, name), GRID)
+    for name in ej.schedules.__all__:
+        with pytest.raises(ValueError, match=rf"the function `{name}`: pass what it returns"):
+            ej.make_plan(s.heun(), getattr(ej.schedules, name))
+    with pytest.raises(TypeError, match=r"got 'heun': pass `ej.samplers.from_name\('heun'\)`"):
+        ej.make_plan("heun", GRID)
+
+
 @pytest.mark.parametrize(
     "make, words",
     [

@@ -20,7 +20,7 @@ def test_equalities():
     assert plan(eta=0.0).num_draws == plan(s_noise=0.0).num_draws == 0
     for eta in (0.0, 0.49, 1.0):
         tau, heun = math.sqrt(eta), s.dpmpp_2m_sde(eta, solver_type="heun")
-        assert same_plan(plan(2, 0, tau=tau), ej.make_plan(heun, grid), atol=1e-12)
+        assert same_plan(plan(2, 0, eta=tau), ej.make_plan(heun, grid), atol=1e-12)
         three = ej.make_plan(s.dpmpp_3m_sde(eta, corrected=True), grid)
         assert same_plan(plan(3, 0, tau=tau), three, atol=1e-12)
     churned = ej.make_plan(s.churn(s.sa_solver(eta=0.0), 2.0), grid)
