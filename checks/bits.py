@@ -16,6 +16,7 @@ program itself, so a package never gets a program other than its own.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,29 +53,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("commit", nargs="?", help="the commit to compare the working tree with")
-    parser.add_argument("--only", default="*", help="the runs whose names fit this pattern")
+    parser.add_argument("--only", nargs="+", default=["*"], help="runs whose names fit a pattern")
     parser.add_argument("--list", action="store_true", help="print the names of the runs and stop")
     parser.add_argument("--keep", type=Path, help="directory for the results of both sides")
     args = parser.parse_args(argv)
     if args.list:
         # The list is made by a side, because it needs the package.
         with tempfile.TemporaryDirectory() as scratch:
-            return _runner(ROOT, ["--list", "--only", args.only], Path(scratch))
+            return _runner(ROOT, ["--list", "--only", *args.only], Path(scratch))
     if args.commit is None:
         parser.error("give the commit to compare with, or --list.")
     with tempfile.TemporaryDirectory() as scratch:
         return _compare(args.commit, args.only, args.keep or Path(scratch) / "out", Path(scratch))
 
 
-def _compare(commit: str, only: str, out: Path, scratch: Path) -> int:
-    before = scratch / "before"
-    _extract(commit, before)
+def _compare(commit: str, only: list[str], out: Path, scratch: Path) -> int:
+    roots = {"before": scratch / "before", "after": scratch / "after"}
+    _extract(commit, roots["before"])
+    _copy(roots["after"])
     started = time.monotonic()
-    for side, root in (("before", before), ("after", ROOT)):
+    for side, root in roots.items():
         for mode in registry.MODES:
             directory = out / side / mode
             directory.mkdir(parents=True, exist_ok=True)
-            asked = ["--only", only, "--mode", mode, "--out", str(directory)]
+            asked = ["--only", *only, "--mode", mode, "--out", str(directory)]
             code = _runner(root, asked, scratch)
             if code:
                 print(f"The runs of {side} ({mode}) ended with exit code {code}.")
@@ -95,6 +97,14 @@ def _extract(commit: str, into: Path) -> None:
         [*git, "archive", commit, *there], check=True, capture_output=True
     ).stdout
     subprocess.run(["tar", "-x", "-C", str(into)], input=archive, check=True)
+
+
+def _copy(into: Path) -> None:
+    """The working package, so that it may be edited while the runs are made."""
+    into.mkdir()
+    for part in filter(Path.exists, (ROOT / name for name in PARTS)):
+        copy = shutil.copytree if part.is_dir() else shutil.copy
+        copy(part, into / part.name)
 
 
 def _runner(root: Path, arguments: list[str], scratch: Path) -> int:

@@ -60,14 +60,14 @@ HISTORY = [
 NOISY = [
     "ddim({u:.3f})",
     "ddpm()",
-    "euler_maruyama(lam={one:.3f})",
+    "euler_maruyama(eta={one:.3f})",
     "dpmpp_sde({u:.3f}, r={u:.3f})",
     "er_sde({three})",
     "dpmpp_2m_sde({one:.3f}, solver_type='{kind}')",
     "dpmpp_3m_sde({one:.3f})",
     "seeds_2({u:.3f})",
     "seeds_3({u:.3f})",
-    "sa_solver({three}, {four}, tau={one:.3f})",
+    "sa_solver({three}, {four}, eta={one:.3f})",
     "dpmpp_sde(noise='independent')",
 ]
 WRAPPED = [

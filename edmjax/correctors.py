@@ -6,9 +6,10 @@ package's frame, x = x0 + sigma n, Langevin dynamics with step eps is
     x' = x + eps score + sqrt(2 eps) z,    score = (D - x) / sigma^2,    z standard normal,
 
 and with eps = 2 q^2 sigma^2, a form without a scale, x' = x + 2 q^2 (D - x) + 2 q sigma z. A
-process that holds y = scale x has the score `score / scale` and the step `scale^2 eps`: rules that
-set the step by the ratio of the noise to the score, or by the standard deviation of the marginal,
-give the same `q` in either frame, but for the factor alpha of Song et al., which is an option here.
+process that holds y = scale x has the score `score / scale` and the step `scale^2 eps`. So rules
+that set the step by the ratio of the noise to the score, or by the standard deviation of the
+marginal, give the same `q` in either frame. Only the factor alpha of Song et al. differs, which is
+an option here.
 """
 
 import dataclasses
@@ -23,12 +24,12 @@ from jax import lax
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import has_no_value, weighted, wide
-from edmjax._common.typing import X
+from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, Sigma, X
 from edmjax.noise.keys import is_typed, normal_like
-from edmjax.processes.process import Process, root
-from edmjax.scalar import Scalar, flag, not_negative
+from edmjax.processes.process import Process, check_process, root
+from edmjax.scalar import flag, not_negative
 
-__all__ = ["NORMS", "Langevin", "annealed_langevin", "langevin"]
+__all__ = ["Langevin", "annealed_langevin", "langevin"]
 
 # What `norm` of `langevin` may be.
 NORMS = ("sample", "batch", "sqrt_d", "batch_sqrt_d")
@@ -39,7 +40,7 @@ NORMS = ("sample", "batch", "sqrt_d", "batch_sqrt_d")
 class Langevin:
     """See `langevin` and `annealed_langevin`. A pytree: `snr` and the process are its leaves."""
 
-    snr: Any
+    snr: Scalar | np.ndarray
     process: Process | None
     norm: str | None = dataclasses.field(metadata={"static": True})  # None: annealed
     num_steps: int = dataclasses.field(metadata={"static": True})
@@ -55,30 +56,30 @@ class Langevin:
         """The evaluations of the denoiser in one call: one a move."""
         return self.num_steps
 
-    def __call__(self, denoise: Any, x: X, sigma: Any, key: Any) -> X:
-        """`x` after `num_steps` moves at the level `sigma`, in float32 at least.
+    def __call__(self, denoise: Denoiser, x: X, sigma: Sigma, key: PyTree) -> X:
+        """`x` after `num_steps` moves at the level `sigma`, in at least float32.
 
-        `key` is as `ej.sample` hands it on: keys, (num_steps, batch), or the draws themselves,
-        leaf shape (num_steps, *leaf.shape).
+        `key` is what `ej.sample` passes: keys of shape (num_steps, batch), or the draws themselves,
+        with leaves of shape (num_steps, *leaf.shape).
         """
         held = jax.tree.map(lambda leaf: leaf.astype(wide(leaf.dtype)), x)
         move = functools.partial(self._move, denoise, x, sigma)
         if self.num_steps == 1:
             return move(held, jax.tree.map(lambda draw: draw[0], key))
-        # One copy of the network, however many moves.
+        # A scan, so that the program holds one copy of the network for any number of moves.
         return lax.scan(lambda held, draw: (move(held, draw), None), held, key)[0]
 
-    def _move(self, denoise: Any, like: X, sigma: Any, held: X, key: Any) -> X:
+    def _move(self, denoise: Any, like: X, sigma: Sigma, held: X, key: PyTree) -> X:
         x = jax.tree.map(lambda value, leaf: value.astype(leaf.dtype), held, like)
         noise = normal_like(key, x)
         denoised = denoise(x, sigma)
         gap = jax.tree.map(lambda d, value: d.astype(value.dtype) - value, denoised, held)
-        # With one sample and no axis of samples, there is one key and not an array of them.
+        # A single sample without a batch axis has a single key.
         alone = is_typed(key) and key.ndim == 0
         q = self._q(gap, noise, sigma, 0 if alone else 1)
         return weighted((1.0, held), (2 * q**2, gap), (2 * q * sigma, noise))
 
-    def _q(self, gap: X, noise: X, sigma: Any, ahead: int) -> Any:
+    def _q(self, gap: X, noise: X, sigma: Sigma, ahead: int) -> Any:
         """`q` of the module's docstring, a scalar or one number a sample."""
         q = jnp.asarray(self.snr, jnp.result_type(sigma))
         if self.process is not None:
@@ -90,50 +91,51 @@ class Langevin:
             length, drawn = jnp.mean(length), jnp.mean(drawn)
         if self.norm.endswith("sqrt_d"):
             drawn = math.sqrt(sum(math.prod(leaf.shape[ahead:]) for leaf in jax.tree.leaves(gap)))
-        # Where the score is zero it sets no step: the point stays.
+        # A score of zero gives no step size, and the point stays.
         there = length > 0
         return q * jnp.where(there, sigma * drawn / jnp.where(there, length, 1.0), 0.0)
 
 
 def langevin(
     snr: Scalar = 0.16,
-    num_steps: Any = 1,
+    num_steps: Int = 1,
     norm: str = "sample",
-    process: Any = None,
+    process: Process | None = None,
     on_result: bool = False,
 ) -> Langevin:
     """The Langevin corrector of Song et al. (2021), Algorithms 4 and 5.
 
         eps = 2 alpha (snr |z| / |score|)^2,    x' = x + eps score + sqrt(2 eps) z
 
-    so that noise and score are in the ratio `snr`. Each move costs one evaluation and one draw, and
-    a corrector adds one copy of the network to the program, however many moves. Where the score of
-    a sample is zero, the sample stays. With `snr = 0` every point does.
+    so that noise and score have the ratio `snr`. Each move costs one evaluation and one draw, and
+    the corrector adds one copy of the network to the program, for any number of moves. A sample
+    whose score is zero stays where it is; with `snr = 0` all samples do.
 
-    It runs on the point that starts a step, as in the code of Song et al.; with `on_result` on the
-    point that a step ends in, as in their Algorithm 1. Never at sigma = 0: their last point is not
-    corrected either, unless the grid ends above zero and `on_result` is set.
+    It runs on the point that starts a step, as in the code of Song et al., or with `on_result` on
+    the point that a step ends in, as in their Algorithm 1. It never runs at sigma = 0, so the last
+    point is not corrected, unless the grid ends above zero and `on_result` is set.
 
     Args:
         snr: the signal-to-noise ratio r, at least 0; may be traced, and other values compile once.
         num_steps: M, the moves of one call, at least 1.
-        norm: what |z| and |score| are. "sample": of each sample over all its entries, so that
-            nothing crosses the batch; biased in few dimensions, see below. "batch": their means
-            over the batch, as in the paper and its code. "sqrt_d": as "sample", with sqrt(d) for
-            |z|, d being the entries of a sample. "batch_sqrt_d": sqrt(d), and the mean over the
+        norm: what |z| and |score| are. "sample": the norms of each sample over all its entries, so
+            samples do not depend on each other; biased in few dimensions, see below. "batch": their
+            means over the batch, as in the paper and its code. "sqrt_d": as "sample", with sqrt(d)
+            for |z|, where a sample has d entries. "batch_sqrt_d": sqrt(d), and the mean over the
             batch of |score|, as in Song's tutorial.
-        process: gives alpha = scale(t)^2, the product of 1 - beta of Algorithm 5; 1 without, and in
-            variance-exploding processes (Algorithm 4). The code of Song et al. has 1 - beta of one
-            of 1,000 steps in its place, which is 0.98 to 1: for that, leave it out.
-        on_result: whether to run on what a step ends in.
+        process: the process that gives alpha = scale(t)^2, the product of 1 - beta of Algorithm 5.
+            Alpha is 1 without a process, and in variance-exploding ones (Algorithm 4). The code of
+            Song et al. instead uses 1 - beta of one of 1,000 steps, which is 0.98 to 1: for that,
+            leave it out.
+        on_result: whether to run on the point that a step ends in.
 
-    A step that depends on the sample's own score leaves another law alone than p: however small
-    `snr`, for "sample" and "sqrt_d" it is p |score|^2, which is wider. One move of a Gaussian of
-    variance v in d dimensions, with "sample", multiplies v by
+    A step size that depends on the sample's own score has a stationary distribution other than p.
+    For "sample" and "sqrt_d" it is p |score|^2, which is wider, however small `snr` is. One move of
+    a Gaussian of variance v in d dimensions, with "sample", multiplies v by
 
         1 - 4 snr^2 + 4 snr^2 (1 + snr^2) (d + 2) / (d - 2)
 
-    that is 1.0005 for images of 28x28, and no finite number for two dimensions: there take "batch",
+    This is 1.0005 for images of 28x28, and infinite in two dimensions: there take "batch",
     "batch_sqrt_d" or `annealed_langevin`.
 
     Raises:
@@ -147,8 +149,8 @@ def langevin(
 
 def annealed_langevin(
     snr: Scalar = 0.16,
-    num_steps: Any = 1,
-    process: Any = None,
+    num_steps: Int = 1,
+    process: Process | None = None,
     on_result: bool = False,
 ) -> Langevin:
     """Annealed Langevin dynamics, its step from the marginal's standard deviation.
@@ -156,31 +158,29 @@ def annealed_langevin(
         eps = 2 alpha (snr sigma)^2,    x' = x + eps score + sqrt(2 eps) z
 
     In the scale of a process sigma is its `std(t)`. This is `langevin` with sigma, the typical
-    |z| / |score|, in place of the ratio: the step does not depend on the data, so that the law on
-    Gaussian data is exact. There it has the variance (s^2 + sigma^2) / (1 - q^2 r), where
+    |z| / |score|, in place of the ratio. The step does not depend on the data, so on Gaussian data
+    the stationary law is known exactly: its variance is (s^2 + sigma^2) / (1 - q^2 r), where
     r = sigma^2 / (s^2 + sigma^2) and q^2 = alpha snr^2, instead of s^2 + sigma^2.
 
-    Arguments, cost and errors are those of `langevin`. Source: Song and Ermon (2019), Algorithm 1,
+    Arguments, cost and errors are as in `langevin`. Source: Song and Ermon (2019), Algorithm 1,
     with the step that the code of Song et al. (2021) gives it.
     """
     return _corrector(snr, num_steps, None, process, on_result)
 
 
 def _corrector(
-    snr: Scalar, num_steps: Any, norm: str | None, process: Any, on_result: bool
+    snr: Scalar, num_steps: Int, norm: str | None, process: Process | None, on_result: bool
 ) -> Langevin:
-    snr = not_negative(snr, "snr")
+    ratio = not_negative(snr, "snr")
     num_steps = whole(num_steps, "num_steps")
-    if process is not None and not isinstance(process, Process):
-        raise TypeError(
-            f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
-        )
-    # An array and not a number: a weakly typed leaf would be compiled for apart.
-    snr = snr if has_no_value(snr) else np.asarray(snr)
-    return Langevin(snr, process, norm, num_steps, flag(on_result, "on_result"))
+    if process is not None:
+        check_process(process)
+    # An array, as a number would be a weakly typed leaf, and compiled again.
+    ratio = ratio if has_no_value(ratio) else np.asarray(ratio)
+    return Langevin(ratio, process, norm, num_steps, flag(on_result, "on_result"))
 
 
-def _norms(tree: X, ahead: int) -> Any:
+def _norms(tree: PyTree, ahead: int) -> Any:
     """The Euclidean norm over all leaves and all axes after the first `ahead`."""
 
     def square(leaf: Any) -> Any:
@@ -188,7 +188,8 @@ def _norms(tree: X, ahead: int) -> Any:
         return jnp.sum(leaf**2, axis=tuple(range(ahead, leaf.ndim)))
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
-    return root(sum(squares[1:], squares[0]))
+    total: jax.Array = sum(squares[1:], squares[0])
+    return root(total)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Which sampler and grid to take for a number of evaluations, from a table of measurements."""
+"""Which sampler and grid to take for a number of evaluations: a table of measurements."""
 
 import functools
 from collections.abc import Callable
@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from edmjax._common.arguments import count, ordered, positive
+from edmjax._common.typing import Int, Levels, Number
 from edmjax.planning.step import Sampler
+from edmjax.scalar import flag
 
 __all__ = ["recommend"]
 
@@ -23,37 +26,35 @@ TABLE: tuple[tuple[int, str, str], ...] = (
 
 
 def recommend(
-    nfe: Any,
+    nfe: Int,
     *,
-    sigma_min: Any = 0.002,
-    sigma_max: Any = 80.0,
-    sigma_data: Any = 0.5,
-    final_zero: Any = True,
-) -> tuple[Sampler, Any]:
-    """The `(sampler, sigmas)` to take for exactly `nfe` evaluations of a network, untrained.
+    sigma_min: Number = 0.002,
+    sigma_max: Number = 80.0,
+    sigma_data: Number = 0.5,
+    final_zero: bool = True,
+) -> tuple[Sampler, Levels]:
+    """The `(sampler, sigmas)` to take for exactly `nfe` evaluations, without any fitting.
 
         sampler, sigmas = ej.recommend(10)
         plan = ej.make_plan(sampler, sigmas)    # plan.nfe == 10
 
-    From a table of what did well on the problems P1, P2 and P3 at once, and on some others. The
-    grid scales with `sigma_data`, and samples move with the mean of the data.
+    From a table of pairs that did well on all of the problems P1, P2 and P3, and on some others.
+    The grid scales with `sigma_data`, and samples shift with the mean of the data. To fit a grid or
+    a plan to your own network, see `ej.learning`.
 
     Args:
-        nfe: how many evaluations, 1 at least.
+        nfe: the number of evaluations, at least 1.
         sigma_min: the last level above 0, in the units of the data.
         sigma_max: the first level, at which sampling starts.
         sigma_data: the standard deviation of the data about its mean.
         final_zero: whether the grid ends at 0, with a last evaluation at `sigma_min`; else at
-            `sigma_min`, where the sample is left with that much noise.
+            `sigma_min`, and the sample keeps that much noise.
 
     Raises:
-        TypeError: if `nfe` is not an integer, or a level is no number.
+        TypeError: if `nfe` is not an integer, or a level is not a number.
         ValueError: if `nfe` is below 1, `sigma_min` is not below `sigma_max`, or one of these or
             `sigma_data` is not positive and finite.
     """
-    from edmjax._common.arguments import count, ordered, positive
-    from edmjax.scalar import flag
-
     nfe = count(nfe, "`nfe`")
     low, high = ordered(sigma_min, sigma_max)
     width, zero = positive("sigma_data", sigma_data), flag(final_zero, "final_zero")
@@ -63,32 +64,34 @@ def recommend(
 
 def pair(
     name: str, grid: str, nfe: int, low: float, high: float, width: float, final_zero: bool
-) -> tuple[Sampler, Any]:
+) -> tuple[Sampler, Levels]:
     """A sampler and a grid by their names, of exactly `nfe` evaluations."""
     levels = grids_for(low, high, width)[grid](nfe if final_zero else nfe + 1)
     return samplers_for(width)[name], np.append(levels, 0.0) if final_zero else levels
 
 
 def samplers_for(width: float) -> dict[str, Sampler]:
-    """What is compared, for data of standard deviation `width`: one evaluation a step each, and
-    samples that move with the mean of the data."""
-    from edmjax import samplers as s
+    """The samplers that are compared, for data of standard deviation `width`.
+
+    Each takes one evaluation a step, and its samples shift with the mean of the data.
+    """
+    from edmjax import samplers as s  # when it is called, so that `import edmjax` stays quick
 
     return {
-        "f_trig(False)": s.f_trig(False, width),
-        "f_trig()": s.f_trig(True, width),
-        "f_trig(above=0.3)": s.f_trig(True, width, 0.3),
+        "f_trig(False)": s.f_trig(False, sigma_data=width),
+        "f_trig()": s.f_trig(sigma_data=width),
+        "f_trig(above=0.3)": s.f_trig(sigma_data=width, above=0.3),
         "unipc(2)": s.unipc(2),
         "unipc(3)": s.unipc(3),
     }
 
 
-def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int], Any]]:
+def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int], Levels]]:
     """The grids that are compared: name -> (number of levels -> levels without 0)."""
-    from edmjax import schedules
+    from edmjax import schedules  # likewise
 
     ends: dict[str, Any] = {"sigma_min": low, "sigma_max": high, "final_zero": False}
-    grids: dict[str, Callable[[int], Any]] = {
+    grids: dict[str, Callable[[int], Levels]] = {
         f"theta({share})": functools.partial(schedules.theta, sigma_data=share * width, **ends)
         for share in (1, 1.7, 2)
     }
@@ -104,16 +107,16 @@ def grids_for(low: float, high: float, width: float) -> dict[str, Callable[[int]
 
 
 def _blend(u: np.ndarray) -> np.ndarray:
-    """60 % as theta's, and 40 % as a logistic variable's in log sigma.
+    """60 % as in `theta`, and 40 % as for a logistic variable in log sigma.
 
-    Problems whose modes part early want the first, others the second. The four numbers are the best
-    of a search on the problems, for `unipc(3)` and ten evaluations.
+    The first suits problems whose modes separate early, the second others. The four numbers are the
+    best of a search on the problems, for `unipc(3)` and ten evaluations.
     """
     return 0.6 * _share(np.arctan(np.exp(u) / 1.8)) + 0.4 * _share(_logistic(u + 0.5, 1.9))
 
 
 def _peaked(u: np.ndarray) -> np.ndarray:
-    """A density in log sigma that is Cauchy's about 2.3 sigma_data, wider on the lower side.
+    """A Cauchy density in log sigma around 2.3 sigma_data, wider on the lower side.
 
     The three numbers are the best of a search on the problems, for ten evaluations.
     """
@@ -123,12 +126,12 @@ def _peaked(u: np.ndarray) -> np.ndarray:
 
 
 def _broad(u: np.ndarray) -> np.ndarray:
-    """Half as `_peaked`, and half logistic, which serves narrow modes in few components."""
+    """Half `_peaked`, and half logistic, which suits narrow modes in few components."""
     return 0.5 * _peaked(u) + 0.5 * _share(_logistic(u, 1.2))
 
 
 def _wide(u: np.ndarray) -> np.ndarray:
-    """Mostly logistic: with many steps what is left is the accuracy at low levels."""
+    """Mostly logistic: with many steps the accuracy at low levels is what remains to gain."""
     return 0.15 * _peaked(u) + 0.85 * _share(_logistic(u, 1.6))
 
 
@@ -137,24 +140,24 @@ def _logistic(u: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _share(below: np.ndarray) -> np.ndarray:
-    """What rises along the range, from 0 to 1."""
+    """`below`, a distribution function, scaled to run from 0 to 1 over the range."""
     return (below - below[0]) / (below[-1] - below[0])
 
 
 def _quantiles(
-    share_below: Callable[..., Any], n: int, low: float, high: float, width: float
+    share_below: Callable[[np.ndarray], np.ndarray], n: int, low: float, high: float, width: float
 ) -> np.ndarray:
-    """`n` levels from `high` to `low` of equal shares, given of `u = log(sigma / sigma_data)`."""
+    """`n` levels from `high` to `low`, at even quantiles of a law of `u = log(sigma / width)`."""
     u = np.linspace(np.log(low / width), np.log(high / width), 20001)
     levels = width * np.exp(np.interp(np.linspace(1.0, 0.0, n), share_below(u), u))
     levels[-1], levels[0] = low, high
     return levels
 
 
-# The inner levels of ten steps, in units of sigma_data. Found with `f_pc(2, "theta")` by an
-# evolution strategy on starts of P1, P2 and P3, for the largest of the smallest ratio to Heun's RMS
-# error. Long and short steps take turns where modes part: smooth families of up to five numbers
-# reach less on P3.
+# The inner levels of ten steps, in units of sigma_data. An evolution strategy with `f_pc(2,
+# "theta")` found them, on starts of P1, P2 and P3; it maximised the smallest of the three ratios of
+# Heun's RMS error to its own. Long and short steps alternate where modes separate: smooth families
+# of up to five numbers are worse on P3.
 LEVELS = (10.0, 4.02, 3.09, 2.02, 1.665, 1.157, 0.53, 0.211, 0.072)
 
 

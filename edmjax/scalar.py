@@ -82,7 +82,7 @@ def static(value: Scalar, name: str) -> float:
     return float(host(value, name))
 
 
-def flag(value: Any, name: str) -> bool:
+def flag(value: object, name: str) -> bool:
     """`value` as a bool; an error where it is traced, or something else."""
     if isinstance(value, Tracer):
         raise TypeError(

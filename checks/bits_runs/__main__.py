@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--package", type=Path, required=True)
     parser.add_argument("--mode", choices=registry.MODES, default="x32")
-    parser.add_argument("--only", default="*")
+    parser.add_argument("--only", nargs="*", default=["*"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
@@ -36,7 +36,7 @@ def main() -> int:
         if module.name not in _HELPERS:
             importlib.import_module(f"bits_runs.{module.name}")
     chosen = {
-        mode: {n: make for n, make in runs.items() if fnmatch.fnmatch(n, args.only)}
+        mode: {n: make for n, make in runs.items() if _fits(n, args.only)}
         for mode, runs in registry.RUNS.items()
     }
     if args.list:
@@ -48,13 +48,17 @@ def main() -> int:
     return 0
 
 
+def _fits(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def _make(runs: dict, out: Path) -> None:
     shown = sys.stderr.isatty()
     with results.Writer(out) as writer:
         for number, (name, make) in enumerate(runs.items(), 1):
             if shown:
                 print(f"\r\033[K{number}/{len(runs)} {name}", end="", file=sys.stderr, flush=True)
-            started = time.monotonic()
+            started = time.process_time()
             said = io.StringIO()
             with (
                 warnings.catch_warnings(),
@@ -66,7 +70,7 @@ def _make(runs: dict, out: Path) -> None:
                     found = results.flatten(make())
                 except Exception as err:
                     found = f"{type(err).__name__}: {err}"
-            writer.add(name, found, time.monotonic() - started)
+            writer.add(name, found, time.process_time() - started)
     if shown:
         print("\r\033[K", end="", file=sys.stderr)
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
+
 import edmjax as ej
 
 ROOT = Path(ej.__file__).parent.parent
@@ -103,24 +105,24 @@ class _Lookup(dict):
 
 def sampler_names() -> list[str]:
     """The public samplers and wrappers of this package: functions in `edmjax.samplers`."""
-    module = importlib.import_module("edmjax.samplers")
-    return sorted(
-        name
-        for name, thing in vars(module).items()
-        if not name.startswith("_") and inspect.isfunction(thing) and name not in _NO_SAMPLERS
-    )
+    return sorted(name for name in _functions("samplers") if name not in _NO_SAMPLERS)
 
 
 def schedule_names() -> list[str]:
     """The public functions of `edmjax.schedules` whose first argument is a number of levels."""
-    module = importlib.import_module("edmjax.schedules")
     return sorted(
         name
-        for name, thing in vars(module).items()
-        if not name.startswith("_")
-        and inspect.isfunction(thing)
-        and next(iter(inspect.signature(thing).parameters), None) in ("n", "nfe")
+        for name, thing in _functions("schedules").items()
+        if next(iter(inspect.signature(thing).parameters), None) in ("n", "nfe", "num_steps")
     )
+
+
+def _functions(path: str) -> dict[str, Callable[..., Any]]:
+    """The public functions of a module, by name."""
+    module = importlib.import_module(f"edmjax.{path}")
+    names = getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]
+    found = {name: getattr(module, name) for name in names}
+    return {name: thing for name, thing in found.items() if inspect.isfunction(thing)}
 
 
 PLAN_FIELDS = ("sigmas", "grid", "step", "y", "d", "z", "draws", "intervals", "r", "scale", "v")
@@ -172,10 +174,13 @@ def _sources_of_command() -> str:
 
 
 def _run_main(main: Callable[..., Any], arguments: Sequence[str]) -> None:
+    cached = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     try:
         code = main(list(arguments))
     except SystemExit as stop:
         code = stop.code
+    finally:  # `compare`, which times compilations, turns it off
+        jax.config.update("jax_enable_compilation_cache", cached)
     if code:
         said = getattr(sys.stderr, "getvalue", str)()[-300:]
         raise RuntimeError(f"edmjax {' '.join(arguments)} ended with {code}: {said}")

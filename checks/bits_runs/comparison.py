@@ -29,7 +29,7 @@ def report(before: Path, after: Path) -> int:
     different = number - equal - errors
     print(
         f"{number} runs, {arrays} arrays: {equal} runs equal to the bit, {different} different, "
-        f"{errors} with an error on both sides (minutes of runs: {minutes})"
+        f"{errors} with an error on both sides (CPU minutes of the runs: {minutes})"
     )
     return int(equal != number)
 

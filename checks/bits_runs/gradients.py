@@ -124,9 +124,9 @@ def plan_in_a_program(text: str) -> Any:
     return adapter.plan_arrays(made(jnp.asarray(cases.karras(), "float32")))
 
 
-def like(text: str, dtype: str) -> Any:
+def like(text: str, wider: str, dtype: str) -> Any:
     """A plan padded to the shapes of a wider one."""
-    wide = cases.plan(adapter.sampler("sa_solver()"))
+    wide = cases.plan(adapter.sampler(wider))
     plan = api.make_plan(adapter.sampler(text), cases.karras(), like=wide)
     x = cases.points(dtype=dtype)
     return adapter.plan_arrays(plan), api.sample(cases.mixture(), plan, x, cases.key())
@@ -153,8 +153,12 @@ for _text in (
     add(f"transforms/traced_plan/{_text}", plan_in_a_program, _text)
 for _text in ("heun()", "unipc()", "er_sde()"):
     add(f"transforms/traced_plan/{_text}", plan_in_a_program, _text, mode="x64")
-for _text in ("euler()", "dpmpp_2m()", "ddpm()", "lms()"):
-    typed(f"transforms/like/{_text}", like, _text, dtypes=["float32"])
+for _text, _wider in (
+    ("euler()", "lms()"),
+    ("dpmpp_2m()", "sa_solver()"),
+    ("ddpm()", "sa_solver()"),
+):
+    typed(f"transforms/like/{_text}", like, _text, _wider, dtypes=["float32"])
 
 
 @run("transforms/sampler_of_the_user", modes=("x32", "x64"))

@@ -1,8 +1,8 @@
 """What runs return, as bytes in a file and a table of what they are.
 
-`arrays.bin` holds the bytes of all arrays one after the other, `table.json` for each run its
-seconds, and either the text of an error or, for each array, its path in the tree that the run
-returned, its dtype, its shape and where its bytes lie.
+`arrays.bin` holds the bytes of all arrays one after the other. `table.jsonl` has a line for each
+run: its name, its seconds of CPU time, and either the text of an error or, for each array, its path
+in the tree that the run returned, its dtype, its shape and where its bytes lie.
 """
 
 import json
@@ -34,37 +34,40 @@ def _leaf(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
 
 
 class Writer:
-    """Stores runs in a directory as they come."""
+    """Stores runs in a directory as they come, so that a file tells how far they are."""
 
     def __init__(self, directory: Path):
-        self._directory, self._table, self._at = directory, {}, 0
+        self._directory, self._at = directory, 0
 
     def __enter__(self) -> "Writer":
-        self._file = open(self._directory / "arrays.bin", "wb")
+        self._arrays = open(self._directory / "arrays.bin", "wb")
+        self._table = open(self._directory / "table.jsonl", "w", encoding="utf-8")
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._file.close()
-        (self._directory / "table.json").write_text(json.dumps(self._table, indent=1))
+        self._arrays.close()
+        self._table.close()
 
     def add(self, name: str, found: Any, seconds: float) -> None:
-        entry: dict[str, Any] = {"seconds": round(seconds, 3)}
+        entry: dict[str, Any] = {"name": name, "seconds": round(seconds, 3)}
         if isinstance(found, str):
             entry["error"] = found
         else:
             entry["arrays"] = []
             for path, dtype, shape, content in found:
                 entry["arrays"].append([path, dtype, list(shape), self._at, len(content)])
-                self._file.write(content)
+                self._arrays.write(content)
                 self._at += len(content)
-        self._table[name] = entry
+        self._table.write(json.dumps(entry) + "\n")
+        self._table.flush()
 
 
 class Reader:
     """The runs that a `Writer` stored."""
 
     def __init__(self, directory: Path):
-        self.table = json.loads((directory / "table.json").read_text())
+        lines = (directory / "table.jsonl").read_text(encoding="utf-8").splitlines()
+        self.table = {entry["name"]: entry for entry in map(json.loads, lines)}
         self._bytes = (directory / "arrays.bin").read_bytes()
 
     def arrays(self, name: str) -> dict[str, tuple[str, tuple[int, ...], bytes]]:

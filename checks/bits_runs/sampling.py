@@ -139,12 +139,17 @@ for _name in CORRECTORS:
     for _late in (False, True):
         _where = "result" if _late else "point"
         for _text in ("euler()", "ddpm()"):
+            _first = _name in ("langevin", "annealed_langevin")
+            if _text == "ddpm()" and not _first:
+                continue
             typed(
                 f"sampling/corrector/{_name}/{_where}/{_text}",
                 corrected,
                 _name,
                 _text,
-                dtypes=["float32"] if _text == "ddpm()" else ["float32", "float64", "bfloat16"],
+                dtypes=["float32", "float64", "bfloat16"]
+                if _text == "euler()" and _first
+                else ["float32"],
                 given=_text == "euler()",
                 on_result=_late,
             )

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import has_no_value
+from edmjax._common.typing import Arraylike, Int, Number, Scalar
 from edmjax.scalar import host, is_traced
 
 LARGEST_SEED = 2**32 - 1  # `jax.random.key` reads 32 bits, and drops those above
 
 
-def whole(value: Any, name: str, *, least: int = 1, most: int | None = None) -> int:
-    """`value` as an int of at least `least`; a bool and a traced value are none."""
+def whole(value: Int, name: str, *, least: int = 1, most: int | None = None) -> int:
+    """`value` as an int of at least `least`. A bool or a traced value is refused."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -32,13 +33,13 @@ def whole(value: Any, name: str, *, least: int = 1, most: int | None = None) -> 
     return number
 
 
-def as_seed(value: Any, name: str = "seed") -> int:
+def as_seed(value: Int, name: str = "seed") -> int:
     """`value` as a seed that no other seed equals."""
     return whole(value, name, least=0, most=LARGEST_SEED)
 
 
 def real(
-    value: Any,
+    value: Scalar,
     name: str,
     *,
     above: float | int | None = None,
@@ -68,7 +69,7 @@ def real(
     return value
 
 
-def one_of(value: Any, name: str, known: Iterable[str]) -> str:
+def one_of(value: object, name: str, known: Iterable[str]) -> str:
     """`value`, which must be one of the names `known`."""
     known = list(known)
     if isinstance(value, str) and value in known:
@@ -88,7 +89,7 @@ def refuse(who: str, why: str, **options: object) -> None:
             raise ValueError(f"`{who}` takes no `{name}`: {why}.")
 
 
-def on_host(name: str, value) -> np.ndarray:
+def on_host(name: str, value: Arraylike) -> np.ndarray:
     """`value` as a float64 NumPy array; a sentence if it is traced, complex, or not finite."""
     if has_no_value(value):
         raise TypeError(
@@ -104,7 +105,7 @@ def on_host(name: str, value) -> np.ndarray:
     return array
 
 
-def positive_number(name: str, value: Any) -> Any:
+def positive_number(name: str, value: Scalar) -> Any:
     """`value` as a positive float64 scalar array, a leaf; left as it is where it is traced."""
     if has_no_value(value):
         return value
@@ -119,7 +120,7 @@ def _first_bad(array: np.ndarray) -> str:
     return f"{array[index]}" + (f" at index {index}" if index else "")
 
 
-def count(n: Any, name: str = "The number of levels n", *, least: int = 1) -> int:
+def count(n: Int, name: str = "The number of levels n", *, least: int = 1) -> int:
     """`n` as an int of at least `least`, or a sentence."""
     if not isinstance(n, int | np.integer) or isinstance(n, bool):
         raise TypeError(f"{name} must be an integer, got {n!r}.")
@@ -130,7 +131,7 @@ def count(n: Any, name: str = "The number of levels n", *, least: int = 1) -> in
     return int(n)
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: Number) -> float:
     """`value` as a float, or a sentence; a traced value has no place in a host computation."""
     try:
         if isinstance(value, str | bytes):
@@ -143,23 +144,24 @@ def number(name: str, value: Any) -> float:
         ) from err
 
 
-def positive(name: str, value: Any) -> float:
+def positive(name: str, value: Number) -> float:
     found = number(name, value)
     if not 0 < found < math.inf:  # false for NaN too
         raise ValueError(f"{name} must be positive and finite, got {found}.")
     return found
 
 
-def ordered(sigma_min: Any, sigma_max: Any) -> tuple[float, float]:
+def ordered(sigma_min: Number, sigma_max: Number) -> tuple[float, float]:
     low, high = positive("sigma_min", sigma_min), positive("sigma_max", sigma_max)
     if low >= high:
         raise ValueError(f"sigma_min must be below sigma_max, got {low} and {high}.")
     return low, high
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"an array of {value.dtype}{list(value.shape)}"
+        array: Any = value
+        return f"an array of {array.dtype}{list(array.shape)}"
     name = getattr(value, "__name__", None)
     return (
         f"the function {name!r}"

@@ -8,27 +8,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import DTypeLike
+
+from edmjax._common.typing import Level, PyTree, X
 
 T = TypeVar("T", bound=type)
 
 
-def working_dtype(*dtypes):
+def working_dtype(*dtypes: DTypeLike) -> Any:
     """The precision to compute in: the widest of `dtypes`, and float32 at least."""
     # A host float64 number is taken as float32 without x64; `result_type` would warn of that.
     return jax.dtypes.canonicalize_dtype(functools.reduce(jnp.promote_types, dtypes, jnp.float32))
 
 
-def from_left(sigma, x):
+def from_left(sigma: Level, x: Level) -> jax.Array:
     """`sigma`, a scalar or one level a sample, with trailing axes to broadcast against `x`."""
     return jnp.reshape(sigma, jnp.shape(sigma) + (1,) * (jnp.ndim(x) - jnp.ndim(sigma)))
 
 
-def has_no_value(value) -> bool:
+def has_no_value(value: object) -> bool:
     """Whether `value` has no number yet, being an argument of a transformed function."""
     return isinstance(value, Tracer)
 
 
-def reals(value):
+def reals(value: object) -> Any:
     """`value` as an array of real numbers; None where it is text, a bool, or anything else."""
     try:
         array = value if isinstance(value, jax.Array) else np.asarray(value)
@@ -62,7 +65,7 @@ def register_fields(cls: T) -> T:
     return cls
 
 
-def weighted(*terms):
+def weighted(*terms: tuple[Level, X]) -> X:
     """The sum of `coefficient * tree` over `terms`, in the structure and dtypes of the first tree.
 
     Coefficients are scalars or one number a sample. Sums are formed in float32 at least, so a
@@ -81,7 +84,7 @@ def weighted(*terms):
     return jax.tree.map(combine, *trees)
 
 
-def check_sigma(sigma) -> None:
+def check_sigma(sigma: Level) -> None:
     """Raises where `sigma` is no noise level, or levels: text, None, negative or NaN."""
     if has_no_value(sigma):
         return
@@ -92,16 +95,17 @@ def check_sigma(sigma) -> None:
         raise ValueError(f"A noise level must not be negative or NaN, got sigma = {sigma!s:.80}.")
 
 
-def as_sigma(sigma, x):
+def as_sigma(sigma: Level, x: PyTree) -> jax.Array:
     """`as_level(sigma, x)` of what is a noise level."""
     check_sigma(sigma)
     return as_level(sigma, x)
 
 
-def as_level(sigma, x, name="sigma"):
+def as_level(sigma: Level, x: PyTree, name: str = "sigma") -> jax.Array:
     """`sigma` as an array, at least as precise as the leaves of `x`: a scalar or one a sample."""
     leaves = jax.tree.leaves(x)
-    own = [sigma.dtype] if hasattr(sigma, "dtype") else []
+    dtype = getattr(sigma, "dtype", None)
+    own = [] if dtype is None else [dtype]
     sigma = jnp.asarray(sigma, working_dtype(*[leaf.dtype for leaf in leaves], *own))
     for leaf in leaves:
         if sigma.shape not in ((), leaf.shape[:1]):
@@ -112,6 +116,6 @@ def as_level(sigma, x, name="sigma"):
     return sigma
 
 
-def wide(dtype: Any) -> Any:
+def wide(dtype: DTypeLike) -> Any:
     """The dtype to compute in: float32, or float64 where `dtype` is."""
     return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)

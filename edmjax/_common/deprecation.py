@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ def renamed(**keywords: str) -> Callable[[F], F]:
                 options[new] = options.pop(old)
             return function(*args, **options)
 
+        vars(call)["former_keywords"] = keywords  # for code that looks options up by name
         return call  # type: ignore[return-value]
 
     return decorate
@@ -53,6 +55,50 @@ def now_keywords(*names: str) -> Callable[[F], F]:
     return decorate
 
 
+def renamed_words(option: str, **words: str) -> Callable[[F], F]:
+    """Decorates a function whose `option` had other words: `@renamed_words("final", old="new")`."""
+
+    def decorate(function: F) -> F:
+        place = list(inspect.signature(function).parameters).index(option)
+
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            given = options.get(option, args[place] if place < len(args) else None)
+            if isinstance(given, str) and given in words:
+                new = words[given]
+                _warn(f"{option}={given!r} of {function.__name__}() is now {option}={new!r}.")
+                args = (*args[:place], new, *args[place + 1 :]) if option not in options else args
+                options = options | {option: new} if option in options else options
+            return function(*args, **options)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def dropped(
+    option: str, instead: Callable[..., Any], says: str, *, place: int | None = None
+) -> Callable[[F], F]:
+    """Decorates a function that had the option `option`: calls with it are answered by `instead`.
+
+    `says` is what to write now, `place` the position that the option had, if it was positional.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            if place is not None and len(args) == place + 1:
+                args, options = args[:place], options | {option: args[place]}
+            if option not in options:
+                return function(*args, **options)
+            _warn(f"Instead of `{option}` of {function.__name__}() write {says}.", "option")
+            return instead(*args, **options)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
 def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of a module whose names moved: `{"old": "edmjax.room.new"}`."""
 
@@ -67,4 +113,9 @@ def former_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def _warn(text: str, what: str = "name") -> None:
-    warnings.warn(f"{text} The old {what} goes with version 0.3.", DeprecationWarning, stacklevel=3)
+    level, frame = 1, sys._getframe()
+    # At the line that called the function, whose decorators may be several.
+    while frame is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
+    text = f"{text} The old {what} goes with version 0.3."
+    warnings.warn(text, DeprecationWarning, stacklevel=level)

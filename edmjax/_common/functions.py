@@ -13,10 +13,11 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
 from edmjax._common.trees import Flat, check_batch_axis, check_cond, check_like, floating_tree
+from edmjax._common.typing import Denoiser, Level, PyTree
 
 
-def check_function(function: Any, name: str, *arguments: str) -> None:
-    """Raises where `function` is none, or does not take `arguments`."""
+def check_function(function: object, name: str, *arguments: str) -> None:
+    """Raises unless `function` is a function that takes `arguments`."""
     says = f"`{name}` must be a function of ({', '.join(arguments)})"
     if not callable(function):
         raise TypeError(f"{says}, got {describe(function)}.")
@@ -31,7 +32,7 @@ def check_function(function: Any, name: str, *arguments: str) -> None:
 
 
 def checked_inputs(
-    denoise: Any, x: Any, cond: Any, *, batched: bool = True, name: str = "x"
+    denoise: Denoiser, x: PyTree, cond: PyTree, *, batched: bool = True, name: str = "x"
 ) -> Any:
     """`x` as JAX arrays, once `denoise`, `x` and `cond` go together."""
     told = () if cond is None else ("cond",)
@@ -44,7 +45,7 @@ def checked_inputs(
     return x
 
 
-def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
+def outputs_of(out: PyTree, x: PyTree) -> tuple[Any, Any, Any]:
     """The denoised and the raw output of an evaluation and its `log_var`, each like `x`.
 
     The raw output is the denoised one where there is no other; `log_var` may be None.
@@ -61,12 +62,14 @@ def outputs_of(out: Any, x: Any) -> tuple[Any, Any, Any]:
     return denoised, raw, log_var
 
 
-def with_cond(function: Callable[..., Any], *arguments: Any, cond: Any) -> Any:
+def with_cond(function: Callable[..., Any], *arguments: Any, cond: PyTree) -> Any:
     """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition."""
     return function(*arguments) if cond is None else function(*arguments, cond)
 
 
-def denoised_rows(denoise: Any, flat: Flat, rows: jax.Array, sigma: Any, cond: Any) -> jax.Array:
+def denoised_rows(
+    denoise: Denoiser, flat: Flat, rows: jax.Array, sigma: Level, cond: PyTree
+) -> jax.Array:
     """`D(x, sigma)` as rows, of points that are rows."""
     x = flat.tree(rows)
     return flat.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
@@ -99,7 +102,7 @@ def _jitted(run: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., A
     return jax.jit(run, static_argnames=static)
 
 
-def is_data(function: Any) -> bool:
+def is_data(function: object) -> bool:
     """Whether a callable may travel through jit as an argument: a pytree of arrays throughout.
 
     A `Partial` without arrays is a plain function in disguise.
@@ -123,14 +126,14 @@ def as_pytree(function: Any, name: str, what: str = "a function of (x, sigma)") 
     return function if has_arrays else Partial(function)
 
 
-def denoiser_as_pytree(denoise: Any, name: str) -> Any:
+def denoiser_as_pytree(denoise: Denoiser, name: str) -> Any:
     """`as_pytree` of a denoiser, which must not be a network."""
     child = as_pytree(denoise, name, "a denoiser of (x, sigma)")
     refuse_network(denoise, name)
     return child
 
 
-def refuse_network(denoise: Any, name: str) -> None:
+def refuse_network(denoise: Denoiser, name: str) -> None:
     """Raises where the second argument is called `c_noise`, as that of a network `F` is.
 
     Networks and denoisers are called alike, so a network in a denoiser's place would run and give
@@ -166,7 +169,7 @@ def _names_of_call(kind: type) -> tuple[str, ...]:
 class Wraps:
     """A denoiser around `self.denoise`: it declares the levels that that one declares."""
 
-    denoise: Any
+    denoise: Denoiser
 
     @property
     def sigma_range(self) -> Any:

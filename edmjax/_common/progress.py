@@ -27,7 +27,7 @@ _open: dict[int, Any] = {}
 _lock = threading.Lock()
 
 
-def start_bar(total: int) -> Any:
+def start_bar(total: int) -> jax.Array:
     """The traced number of a new run of `total` iterations."""
     require_tqdm()
     # Numbers wrap around long before int32 ends.
@@ -35,7 +35,7 @@ def start_bar(total: int) -> Any:
     return io_callback(number, jax.ShapeDtypeStruct((), jnp.int32)) if total else jnp.int32(0)
 
 
-def tick_bar(run: Any, iteration: Any, total: int) -> None:
+def tick_bar(run: jax.Array, iteration: jax.Array, total: int) -> None:
     """Reports, from inside the loop, that `iteration` (from 0) of `total` has run."""
     every = -(-total // (MAX_CALLBACKS - 2))  # one callback for the number, one for the last
     due = (iteration % every == 0) | (iteration == total - 1)

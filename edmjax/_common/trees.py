@@ -9,9 +9,10 @@ import numpy as np
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import working_dtype
+from edmjax._common.typing import PyTree
 
 
-def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
+def floating_tree(x: PyTree, name: str, shapes: bool = False) -> Any:
     """`x` with its leaves as JAX arrays, which must be floating; with `shapes`, as they are."""
     leaves, treedef = jax.tree.flatten(x)
     if not leaves:
@@ -33,8 +34,8 @@ def floating_tree(x: Any, name: str, shapes: bool = False) -> Any:
     return treedef.unflatten(leaves)
 
 
-def check_batch_axis(x: Any, name: str, batched: bool) -> None:
-    """Checks that axis 0 of every leaf counts the same samples."""
+def check_batch_axis(x: PyTree, name: str, batched: bool) -> None:
+    """Raises unless axis 0 of every leaf counts the same samples."""
     if not batched:
         return
     shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(x)]
@@ -45,7 +46,7 @@ def check_batch_axis(x: Any, name: str, batched: bool) -> None:
         )
 
 
-def check_cond(cond: Any, x: Any, name: str = "x") -> None:
+def check_cond(cond: PyTree, x: PyTree, name: str = "x") -> None:
     batch = jax.tree.leaves(x)[0].shape[0]
     for leaf in jax.tree.leaves(cond):
         if np.ndim(leaf) == 0 or np.shape(leaf)[0] != batch:
@@ -55,18 +56,18 @@ def check_cond(cond: Any, x: Any, name: str = "x") -> None:
             )
 
 
-def check_like(values: Any, x: Any, who: str, name: str = "x") -> Any:
+def check_like(values: PyTree, x: PyTree, who: str, name: str = "x") -> Any:
     """`values`, which `who` returned, and which must have the structure and shapes of `x`."""
     return _alike(values, x, f"{who} must return", name)
 
 
-def argument_like(values: Any, x: Any, argument: str, name: str) -> Any:
+def argument_like(values: PyTree, x: PyTree, argument: str, name: str) -> Any:
     """The argument `values`, floating, which must have the structure and shapes of `x`."""
     values = floating_tree(values, argument)
     return _alike(values, x, f"`{argument}` must have", name)
 
 
-def _alike(values: Any, x: Any, says: str, name: str) -> Any:
+def _alike(values: PyTree, x: PyTree, says: str, name: str) -> Any:
     if jax.tree.structure(values) != jax.tree.structure(x):
         raise ValueError(
             f"{says} the structure of `{name}`, {jax.tree.structure(x)}, got "
@@ -83,7 +84,7 @@ def _alike(values: Any, x: Any, says: str, name: str) -> Any:
 class Layout:
     """The structure, shapes and dtypes of a pytree, as something that can be hashed."""
 
-    def __init__(self, x: Any):
+    def __init__(self, x: PyTree):
         leaves, self.treedef = jax.tree.flatten(x)
         self.leaves = tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves)
 
@@ -103,7 +104,7 @@ class Flat:
     The rows are in the precision to compute in, `dtype`. The number of samples is not part of it.
     """
 
-    def __init__(self, x: Any):
+    def __init__(self, x: PyTree):
         leaves, treedef = jax.tree.flatten(x)
         self.treedef: Any = treedef
         self.leaves: tuple[Any, ...] = tuple(
@@ -119,7 +120,7 @@ class Flat:
     def __hash__(self) -> int:
         return hash((self.treedef, self.leaves))
 
-    def rows(self, x: Any) -> jax.Array:
+    def rows(self, x: PyTree) -> jax.Array:
         """`x`, a pytree with samples on axis 0 of every leaf, as an array (batch, dim)."""
         leaves = [jnp.asarray(leaf, self.dtype) for leaf in jax.tree.leaves(x)]
         # By their sizes: an empty batch leaves -1 undefined.

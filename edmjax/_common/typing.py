@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Int: TypeAlias = int | np.integer[Any]
     # A noise level: a scalar, or one level a sample, broadcast from the left.
     Sigma: TypeAlias = Number | jax.Array | np.ndarray
+    # A noise level or a time that was not checked yet, or its array.
+    Level: TypeAlias = Number | jax.Array | np.ndarray
     # The levels of a grid, first to last: an array, or a sequence of numbers and traced scalars.
     Grid: TypeAlias = np.ndarray | jax.Array | Sequence[Scalar]
     # Anything that NumPy makes an array of.
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 else:
     from jaxtyping import PyTree as PyTree
 
-    Keys = Number = Int = Grid = Arraylike = Values = Function = Any
+    Keys = Number = Int = Level = Grid = Arraylike = Values = Function = Any
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]
@@ -64,13 +66,13 @@ class Denoises(Protocol):
     An attribute `sigma_range`, the pair (lowest, highest) of levels that it is for, is optional.
     """
 
-    def __call__(self, x: Any, sigma: Any, /) -> PyTree: ...
+    def __call__(self, x: PyTree, sigma: Any, /) -> PyTree: ...
 
 
 class DenoisesGiven(Protocol):
     """`denoise(x, sigma, cond)`: a denoiser of what `cond` says of each sample; see `Denoises`."""
 
-    def __call__(self, x: Any, sigma: Any, cond: Any, /) -> PyTree: ...
+    def __call__(self, x: PyTree, sigma: Any, cond: PyTree, /) -> PyTree: ...
 
 
 class Predicts(Protocol):
@@ -79,13 +81,13 @@ class Predicts(Protocol):
     `c_noise` says the noise level in the network's own terms: a scalar, or one number a sample.
     """
 
-    def __call__(self, x: Any, c_noise: Any, /) -> PyTree: ...
+    def __call__(self, x: PyTree, c_noise: Any, /) -> PyTree: ...
 
 
 class PredictsGiven(Protocol):
     """`net(x, c_noise, cond)`: a network that is given a condition for each sample."""
 
-    def __call__(self, x: Any, c_noise: Any, cond: Any, /) -> PyTree: ...
+    def __call__(self, x: PyTree, c_noise: Any, cond: PyTree, /) -> PyTree: ...
 
 
 class Corrects(Protocol):
@@ -97,7 +99,7 @@ class Corrects(Protocol):
     denoiser; `on_result`, True to run on the point that a step ends in.
     """
 
-    def __call__(self, denoise: Any, x: Any, sigma: Any, key: Any, /) -> PyTree: ...
+    def __call__(self, denoise: Denoises, x: PyTree, sigma: Any, key: Any, /) -> PyTree: ...
 
 
 if TYPE_CHECKING:

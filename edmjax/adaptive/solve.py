@@ -10,12 +10,10 @@ from jax import lax
 from edmjax._common.arguments import positive_number, whole
 from edmjax._common.arrays import has_no_value, working_dtype
 from edmjax._common.functions import checked_inputs, compiled
-from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import Method, task_of
-from edmjax.noise.keys import check_keys
-from edmjax.running.source import check_noise
+from edmjax.running.source import source_of_noise
 from edmjax.scalar import flag
 
 
@@ -67,7 +65,16 @@ def sample(
         )
     x = checked_inputs(denoise, x, cond)
     levels = _levels(denoise, method, sigma_max, sigma_min, x)
-    key, noise = _source(method, x, key, noise)
+    key, noise = source_of_noise(
+        x,
+        key,
+        noise,
+        who="an adaptive sampler",
+        batched=True,
+        room=method.draws,
+        num_draws=None,  # as many as there are accepted steps
+        needed="With `eta` above 0 the method draws noise: pass `key` or `noise`.",
+    )
     differentiable = flag(differentiable, "differentiable")
     options = {"max_steps": whole(max_steps, "max_steps"), "differentiable": differentiable}
     arrays = (method, x, key, noise, cond, levels)
@@ -76,19 +83,8 @@ def sample(
     return x0, report
 
 
-def _run(
-    denoise: Any,
-    method: Any,
-    x: Any,
-    key: Any,
-    noise: Any,
-    cond: Any,
-    levels: Any,
-    *,
-    max_steps: int,
-    differentiable: bool,
-) -> tuple[Any, Report]:
-    """Returns (x0, report). What it is given has been checked."""
+def _run(denoise, method, x, key, noise, cond, levels, *, max_steps, differentiable):
+    """Returns (x0, report), from checked arguments."""
     task = task_of(denoise, x, key, noise, cond, levels, per_sample=method.per_sample)
     # Its float64 numbers would widen the steps of float32 points where x64 is on.
     method = jax.tree.map(lambda leaf: jnp.asarray(leaf, task.sigma_max.dtype), method)
@@ -129,17 +125,3 @@ def _levels(
     if own is None:
         own = getattr(denoise, "sigma_data", 0.5)
     return high, low, own
-
-
-def _source(method: Any, x: Any, key: Any, noise: Any) -> tuple[Any, Any]:
-    """Where noise comes from; (None, None) where none is drawn."""
-    if not method.draws:
-        return None, None
-    if noise is not None:
-        noise = floating_tree(noise, "noise")
-        check_noise(noise, x, None)
-        return None, noise
-    if key is None:
-        raise ValueError("With eta above 0 the method draws noise: pass `key` or `noise`.")
-    check_keys(key, x, batched=True)
-    return key, None

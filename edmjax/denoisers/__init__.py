@@ -14,6 +14,9 @@ and is broadcast from the left. The output has the structure, shapes and dtypes 
 and sums are formed in at least float32 (float64 for float64 `sigma` or `x`).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from edmjax._common.deprecation import former_names
 from edmjax.denoisers.conversions import (
     denoised_from_eps,
@@ -63,7 +66,7 @@ __all__ = [
 ]
 
 _CLASSES = ("EDM", "IDDPM", "VE", "VP", "Consistency", "Flow", "Song")
-__getattr__ = former_names(
+__getattr__: Callable[[str], Any] = former_names(
     __name__,
     {name: f"{__name__}.preconditionings.{name}" for name in _CLASSES}
     | {

@@ -2,7 +2,7 @@
 
     D(x; sigma) = c_skip x + c_out F(c_in x, c_noise)
 
-Each is a function, documented in full, and the class of what it returns, which has the
+Each is a function, documented in full, and the class of the denoiser that it returns, which has the
 coefficients.
 """
 

@@ -54,7 +54,7 @@ def plan_of(method: Method, **options: float) -> Plan:
     evaluations, or a budget too small for two levels.
     """
     if method.sampler == RECOMMENDED:
-        return ej.make_plan(*ej.recommend(method.budget, **options))
+        return ej.make_plan(*ej.recommend(method.budget, **dict[str, Any](options)))
     if method.sampler == LEARNED:
         plan = Plan.load(method.schedule.replace("{nfe}", str(method.budget)))
         if plan.nfe != method.budget:

@@ -56,8 +56,8 @@ def load_subject(path: str | os.PathLike) -> Subject:
     if config.get("data") != "mnist" or trained.image_shape != SHAPE:
         raise ValueError(
             f"{path} was trained on {config.get('data')!r} with images of shape "
-            f"{trained.image_shape}, and what is measured here is measured on MNIST, {SHAPE}: pass "
-            "a network that was trained on mnist."
+            f"{trained.image_shape}, and this evaluation is for MNIST, {SHAPE}: pass a network "
+            "that was trained on mnist."
         )
     loss, own = config["loss"], None
     if loss.get("name") == "dsm":

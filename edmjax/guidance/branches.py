@@ -22,7 +22,7 @@ from edmjax.guidance.outputs import Outputs, call, named, returned, sampled, wid
 class Guided(Wraps):
     """A denoiser of two branches, `D = D_neg + scale (D_pos - D_neg)` unless a rule changes that.
 
-    What `classifier_free` and `autoguidance` return, and what the rules take.
+    `classifier_free` and `autoguidance` return one, and the rules take one.
     """
 
     # Whether the scale is known to be 1, so that only the positive branch is needed.
@@ -102,6 +102,7 @@ class ClassifierFree(Guided):
         cond, uncond = _paired(cond, self.uncond, jax.tree.leaves(x)[0].shape[0])
         if not self.one_call:
             return call(self.denoise, x, level, cond), call(self.denoise, x, level, uncond)
+        # One call, so that the program holds the network once.
         both = _alternate(x, x)
         levels = level if level.ndim == 0 else _alternate(level, level)
         out = named(with_cond(self.denoise, both, levels, cond=_alternate(cond, uncond)), both)
@@ -207,6 +208,8 @@ class CfgPp:
         x = sampled(x)
         level = as_sigma(sigma, x)
         positive, negative = self.guided.branches(x, level, cond)
+        # `raw` is what the sampler takes its direction from: the unconditional output, whatever
+        # the scale, and before a threshold inside.
         x0 = self.guided.combined(positive["x0"], negative["x0"], x, level)
         raw = negative.get("raw", negative["x0"])
         return returned({**positive, "x0": x0, "raw": raw}, x)

@@ -47,6 +47,7 @@ def returned(out: Outputs, x: PyTree) -> PyTree:
     def cast(tree):
         return jax.tree.map(lambda leaf, value: jnp.asarray(value, leaf.dtype), x, tree)
 
+    # `log_var` stays as it is: in half precision a variance would lose its digits.
     out = {name: cast(v) if name in ("x0", "raw") else v for name, v in out.items()}
     if len(out) == 1:
         return out["x0"]

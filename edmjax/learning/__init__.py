@@ -12,6 +12,9 @@ Three quarters of the noises `x` are fitted to, and a quarter is held out to cho
 is kept. Time runs from `sigma_max` down; `x = x0 + sigma n`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from edmjax._common.deprecation import former_names
 from edmjax.learning.plans import fit_plan
 from edmjax.learning.schedules import fit_schedule
@@ -28,4 +31,4 @@ def __dir__() -> list[str]:
     return __all__
 
 
-__getattr__ = former_names(__name__, {"Report": "edmjax.learning.FitReport"})
+__getattr__: Callable[[str], Any] = former_names(__name__, {"Report": "edmjax.learning.FitReport"})

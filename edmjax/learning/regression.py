@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 
 from edmjax._common.typing import Denoiser
-from edmjax.learning.task import Part, Task, interpolate
+from edmjax.learning.task import Part, Task, denoised_rows, interpolate
 from edmjax.planning.table import Plan
 
 _einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
@@ -95,7 +95,7 @@ def _run(
     def row(carry, slices):
         x, past = carry
         sigma, sigma_next, there, given = slices
-        denoised = task.flat.denoise(denoise, x, sigma, part.cond)
+        denoised = denoised_rows(denoise, task.flat, x, sigma, part.cond)
         ratio = (sigma_next / sigma).astype(x.dtype)
         euler = ratio * x + (1 - ratio) * denoised
         differences = jnp.where(there[:, None, None], past - denoised, 0)

@@ -13,9 +13,8 @@ from jax import lax, random
 from jax.core import Tracer
 
 from edmjax._common.arguments import count, ordered, positive
-from edmjax._common.arrays import wide
 from edmjax._common.functions import as_pytree, outputs_of, with_cond
-from edmjax._common.trees import check_batch_axis, check_cond, floating_tree
+from edmjax._common.trees import Flat, check_batch_axis, check_cond, floating_tree
 from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree, Sigma
 from edmjax.noise.keys import check_keys
 from edmjax.planning.make import make_plan
@@ -30,36 +29,12 @@ LEAST_NOISES = 16  # a quarter of them is held out, and chooses
 Errors = np.ndarray | jax.Array  # of samples, shape (samples,)
 
 
-class Flat:
-    """Samples as the rows of a matrix, shape (batch, size), and back as the tree that they were."""
-
-    def __init__(self, like: PyTree):
-        leaves, self.treedef = jax.tree.flatten(like)
-        self.shapes: list[tuple[int, ...]] = [leaf.shape[1:] for leaf in leaves]
-        self.dtypes: list[np.dtype] = [leaf.dtype for leaf in leaves]
-        self.sizes: list[int] = [math.prod(shape) for shape in self.shapes]
-        self.dtype: np.dtype = jnp.result_type(*[wide(dtype) for dtype in self.dtypes])
-
-    def rows(self, tree: PyTree) -> jax.Array:
-        """The samples of a tree as rows, in the widest dtype of its leaves."""
-        leaves = jax.tree.leaves(tree)
-        return jnp.concatenate(
-            [jnp.asarray(v, self.dtype).reshape(v.shape[0], -1) for v in leaves], axis=1
-        )
-
-    def tree(self, rows: jax.Array) -> PyTree:
-        """The tree of samples that are rows."""
-        parts = jnp.split(rows, np.cumsum(self.sizes)[:-1], axis=1)
-        leaves = [
-            part.reshape(-1, *shape).astype(dtype)
-            for part, shape, dtype in zip(parts, self.shapes, self.dtypes, strict=True)
-        ]
-        return self.treedef.unflatten(leaves)
-
-    def denoise(self, denoise: Denoiser, rows: jax.Array, sigma: Sigma, cond: PyTree) -> jax.Array:
-        """The denoised rows."""
-        x = self.tree(rows)
-        return self.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
+def denoised_rows(
+    denoise: Denoiser, flat: Flat, rows: jax.Array, sigma: Sigma, cond: PyTree
+) -> jax.Array:
+    """The denoised output of samples that are rows, as rows."""
+    x = flat.tree(rows)
+    return flat.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
 
 
 class Part(NamedTuple):
@@ -109,7 +84,7 @@ class Task(NamedTuple):
     key: Keys  # for batches
 
     def batches(self, updates: int, size: int) -> jax.Array:
-        """The rows of each update: shape (updates, size), int32; an update has each row once."""
+        """The rows of each update: shape (updates, size), int32; no update has a row twice."""
         total = self.train.end.shape[0]
         keys = random.split(self.key, updates)
         return jax.vmap(lambda key: random.permutation(key, total)[:size])(keys)
@@ -149,7 +124,7 @@ def task_of(
             "hold for other noises."
         )
     flat = Flat(x)
-    if not sum(flat.sizes):
+    if not flat.dim:
         raise ValueError("`x` holds samples without components: there is nothing to fit.")
     check_keys(key, x, True)
     if key.shape:
@@ -212,7 +187,7 @@ def _flow(denoise: Denoiser, flat: Flat, plan: Plan, x: PyTree, cond: PyTree, ze
             denoise, plan, x, cond=cond, save=lambda x, d, _: (flat.rows(x), flat.rows(d))
         )
         end = flat.rows(end)
-        last = flat.denoise(denoise, end, jnp.asarray(low, flat.dtype), cond)
+        last = denoised_rows(denoise, flat, end, jnp.asarray(low, flat.dtype), cond)
         points = jnp.concatenate([points, end[None]])
         outputs = jnp.concatenate([outputs, last[None]])
         finite = jnp.isfinite(outputs).all(axis=(1, 2))

@@ -153,12 +153,15 @@ class Conv(nnx.Module):
         dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
-        self.stride, self.padding = stride, padding
+        self.stride: int = stride
+        self.padding: int = padding
         self.impl: Impl = impl
-        self.dtype = dtype
+        self.dtype: DType | None = dtype
         shape = (size, size, in_channels, out_channels)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        self.kernel: nnx.Param[Array] = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias: nnx.Param[Array] | None = (
+            nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        )
 
     def __call__(self, x: Images) -> Output:
         x, kernel = same_dtype(x, self.kernel[...], dtype=self.dtype)
@@ -185,12 +188,14 @@ class ConvTranspose(nnx.Module):
         dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
-        self.stride = stride
+        self.stride: int = stride
         self.impl: Impl = impl
-        self.dtype = dtype
+        self.dtype: DType | None = dtype
         shape = (size, size, in_channels, out_channels)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        self.kernel: nnx.Param[Array] = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias: nnx.Param[Array] | None = (
+            nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        )
 
     def __call__(self, x: Images, output_padding: tuple[int, int] = (0, 0)) -> Output:
         x, kernel = same_dtype(x, self.kernel[...], dtype=self.dtype)

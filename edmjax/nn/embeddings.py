@@ -16,7 +16,7 @@ CNoise: TypeAlias = Float[Array | np.ndarray, "..."] | float
 Labels: TypeAlias = Int[Array | np.ndarray, "..."]
 
 
-class Buffer(nnx.Variable):
+class Buffer(nnx.Variable[Array]):
     """An array of a network that is not trained: saved and restored, never updated."""
 
 
@@ -32,7 +32,7 @@ class FourierFeatures(nnx.Module):
         if whole(dim, "dim", least=2) % 2:
             raise ValueError(f"Fourier features come in pairs: dim must be even, got {dim}.")
         scale = real(scale, "scale", above=0)
-        self.frequencies = Buffer(scale * jax.random.normal(rngs.params(), (dim // 2,)))
+        self.frequencies: Buffer = Buffer(scale * jax.random.normal(rngs.params(), (dim // 2,)))
 
     def __call__(self, c_noise: Float[Array, " batch"]) -> Float[Array, "batch dim"]:
         angles = 2 * jnp.pi * c_noise[:, None] * self.frequencies[...]
@@ -49,11 +49,11 @@ class Conditioning(nnx.Module):
     """
 
     def __init__(self, dim: int, scale: float, num_classes: int = 0, *, rngs: nnx.Rngs):
-        self.num_classes = whole(num_classes, "num_classes", least=0)
-        self.fourier = FourierFeatures(dim, scale, rngs=rngs)
-        self.linear = nnx.Linear(dim, dim, rngs=rngs)
+        self.num_classes: int = whole(num_classes, "num_classes", least=0)
+        self.fourier: FourierFeatures = FourierFeatures(dim, scale, rngs=rngs)
+        self.linear: nnx.Linear = nnx.Linear(dim, dim, rngs=rngs)
         # Zero, so that training starts from the unconditional network.
-        self.classes = (
+        self.classes: nnx.Embed | None = (
             nnx.Embed(num_classes + 1, dim, embedding_init=nnx.initializers.zeros, rngs=rngs)
             if num_classes
             else None

@@ -27,7 +27,7 @@ class Functional:
     structure, is static and equal for equal options, so that two networks share a compilation.
     """
 
-    graphdef: nnx.GraphDef = field(metadata=dict(static=True))
+    graphdef: nnx.GraphDef[Any] = field(metadata=dict(static=True))
     buffers: Arrays
 
     def __call__(

@@ -60,9 +60,9 @@ class GroupNorm(nnx.Module):
             num_groups = max(fitting, default=1)
         if channels % whole(num_groups, "num_groups"):
             raise ValueError(f"{num_groups} groups cannot share {channels} channels evenly.")
-        self.num_groups = num_groups
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
+        self.num_groups: int = int(num_groups)
+        self.scale: nnx.Param[Array] = nnx.Param(jnp.ones(channels))
+        self.bias: nnx.Param[Array] = nnx.Param(jnp.zeros(channels))
 
     def __call__(
         self, x: Float[Array, "batch height width channels"]

@@ -1,7 +1,7 @@
 """A small residual U-Net on patches of pixels, which needs little arithmetic for its size."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 from flax import nnx
@@ -15,6 +15,7 @@ from edmjax.nn.embeddings import CNoise, Conditioning, Labels
 from edmjax.nn.layers import GroupNorm, Linear
 from edmjax.nn.unet import ResidualBlock, double, halve
 
+_Levels: TypeAlias = nnx.List[nnx.List[ResidualBlock]]
 _zeros = nnx.initializers.zeros
 
 
@@ -61,14 +62,18 @@ class PatchUNet(nnx.Module):
             _options.activations(dtype),
         )
         image_channels = shape[-1]
-        self.image_channels, self.patch, self.num_levels = image_channels, patch, len(channels)
+        self.image_channels: int = image_channels
+        self.patch: int = patch
+        self.num_levels: int = len(channels)
         self._check(shape)
-        self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        self.conditioning: Conditioning = Conditioning(
+            embed_dim, fourier_scale, num_classes, rngs=rngs
+        )
         pixels = patch**2 * image_channels
         layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
         options: dict[str, Any] = dict(impl=impl, **layer)
 
-        def blocks(level: int, number: int) -> nnx.List:
+        def blocks(level: int, number: int) -> nnx.List[ResidualBlock]:
             width = channels[level]
             return nnx.List(
                 [ResidualBlock(width, width, embed_dim=embed_dim, **options) for _ in range(number)]
@@ -77,15 +82,15 @@ class PatchUNet(nnx.Module):
         def dense(a: int, b: int) -> Linear:
             return Linear(channels[a], channels[b], **layer)
 
-        self.first = Conv(pixels, channels[0], padding=1, **options)
+        self.first: Conv = Conv(pixels, channels[0], padding=1, **options)
         last = len(channels) - 1
-        self.down = nnx.List([blocks(i, num_blocks[i] // 2) for i in range(last)])
-        self.narrower = nnx.List([dense(i, i + 1) for i in range(last)])
-        self.middle = blocks(last, num_blocks[last])
-        self.wider = nnx.List([dense(i + 1, i) for i in range(last)])
-        self.up = nnx.List([blocks(i, -(-num_blocks[i] // 2)) for i in range(last)])
-        self.norm = GroupNorm(channels[0])
-        self.last = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, **options)
+        self.down: _Levels = nnx.List([blocks(i, num_blocks[i] // 2) for i in range(last)])
+        self.narrower: nnx.List[Linear] = nnx.List([dense(i, i + 1) for i in range(last)])
+        self.middle: nnx.List[ResidualBlock] = blocks(last, num_blocks[last])
+        self.wider: nnx.List[Linear] = nnx.List([dense(i + 1, i) for i in range(last)])
+        self.up: _Levels = nnx.List([blocks(i, -(-num_blocks[i] // 2)) for i in range(last)])
+        self.norm: GroupNorm = GroupNorm(channels[0])
+        self.last: Conv = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, **options)
 
     def __call__(
         self,

@@ -50,11 +50,14 @@ class ScoreNet(nnx.Module):
         channels, dtype = _options.widths(channels), _options.activations(dtype)
         shape = _options.image(image_shape)
         image_channels = shape[-1]
-        self.image_channels, self.num_levels = image_channels, len(channels)
-        self.dtype = dtype
+        self.image_channels: int = image_channels
+        self.num_levels: int = len(channels)
+        self.dtype: DType | None = dtype
         self._check(shape)
         options: dict[str, Any] = dict(impl=impl, dtype=dtype, rngs=rngs)
-        self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        self.conditioning: Conditioning = Conditioning(
+            embed_dim, fourier_scale, num_classes, rngs=rngs
+        )
 
         down, up, width = [], [], image_channels
         for level, features in enumerate(channels):
@@ -66,8 +69,9 @@ class ScoreNet(nnx.Module):
             layer = ConvTranspose(width, features, stride=2, use_bias=False, **options)
             up.append(_Level(layer, embed_dim, features, 32, dtype=dtype, rngs=rngs))
             width = 2 * features  # the next layer reads the way down's output too
-        self.down, self.up = nnx.List(down), nnx.List(up)
-        self.last = ConvTranspose(width, image_channels, **options)
+        self.down: nnx.List[_Level] = nnx.List(down)
+        self.up: nnx.List[_Level] = nnx.List(up)
+        self.last: ConvTranspose = ConvTranspose(width, image_channels, **options)
 
     def __call__(
         self,

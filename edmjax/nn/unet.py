@@ -55,20 +55,23 @@ class UNet(nnx.Module):
         channels, num_blocks = _options.widths(channels), whole(num_blocks, "num_blocks", least=0)
         shape, dtype = _options.image(image_shape), _options.activations(dtype)
         image_channels = shape[-1]
-        self.image_channels, self.num_levels = image_channels, len(channels)
+        self.image_channels: int = image_channels
+        self.num_levels: int = len(channels)
         self._check(shape)
-        self.conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        self.conditioning: Conditioning = Conditioning(
+            embed_dim, fourier_scale, num_classes, rngs=rngs
+        )
         layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
         options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, **layer)
 
-        self.first = Conv(image_channels, channels[0], padding=1, impl=impl, **layer)
+        self.first: Conv = Conv(image_channels, channels[0], padding=1, impl=impl, **layer)
         down, up, before = [], [], channels[0]
         for width in channels:
             down.append(nnx.List())
             for _ in range(num_blocks):
                 down[-1].append(ResidualBlock(before, width, **options))
                 before = width
-        self.middle = nnx.List(
+        self.middle: nnx.List[ResidualBlock | SelfAttention] = nnx.List(
             [
                 ResidualBlock(before, before, **options),
                 SelfAttention(before, num_heads, **layer),
@@ -80,9 +83,12 @@ class UNet(nnx.Module):
             for _ in range(num_blocks):
                 up[-1].append(ResidualBlock(before + width, width, **options))
                 before = width
-        self.down, self.up = nnx.List(down), nnx.List(up)
-        self.norm = GroupNorm(before)
-        self.last = Conv(before, image_channels, padding=1, kernel_init=_zeros, impl=impl, **layer)
+        self.down: nnx.List[nnx.List[ResidualBlock]] = nnx.List(down)
+        self.up: nnx.List[nnx.List[ResidualBlock]] = nnx.List(up)
+        self.norm: GroupNorm = GroupNorm(before)
+        self.last: Conv = Conv(
+            before, image_channels, padding=1, kernel_init=_zeros, impl=impl, **layer
+        )
 
     def __call__(
         self,
@@ -133,16 +139,18 @@ class ResidualBlock(nnx.Module):
     ):
         layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
         options: dict[str, Any] = dict(padding=1, impl=impl, **layer)
-        self.norm1 = GroupNorm(in_channels)
-        self.conv1 = Conv(in_channels, out_channels, **options)
-        self.modulate = nnx.Linear(embed_dim, 2 * out_channels, kernel_init=_zeros, **layer)
-        self.norm2 = GroupNorm(out_channels)
-        self.conv2 = Conv(out_channels, out_channels, kernel_init=_zeros, **options)
-        self.skip = (
+        self.norm1: GroupNorm = GroupNorm(in_channels)
+        self.conv1: Conv = Conv(in_channels, out_channels, **options)
+        self.modulate: nnx.Linear = nnx.Linear(
+            embed_dim, 2 * out_channels, kernel_init=_zeros, **layer
+        )
+        self.norm2: GroupNorm = GroupNorm(out_channels)
+        self.conv2: Conv = Conv(out_channels, out_channels, kernel_init=_zeros, **options)
+        self.skip: Linear | None = (
             Linear(in_channels, out_channels, **layer) if in_channels != out_channels else None
         )
 
-    def __call__(self, x, embedding):
+    def __call__(self, x: Array, embedding: Array) -> Array:
         scale, shift = _halves(self.modulate, embedding)
         h = self.conv1(nnx.swish(self.norm1(x)))
         h = self.norm2(h)
@@ -158,12 +166,12 @@ class SelfAttention(nnx.Module):
     ):
         if channels % whole(num_heads, "num_heads"):
             raise ValueError(f"{num_heads} heads cannot share {channels} channels evenly.")
-        self.num_heads = num_heads
-        self.norm = GroupNorm(channels)
-        self.qkv = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
-        self.out = Linear(channels, channels, kernel_init=_zeros, dtype=dtype, rngs=rngs)
+        self.num_heads: int = num_heads
+        self.norm: GroupNorm = GroupNorm(channels)
+        self.qkv: Linear = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
+        self.out: Linear = Linear(channels, channels, kernel_init=_zeros, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, embedding):
+    def __call__(self, x: Array, embedding: Array) -> Array:
         del embedding  # same call as a block's
         batch, height, width, channels = x.shape
         qkv = self.qkv(self.norm(x)).reshape(batch, height * width, 3, self.num_heads, -1)

@@ -92,9 +92,9 @@ def normal_like(key: Keys | X, x: X) -> X:
     """Returns standard normal noise like `x`, from the key of a draw.
 
     Leaf `l` of a sample is `normal(fold_in(key, l))`, in float32 (float64 for float64 leaves) and
-    then cast; keys of shape (batch,) make a batch. Arrays like `x` in place of the key are noise
-    already, and come back as they are: so a corrector draws with `normal_like(key[m], x)` whether
-    `sample` was given a key or the noise itself.
+    then cast; keys of shape (batch,) make a batch. Arrays like `x` in place of the key are returned
+    as they are. So a corrector draws with `normal_like(key[m], x)` whether `sample` was given a key
+    or the noise itself.
 
     Raises:
         TypeError: if `x` holds no floating arrays.
@@ -111,15 +111,15 @@ def normal_like(key: Keys | X, x: X) -> X:
     keys = cast(Keys, key)
     if keys.ndim:
         check_keys(keys, x, batched=True)
-    # Behind the barrier, or XLA would cut first, and compute what is left over apart.
+    # Without the barrier XLA would cut first, and compute the tail apart.
     padded = jax.lax.optimization_barrier(_padded_like(keys, x))
     return jax.tree.map(lambda draw, leaf: cut_draw(draw, leaf.shape), padded, x)
 
 
 def padded_size(size: int) -> int:
     """How many numbers are drawn for `size` of them: whole vectors."""
-    # A draw is the beginning of a longer one where each number depends on its index alone. What
-    # XLA vectorises by on a CPU divides 16.
+    # With partitionable keys each number depends on its index alone, so a draw is the beginning of
+    # a longer one. The vector lengths of XLA on a CPU divide 16.
     partitionable = getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009 (untyped)
     return size + -size % 16 if partitionable else size
 
@@ -127,9 +127,9 @@ def padded_size(size: int) -> int:
 def _padded_like(key: Any, x: Any) -> Any:
     """The noise of `normal_like` before `cut`: leaves of shape ([batch,] whole vectors).
 
-    Numbers that are left over by whole vectors go through other instructions, which may round the
-    inverse error function by an ulp otherwise (jax 0.12): what is left over depends on the batch.
-    So each sample draws whole vectors, and is cut where nothing of the draw is in the same kernel.
+    XLA computes the tail that does not fill a SIMD vector with different instructions, which may
+    differ by one ulp in the inverse error function (jax 0.12), and how long that tail is depends on
+    the batch. So each sample draws whole vectors, and is cut in another kernel than it is drawn in.
     """
     leaves, treedef = jax.tree.flatten(x)
 
@@ -152,7 +152,7 @@ def cut_draw(padded: Array, shape: tuple[int, ...]) -> Array:
 
 
 def padded_draw(draw: Array, shape: tuple[int, ...]) -> Array:
-    """What `cut` was given: a draw in the shape of a leaf, `shape` that of its axis of samples."""
+    """The inverse of `cut_draw`; `shape` is the shape of the axis of samples, () without one."""
     flat = draw.reshape((*shape, -1))
     size = flat.shape[-1]
     return jnp.pad(flat, [(0, 0)] * len(shape) + [(0, padded_size(size) - size)])

@@ -46,7 +46,7 @@ class Brownian:
     def increment(self, x: X, t_from: Scalar, t_to: Scalar, *, batched: bool = True) -> X:
         """Returns `W(t_to) - W(t_from)` for each sample, like `x`, of variance `|t_to - t_from|`.
 
-        Times are those of the process, scalars at least 0, and may be traced; they are rounded to
+        Times are scalars of the process's clock, at least 0, and may be traced; they are rounded to
         float32. `x` may hold arrays or `jax.ShapeDtypeStruct`s. Where a traced time turns out to be
         negative or infinite, the increment is NaN.
 
@@ -98,7 +98,8 @@ class Brownian:
         there = (drawn & ~unnamed)[..., None]
         levels = module.where(there, plan.intervals, plan.grid[-2])
         times = _clock(self.process.time(levels))
-        # A draw without an interval, which a traced plan may have, is not silently another one.
+        # A draw without an interval becomes NaN rather than noise of the wrong interval. Only a
+        # traced plan can have one here.
         nothing = jnp.where(drawn[..., None], jnp.nan, 0.0)
         return Increments(self.key, jnp.where(there, times, nothing))
 
@@ -126,8 +127,8 @@ def brownian(key: Keys, process: Process | None = None) -> Brownian:
 
     What the path is over matters: it is the time of `process`, in which its SDE is driven by `dW`.
     Under `processes.edm` that is sigma. Two samplers share a path where they share the process. The
-    path of sample `i` depends on `(key, i)` alone. A draw costs about fifty numbers in place of
-    one, which beside a network is little.
+    path of sample `i` depends on `(key, i)` alone. A draw costs about fifty random numbers in place
+    of one, which is little beside a network.
 
     Args:
         key: one typed key, or one a sample, as for `sample`.
@@ -136,7 +137,7 @@ def brownian(key: Keys, process: Process | None = None) -> Brownian:
     Raises:
         TypeError: if `key` is not a typed key, or `process` not a process.
         ValueError: if the key's generator depends on the batch. In `sample`: if the plan has a draw
-            that is no increment, such as those of `churn`, or a corrector is given.
+            that is no increment, such as a draw of `churn`, or a corrector is given.
     """
     check_key(key)
     if process is None:

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from edmjax._common.typing import Grid
 from edmjax.scalar import Scalar, flag, host, is_traced
 
-# Levels that are nearer, of their size, are one level of which one was rounded.
+# Levels whose relative difference is smaller are one level, of which one copy was rounded.
 _APART = 1e-12
 _SMALLEST = 1e-150
 
@@ -23,7 +23,10 @@ def levels_of(sigmas: Grid, *, infinite: bool = False) -> tuple[Scalar, ...]:
     sequence = sequence and not isinstance(sigmas, str | bytes)
     if getattr(sigmas, "ndim", 1) != 1 or not sequence:
         shape = getattr(sigmas, "shape", None)
-        got = repr(sigmas) if shape is None else f"an array of shape {shape}"
+        got = f"{sigmas!r:.80}" if shape is None else f"an array of shape {shape}"
+        if callable(sigmas):
+            given = getattr(sigmas, "__name__", repr(sigmas))
+            got = f"the function `{given}`: pass what it returns, such as `{given}(18)`"
         raise ValueError(f"`sigmas` must be a sequence of noise levels, got {got}.")
     if isinstance(sigmas, jax.Array) and not isinstance(sigmas, Tracer):
         sigmas = np.asarray(sigmas)

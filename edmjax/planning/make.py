@@ -1,4 +1,8 @@
-"""Reads a sampler over a grid, once, and writes down the weights it formed."""
+"""Reads a sampler over a grid and writes down the weights that it forms.
+
+The sampler runs once, in Python, on symbolic points: combinations of the points, outputs and draws
+before them. Each evaluation adds a row to the plan: the weights of the point that it was made at.
+"""
 
 import functools
 import inspect
@@ -68,18 +72,27 @@ def make_plan(
 
 def check_sampler(sampler: object, name: str) -> None:
     """Raises TypeError where `sampler`, the argument `name`, is no function of one step."""
+    says = f"`{name}` must be a function of one step (x, at)"
+    if isinstance(sampler, str):
+        call = f"ej.samplers.from_name({sampler!r:.80})"
+        raise TypeError(f"{says}, got {sampler!r:.80}: pass `{call}`.")
     if not callable(sampler):
-        raise TypeError(f"`{name}` must be a function of one step (x, at), got {sampler!r:.80}.")
+        raise TypeError(f"{says}, got {sampler!r:.80}.")
+    given = getattr(sampler, "__name__", repr(sampler))
     try:
-        inspect.signature(sampler).bind(None, None)
+        signature = inspect.signature(sampler)
+        signature.bind(None, None)
     except TypeError:
-        given = getattr(sampler, "__name__", repr(sampler))
         raise TypeError(
-            f"`{name}` must be a function of one step (x, at), and `{given}` does not take two "
-            f"arguments: pass what `{given}(...)` returns."
+            f"{says}, and `{given}` does not take two arguments: pass what `{given}(...)` returns."
         ) from None
     except ValueError:  # a callable without a signature
-        pass
+        return
+    first = list(signature.parameters.values())[:2]
+    if first[0].name == "inner" or any(p.default is not p.empty for p in first):
+        raise TypeError(
+            f"{says}, and `{given}` makes one from its options: pass what `{given}(...)` returns."
+        )
 
 
 def _read(sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero: bool) -> Plan:
@@ -111,7 +124,7 @@ def _read(sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero
 
 
 class _Reading:
-    """What happens while a sampler is read: evaluations and draws become basis vectors."""
+    """Records a sampler while it is read: evaluations and draws become basis vectors."""
 
     def __init__(self, upward: bool):
         self.upward = upward

@@ -1,4 +1,4 @@
-"""Padding: plans with the shapes of another, or of many, so that one compiled program runs them."""
+"""Padding: plans widened to common shapes, so that one compiled program runs all of them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from jax.core import Tracer
 from edmjax.planning.table import Plan, PlanLike, check_plan
 from edmjax.scalar import is_traced
 
-# Rows are a power of two, this many at least: they cost nothing, and another sweep of other lengths
-# finds its program there.
+# The number of rows is a power of two and at least this. Unused rows cost nothing, and a later
+# sweep with other lengths finds the program compiled.
 _LEAST_ROWS = 64
 
 
@@ -47,8 +47,8 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
         )
     if plan.v is not None and like.v is None:
         raise ValueError(
-            "This plan's noise has learned variances and that of `like` does not: make this one "
-            "first, and the other like it."
+            "This plan's noise has learned variances and the noise of `like` has not: make this "
+            "plan first, and the other like it."
         )
     raw, scale, learned = _optional(plan)
     return Plan(
@@ -68,7 +68,7 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
 
 
 def _optional(plan: Plan) -> tuple[Any, Any, Any]:
-    """`r`, `scale` and `v` of the plan, where it has none those that change nothing."""
+    """`r`, `scale` and `v` of the plan; neutral ones where it has none."""
     rows = plan.nfe + 1
     return (
         np.zeros((rows, 0)) if plan.r is None else plan.r,
@@ -144,5 +144,5 @@ class Shape(NamedTuple):
 
 
 def may_draw(plan: Plan) -> bool:
-    """Whether the plan draws noise, or may: where it is traced, that is not known."""
+    """Whether the plan draws noise, or might: under `jit` that is not known."""
     return plan.draws.size > 0 and (isinstance(plan.draws, Tracer) or plan.num_draws > 0)

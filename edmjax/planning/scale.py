@@ -1,9 +1,9 @@
 """Plans that hold their points in the scale of a process, from a level that may be infinite.
 
-Where a process keeps nothing of the data (zero terminal signal-to-noise), its first level is
-infinite in the package's frame, and the weights of a plan are limits. A plan is read with several
-first levels, up to 10^140, where all that falls as a power of the level is below rounding. What is
-left are rational functions of its logarithm, as in multistep methods, and these are extrapolated.
+If a process ends in pure noise (zero terminal signal-to-noise), its first level is infinite in the
+package's frame, and the weights of a plan are limits. To find them, the sampler is read with
+several first levels up to 10^140. There, terms that fall as a power of the level are below
+rounding. Rational functions of its logarithm remain, as in multistep methods, and are extrapolated.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from edmjax.planning.table import Plan
 from edmjax.processes.process import Process
 from edmjax.scalar import Scalar, is_traced
 
-# Where the denoiser is evaluated for an infinite level: its square fits float32, and no network
-# tells the two apart.
+# The level at which the denoiser is evaluated in place of infinity: its square fits float32, and no
+# network can tell the two apart.
 _STAND_IN = 2.0**40
 _LARGE = 10.0 ** np.linspace(40, 140, 8)
 _TABLES = ("y", "d", "z", "r")
@@ -39,7 +39,7 @@ def in_scale(plan: Plan, process: Process) -> Plan:
 
 
 def _rescaled(plan: Plan, scale: Any) -> Plan:
-    """`plan` in other scales: that of the starting point, and that of each row's point."""
+    """`plan` in other scales: `scale[0]` of the starting point, then one for each row's point."""
     start, scale = scale[:1], scale[1:]
     # The point in column j of row k is point k - 1 - j, or the starting point.
     age = np.arange(plan.nfe + 1)[:, None] - 1 - np.arange(plan.y.shape[1])
@@ -69,7 +69,7 @@ def from_infinity(
             "must be numbers, not traced."
         )
     try:
-        with np.errstate(all="ignore"):  # what is not finite is found below
+        with np.errstate(all="ignore"):  # numbers that are not finite are found below
             first, *rest = (
                 _at(read, (value, *levels[1:]), process)
                 for value in (1e5 * (1 + levels[1]), *_LARGE.tolist())
@@ -84,8 +84,8 @@ def from_infinity(
             continue
         with np.errstate(all="ignore"):
             limits[name] = _limit(np.stack(tables))
-        # A sum that lost the small part of a large number (1 + (sigma_next - sigma) / sigma) looks
-        # as if it had a limit; from a level of moderate size it shows.
+        # A sum that lost the small part of a large number (1 + (sigma_next - sigma) / sigma) seems
+        # to have a limit. Compared with a first level of moderate size it is found out.
         far = np.abs(limits[name] - getattr(first, name)) > 0.5 * (1 + np.abs(limits[name]))
         if not np.isfinite(limits[name]).all() or far.any():
             raise _no_limit()
@@ -132,7 +132,7 @@ def _limit(values: np.ndarray) -> np.ndarray:
     size = np.maximum(1.0, np.abs(values[-1]))
     if not (np.abs(limit - coarser) <= 1e-8 * size).all():
         raise _no_limit()
-    # What does not depend on the level is taken as it is, without the rounding of extrapolation.
+    # Weights that do not depend on the level are kept, without the rounding of extrapolation.
     constant = np.ptp(values, axis=0) <= 1e-13 * size
     return np.where(constant, values[-1], limit)
 

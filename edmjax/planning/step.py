@@ -26,8 +26,8 @@ class Step(NamedTuple):
     """One interval of the grid, as a sampler sees it.
 
     Levels are Python floats, or traced scalars where the grid is traced. Wrappers call an inner
-    sampler with `at._replace(sigma=...)` or `at._replace(sigma_next=...)`; the other fields,
-    `time` among them, stay those of the grid.
+    sampler with `at._replace(sigma=...)` or `at._replace(sigma_next=...)`; the other fields, `time`
+    too, still describe the grid's own interval.
 
     Attributes:
         sigma: the level of the point that the sampler is given.

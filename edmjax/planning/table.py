@@ -1,4 +1,4 @@
-"""A sampler, read once over a grid, becomes a table of weights: the plan.
+"""The plan: the table of weights that a sampler becomes when it is read over a grid.
 
 Every sampler with a fixed grid forms linear combinations of the points it visited, the denoised
 outputs it got and the noises it drew. With `nfe` evaluations there are `nfe + 1` rows; row `k`
@@ -51,7 +51,7 @@ class Plan:
             None where points are held as they are.
         v: (nfe + 1, draws a row), the exponents of the draws in the `log_var` of the last
             evaluation; None where none is used.
-        about: what the plan was fitted on, where it was; no array, and not compared.
+        about: for a fitted plan, what it was fitted on. Not an array, and not compared.
     """
 
     sigmas: Values
@@ -120,8 +120,8 @@ class Plan:
     def check_range(self, denoise: Denoiser) -> None:
         """Raises ValueError where `denoise` declares a `sigma_range` that the plan is not for.
 
-        A plan that was fitted (`about.sigma_range`) is for that range alone; another one for any
-        that its grid lies in. What has no attribute `sigma_range`, such as a function, is accepted.
+        A fitted plan (`about.sigma_range`) is for its own range alone. Any other plan is for every
+        range that its grid lies in. A denoiser without an attribute `sigma_range` is accepted.
         """
         declared = getattr(denoise, "sigma_range", None)
         traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((declared, self.grid)))
@@ -203,7 +203,8 @@ def _term(weight: Any, name: str, there: Any) -> str:
 if TYPE_CHECKING:
     PlanLike: TypeAlias = Plan
 else:
-    # What takes a plan says what is wrong with what is none, so a run-time type check must not.
+    # Functions that take a plan raise their own message for anything else, so the run-time type
+    # checker must not raise first.
     PlanLike = Any
 
 

@@ -12,15 +12,7 @@ from matplotlib.figure import Figure
 from edmjax._common.arrays import reals
 
 # The colours of Okabe and Ito, which people with any colour vision can tell apart.
-COLORS: tuple[str, ...] = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 class _Own(Figure):

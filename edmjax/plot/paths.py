@@ -42,11 +42,10 @@ def trajectories(
     shape = points(x, "`x`").shape
     if shape[1:] != (2,) or not shape[0]:
         raise ValueError(f"Paths are drawn in the plane: `x` is (samples, 2), got {shape}.")
-    if sigma_data is None:
-        sigma_data = getattr(denoise, "sigma_data", 0.5)
-    width = array(host(sigma_data, "sigma_data"), "`sigma_data`")
+    own = getattr(denoise, "sigma_data", 0.5) if sigma_data is None else sigma_data
+    width = array(host(own, "sigma_data"), "`sigma_data`")
     if not width > 0:
-        raise ValueError(f"`sigma_data` is the width of the data, above 0; got {sigma_data}.")
+        raise ValueError(f"`sigma_data` is the width of the data, above 0; got {own}.")
     if plan.scale is not None:
         raise ValueError(
             "This plan holds its points in the scale of a process: make one on the levels alone, "

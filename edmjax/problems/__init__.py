@@ -5,13 +5,13 @@ sigma)` is the log-density of the data blurred by `sigma`, `score` its gradient,
 
     denoise(x, sigma) = E[x0 | x] = x + sigma^2 score(x, sigma).
 
-A point has the shape of the data's mean; `x` may carry any axes before it, and `sigma` is a scalar
-or one level for each entry of `x`'s axis 0. Each problem is a pytree of host float64 arrays, so it
-passes through `jit` as an argument, and calling it denoises: `ej.sample(problem, plan, x, key)`.
-Computation runs in `x`'s own precision, float32 at least, with full-precision matrix products.
+A point has the shape of the data's mean; `x` may have any axes before it, and `sigma` is a scalar
+or one level for each entry of axis 0 of `x`. Each problem is a pytree of host float64 arrays, so it
+passes through `jit` as an argument. Calling it denoises: `ej.sample(problem, plan, x, key)`.
+Computation runs in the precision of `x`, at least float32, with full-precision matrix products.
 
-At `sigma = 0` the denoiser is its limit from above: `x` itself, except that where the data have no
-variance it is the nearest point that has any density.
+At `sigma = 0` the denoiser is its limit from above: `x` itself, or, in directions in which the data
+have no variance, the nearest point with any density.
 """
 
 from edmjax.problems.empirical import Empirical

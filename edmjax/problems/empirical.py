@@ -10,7 +10,7 @@ from jaxtyping import Array, Num
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
-from edmjax.problems._constant import Constant
+from edmjax._common.typing import Arraylike
 from edmjax.problems.problem import Problem, freeze, positive
 
 
@@ -26,7 +26,7 @@ class Empirical(Problem):
     `std = 0` is the optimal denoiser of the data set itself (Karras et al. 2022, equation 57).
     `data` has shape `(n, *point)`. A call costs two matrix products, `(batch, d) x (d, n)` and
     back, and holds arrays of `(batch, n)`. The distances come from the product, so in float32 the
-    log-odds of two data points carry an error of about 1e-7 |x - centre| |data - centre| /
+    log-odds of two data points have an error of about 1e-7 |x - centre| |data - centre| /
     (std^2 + sigma^2); where that matters use float64, or `Mixture` with equal weights, which
     subtracts before it squares. For many bare calls with much data, move it to the device once:
     `jax.device_put(problem)`.
@@ -36,12 +36,12 @@ class Empirical(Problem):
         TypeError: traced arguments.
     """
 
-    centred: Num[Array | np.ndarray, "n ..."]  # less their mean, as products round less then
+    centred: Num[Array | np.ndarray, "n ..."]  # minus their mean, so that products round less
     centre: Num[Array | np.ndarray, "..."]
     half_squares: Num[Array | np.ndarray, " n"]  # |centred|^2 / 2
     std: Num[Array | np.ndarray, ""]
 
-    def __init__(self, data: Constant, std: Constant = 0.0):
+    def __init__(self, data: Arraylike, std: Arraylike = 0.0):
         points, blur = on_host("data", data), on_host("std", std)
         if points.ndim < 1 or points.size == 0:
             raise ValueError(f"data has shape {points.shape}: expected (n, *point), n at least 1.")
@@ -85,7 +85,7 @@ class Empirical(Problem):
 
     def _log_prob(self, x, sigma):
         _, total, log_odds, best = self._posterior(x, sigma)
-        # The best point's distance is formed by subtraction; the product's would cancel.
+        # The distance to the best point is formed by subtraction; by the product it would cancel.
         at_best = -0.5 * jnp.sum((x - best) ** 2 / total + jnp.log(2 * np.pi * total), axis=-1)
         return at_best + jax.nn.logsumexp(log_odds, axis=-1) - np.log(log_odds.shape[-1])
 

@@ -1,8 +1,8 @@
-"""Three problems for solvers with few evaluations: in 2 and in 64 dimensions, of known law.
+"""Three problems for solvers with few evaluations, in 2 and in 64 dimensions, with known laws.
 
-Each has structure at a scale far below its width: that is where solvers differ. Their parameters
-are in `few_step.npz`; P3's points are the digits of scikit-learn (`load_digits`), which is not
-needed to use them.
+Each has structure at a scale far below its width, where solvers differ. Their parameters are in
+`few_step.npz`; the points of P3 are the digits of scikit-learn (`load_digits`), which need not be
+installed.
 """
 
 import functools
@@ -34,7 +34,7 @@ def P2() -> Mixture:
     parameters = _parameters()
     leading = parameters["P2_bases"]
     rank = leading.shape[2]
-    # Where all variances are equal any orthonormal basis serves: the rest of a full QR's.
+    # All variances are equal there, so any orthonormal basis will do: the rest of a full QR.
     rest = np.linalg.qr(leading, mode="complete")[0][:, :, rank:]
     return _mixture(
         parameters["P2_weights"],
@@ -61,7 +61,7 @@ def _parameters() -> dict[str, np.ndarray]:
 
 
 def _mixture(weights, means, variances, bases) -> Mixture:
-    """A mixture of known axes: taking covariances apart again would move them by a rounding."""
+    """A mixture with these axes: an eigendecomposition of covariances would round them."""
     mixture = object.__new__(Mixture)
     freeze(mixture, weights=weights, means=means, variances=variances, bases=bases)
     return mixture

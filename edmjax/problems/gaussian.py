@@ -9,8 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
-from edmjax._common.typing import Sigma
-from edmjax.problems._constant import Constant
+from edmjax._common.typing import Arraylike, Sigma
 from edmjax.problems.problem import (
     Point,
     Problem,
@@ -35,8 +34,8 @@ class Gaussian(Problem):
         denoise(x, sigma) = mean + U diag(v / (v + sigma^2)) U^T (x - mean).
 
     `mean` has the shape of a point; `cov` is a scalar variance, an array of the mean's shape (the
-    diagonal), or a `(d, d)` matrix over the flattened point. The matrix is taken apart once, here,
-    in float64.
+    diagonal), or a `(d, d)` matrix over the flattened point. Its eigendecomposition is made once,
+    here, in float64.
 
     Raises:
         ValueError: a negative variance, a matrix that is not symmetric positive semidefinite, a
@@ -48,7 +47,7 @@ class Gaussian(Problem):
     variances: Num[Array | np.ndarray, " d"]
     basis: Num[Array | np.ndarray, "d d"] | None  # eigenvectors in columns; None where diagonal
 
-    def __init__(self, mean: Constant, cov: Constant):
+    def __init__(self, mean: Arraylike, cov: Arraylike):
         centre = on_host("mean", mean)
         variances, basis = spectrum(on_host("cov", cov), centre.shape)
         freeze(self, mean=centre, variances=variances, basis=basis)
@@ -65,15 +64,15 @@ class Gaussian(Problem):
 
             mean + U diag(sqrt((v + sigma_next^2) / (v + sigma^2))) U^T (x - mean)
 
-        Between any two levels, up or down; in the shape and dtype of `x`. From `sigma = 0` a
-        direction without variance cannot be brought back, and stays at the mean.
+        Between any two levels, up or down; in the shape and dtype of `x`. From `sigma = 0`, points
+        stay at the mean in directions without variance.
         """
         x = floating(x)
         flat, sigma = self._enter(x, sigma)
         _, sigma_next = self._enter(x, sigma_next)
         mean, v, basis = self._constants(flat.dtype)
         square = ratio(v + sigma_next**2, v + sigma**2)
-        # The inner `where` keeps the derivative finite where the root is that of 0.
+        # The inner `where` keeps the derivative of the root finite at 0.
         scale = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         return (mean + scaled(flat - mean, scale, basis)).reshape(x.shape).astype(x.dtype)
 

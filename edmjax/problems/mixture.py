@@ -9,7 +9,7 @@ from jaxtyping import Array, Num
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
-from edmjax.problems._constant import Constant
+from edmjax._common.typing import Arraylike
 from edmjax.problems.problem import Problem, freeze, from_basis, positive, spectrum, to_basis
 
 
@@ -23,12 +23,12 @@ class Mixture(Problem):
         denoise(x, sigma) = sum_k r_k denoise_k(x, sigma),   r = softmax(log(weights) + log N_k(x)).
 
     `means` has shape `(k, *point)`; `covs` is a scalar variance, `(k,)` variances, `(k, *point)`
-    diagonals, or `(k, d, d)` matrices over the flattened point. An array that can be read in two
-    ways is read as the earlier. `weights` are positive and sum to 1 (to 1e-6): they are not
-    normalised here. A call holds an array of shape `(batch, k, d)`; for a large data set with equal
-    weights see `Empirical`.
+    diagonals, or `(k, d, d)` matrices over the flattened point. If two of these fit the shape, the
+    earlier one is taken. `weights` are positive and sum to 1 (to 1e-6): they are not normalised
+    here. A call holds an array of shape `(batch, k, d)`; for a large data set with equal weights
+    see `Empirical`.
 
-    Raises as `Gaussian` does, and for the weights.
+    Raises as `Gaussian` does, and ValueError for weights that are not such.
     """
 
     weights: Num[Array | np.ndarray, " k"]
@@ -36,12 +36,12 @@ class Mixture(Problem):
     variances: Num[Array | np.ndarray, "k d"]
     bases: Num[Array | np.ndarray, "k d d"] | None  # eigenvectors in columns; None where diagonal
 
-    def __init__(self, weights: Constant, means: Constant, covs: Constant):
+    def __init__(self, weights: Arraylike, means: Arraylike, covs: Arraylike):
         w, mu, cov = on_host("weights", weights), on_host("means", means), on_host("covs", covs)
         if mu.ndim < 1 or w.shape != mu.shape[:1] or not len(w):
             raise ValueError(
                 f"weights has shape {w.shape} and means {mu.shape}: "
-                "expected (k,) and (k, d), one weight a component, and a component at least."
+                "expected (k,) and (k, d), one weight a component, and at least one component."
             )
         if not (w > 0).all() or abs(w.sum() - 1) > 1e-6:
             raise ValueError(
@@ -73,10 +73,11 @@ class Mixture(Problem):
         return self.variances
 
     def _parts(self, x, sigma):
-        """What the components say of `x`: arrays of shape (k, d), (..., k, d) or (..., k).
+        """The parts of all formulas, a row a component: shapes (k, d), (..., k, d) or (..., k).
 
-        `z` is `x - means` in the bases. The log joint lacks an offset common to all components, of
-        size d log sigma, so that what decides between them is not rounded away at large sigma.
+        `z` is `x - means` in the bases. An offset of size d log sigma that all components share is
+        left out of the log joint, so that differences between them are not rounded away at large
+        sigma.
         """
         means = jnp.asarray(self.means, x.dtype).reshape(np.shape(self.means)[0], -1)
         v = jnp.asarray(self.variances, x.dtype)

@@ -1,7 +1,7 @@
-"""What exact-score problems share: points of any shape over laws in flat coordinates."""
+"""The base of exact problems: points of any shape, laws in flat coordinates."""
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ from jaxtyping import Array, Float, Shaped
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import check_sigma, has_no_value, working_dtype
-from edmjax._common.typing import Keys, Sigma
+from edmjax._common.typing import Int, Keys, Sigma
 from edmjax.noise.keys import sample_keys
 
 Point: TypeAlias = Shaped[Array | np.ndarray, "..."]
 
 
 class Problem:
-    """What the problems share: a law in flat coordinates gives points of any shape."""
+    """The base of all problems: turns a law in flat coordinates into one of points of any shape."""
 
     def __call__(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
         """`denoise(x, sigma)`."""
@@ -38,11 +38,11 @@ class Problem:
         return self._score(flat, sigma).reshape(x.shape).astype(x.dtype)
 
     def log_prob(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
-        """The log-density of `x0 + sigma n` at `x` in nats; a number a point, float32 at least."""
+        """The log-density of `x0 + sigma n` at `x` in nats; a number a point, at least float32."""
         self._need_density(sigma)
         return self._log_prob(*self._enter(floating(x), sigma))
 
-    def sample(self, key: Keys, n: int, sigma: Sigma = 0.0) -> Float[Array, "n ..."]:
+    def sample(self, key: Keys, n: Int, sigma: Sigma = 0.0) -> Float[Array, "n ..."]:
         """`n` independent draws of `x0 + sigma n`; draw `i` depends on `(key, i)` alone.
 
         `sigma` is a scalar or has shape `(n,)`; the same key gives the same `x0` at every level.
@@ -101,7 +101,7 @@ class Problem:
         return x, sigma.reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim))
 
     def _need_density(self, sigma):
-        """Raises where the data have no density; traced, such a level is taken as just above 0."""
+        """Raises where the data have no density; a traced level 0 acts as one just above 0."""
         least = self._least_variance()
         if has_no_value(sigma) or has_no_value(least):
             return
@@ -112,12 +112,14 @@ class Problem:
             )
 
 
-def freeze(problem, **fields):
+def freeze(problem: Any, **fields: Any) -> None:
+    """Sets the fields of a frozen dataclass, in its `__init__`."""
     for name, value in fields.items():
         object.__setattr__(problem, name, value)
 
 
-def floating(x) -> Array:
+def floating(x: Point) -> Array:
+    """`x` as a JAX array; TypeError if it is not floating."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be a floating array, got dtype {x.dtype}.")
@@ -148,30 +150,33 @@ def spectrum(cov: np.ndarray, event: tuple[int, ...]) -> tuple[np.ndarray, np.nd
     return variances, basis
 
 
-def to_basis(x, basis):
+def to_basis(x: Array, basis: Array | None) -> Array:
+    """The coordinates of `x`, (..., d), in `basis`; None is the identity."""
     if basis is None:
         return x
     return jnp.einsum("...i,...ij->...j", x, basis, precision=lax.Precision.HIGHEST)
 
 
-def from_basis(z, basis):
+def from_basis(z: Array, basis: Array | None) -> Array:
+    """The point whose coordinates in `basis` are `z`, (..., d)."""
     if basis is None:
         return z
     return jnp.einsum("...j,...ij->...i", z, basis, precision=lax.Precision.HIGHEST)
 
 
-def scaled(x, scale, basis):
+def scaled(x: Array, scale: Array, basis: Array | None) -> Array:
+    """`U diag(scale) U^T x`, with U the `basis`."""
     return from_basis(scale * to_basis(x, basis), basis)
 
 
-def positive(variance):
-    """`variance`, with a number for 0 small enough to act as the limit.
+def positive(variance: Array) -> Array:
+    """`variance`, with 0 replaced by a number so small that it acts as the limit.
 
-    Its inverse square, which derivatives hold, is still finite.
+    The inverse square of that number, which derivatives need, is still finite.
     """
     return jnp.where(variance > 0, variance, jnp.finfo(variance.dtype).tiny ** 0.25)
 
 
-def ratio(numerator, denominator):
+def ratio(numerator: Array, denominator: Array) -> Array:
     """`numerator / denominator`, and 0 for 0 / 0."""
     return numerator / positive(denominator)

@@ -140,7 +140,7 @@ def _root_of(variance, t):
 
 def _ve_sigma(low, high, t):
     xp, t, low, high = array_module(t, low, high)
-    return low * xp.exp(t * xp.log(high / low))
+    return low * xp.exp(t * xp.log(high / low))  # exact at t = 0, where the exponential is 1
 
 
 def _ve_time(low, high, sigma):
@@ -151,6 +151,7 @@ def _ve_time(low, high, sigma):
 
 def _song_variance(base, t):
     xp, t, base = array_module(t, base)
+    # expm1: near t = 0 the difference base^(2t) - 1 would lose its digits.
     return xp.expm1(2 * t * xp.log(base)) / (2 * xp.log(base))
 
 
@@ -160,6 +161,7 @@ def _song_time(base, sigma):
 
 
 def _vp_exponent(low, high, t):
+    # B(t), the integral of beta from 0 to t.
     xp, t, low, high = array_module(t, low, high)
     return xp, (low + (high - low) * t / 2) * t
 
@@ -171,7 +173,7 @@ def _vp_scale(low, high, t):
 
 def _vp_sigma(low, high, t):
     xp, b = _vp_exponent(low, high, t)
-    return root(xp.expm1(b))
+    return root(xp.expm1(b))  # sigma^2 = e^B - 1, again without a difference
 
 
 def _vp_variance(low, high, t):
@@ -185,13 +187,13 @@ def _vp_time(low, high, sigma):
 
 
 def _vp_time_of(xp, low, high, b):
-    # The root of the quadratic in the form that does not cancel at small b.
+    # The t of which B(t) = b: the root of a quadratic, in the form that does not cancel at small b.
     return 2 * b / (low + xp.sqrt(low**2 + 2 * (high - low) * b))
 
 
 def _sub_vp_sigma(low, high, t):
     xp, b = _vp_exponent(low, high, t)
-    return 2 * xp.sinh(b / 2)
+    return 2 * xp.sinh(b / 2)  # (1 - e^-B) / e^(-B/2)
 
 
 def _sub_vp_variance(low, high, t):
@@ -206,6 +208,7 @@ def _sub_vp_time(low, high, sigma):
 
 def _cosine_scale(t):
     xp, t = array_module(t)
+    # The cosine of a rounded pi / 2 is not 0, and negative in float32.
     return xp.where(t == 1, 0.0, xp.cos(math.pi / 2 * t))[()]
 
 

@@ -5,7 +5,7 @@ and `sigma` may be arrays of any shape.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ class DDPM(Process):
 
     table: Values
     num_timesteps: int
-    t_min = -1.0
+    t_min: ClassVar[float] = -1.0
 
     def __init__(self, table: Values, num_timesteps: int):
         object.__setattr__(self, "table", table)
@@ -155,7 +155,7 @@ def ddpm(
         scale = sqrt(abar_t),    sigma = sqrt((1 - abar_t) / abar_t)
 
     The default is the model of Ho et al. (2020), levels 0.01 ... 157.4; Stable Diffusion is
-    `ddpm("scaled_linear")`, levels 0.0292 ... 14.61. Names are those of diffusers.
+    `ddpm("scaled_linear")`, levels 0.0292 ... 14.61. The names are diffusers'.
 
     Args:
         betas: their spacing, or all of them:

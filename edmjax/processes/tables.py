@@ -4,7 +4,7 @@ import numpy as np
 
 from edmjax._common.arguments import count, number, positive
 from edmjax._common.deprecation import renamed
-from edmjax._common.typing import Arraylike, Levels, Number
+from edmjax._common.typing import Arraylike, Int, Levels, Number
 
 
 @renamed(linear_start="beta_start", linear_end="beta_end")
@@ -13,9 +13,9 @@ def ddpm_table(
     *,
     beta_start: Number = 0.00085,
     beta_end: Number = 0.012,
-    num_timesteps: Number = 1000,
+    num_timesteps: Int = 1000,
 ) -> Levels:
-    """The levels of a discrete diffusion model: entry `t` is that of its step `t`.
+    """The levels of a discrete diffusion model: entry `t` is the level of its step `t`.
 
         sigma_t = sqrt((1 - abar_t) / abar_t),    abar_t = prod_(s <= t) (1 - beta_s)
 
@@ -57,7 +57,7 @@ def between(spacing: str, start: float, end: float, num_timesteps: int) -> np.nd
     raise ValueError(f"spacing must be 'linear', 'scaled_linear' or 'sigmoid', got {spacing!r}.")
 
 
-def iddpm_table(num_timesteps: Number = 1000, *, c1: Number = 0.001, c2: Number = 0.008) -> Levels:
+def iddpm_table(num_timesteps: Int = 1000, *, c1: Number = 0.001, c2: Number = 0.008) -> Levels:
     """The levels of iDDPM's cosine schedule, ascending: 0.00643 ... 20291 by default.
 
         u_(j-1) = sqrt((u_j^2 + 1) / max(abar_(j-1) / abar_j, c1) - 1),    u_M = 0
@@ -98,12 +98,12 @@ def checked(table: Arraylike | None) -> Levels:
     return levels
 
 
-def fits(n: Number, levels: np.ndarray) -> int:
+def fits(n: Int, levels: np.ndarray) -> int:
     """`n`, if the table has as many levels."""
     n = count(n)
     if n > len(levels):
         raise ValueError(
-            f"The table has {len(levels)} levels, got n = {n}: ask for {len(levels)} at most."
+            f"The table has {len(levels)} levels, got n = {n}: ask for at most {len(levels)}."
         )
     return n
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jaxlib.xla_client import Device
 
 from edmjax._common.typing import PyTree
 
@@ -18,7 +19,7 @@ def is_exhausted(err: BaseException) -> bool:
 
 
 def too_large(
-    rows: int, run: Callable[..., Any], batched: PyTree, device: jax.Device, devices: int = 1
+    rows: int, run: Callable[..., Any], batched: PyTree, device: Device, devices: int = 1
 ) -> MemoryError:
     """The error for a batch of `rows` samples, with the largest power of two that would fit.
 
@@ -59,8 +60,8 @@ def _bytes_of(run: Callable[..., Any], batched: PyTree, rows: int) -> int:
     return used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes
 
 
-def _free(device: jax.Device) -> int:
-    """The bytes that a device has left; on a CPU those of the machine.
+def _free(device: Device) -> int:
+    """The bytes that a device has left; on a CPU, that the machine has left.
 
     `os.sysconf` knows them on Linux; elsewhere it raises ValueError or does not exist.
     """

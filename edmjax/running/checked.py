@@ -25,8 +25,8 @@ class Report(NamedTuple):
             plan's `nfe` where the sample alone has one; -1 where all is finite.
         sigma: the noise level of that evaluation; -1 where there is none.
         samples: (batch,) bool, which samples have such a number there. A scalar with batched=False.
-        in_point: bool, whether the point that was evaluated has it, so that it comes from before:
-            from `x`, the noise, a corrector, or the sums of a step. Else the denoiser made it.
+        in_point: bool, whether the evaluated point already has it. Then it comes from `x`, the
+            noise, a corrector, or the sums of a step; otherwise the denoiser made it.
         evaluations: (batch,) int32, `evaluation` for each sample.
     """
 
@@ -74,9 +74,8 @@ def sample_checked(
         if not report.finite:
             raise FloatingPointError(str(report))
 
-    Every point that is evaluated and every output of the denoiser is looked at, and the sample. It
-    costs a pass over these an evaluation, and a byte a sample and evaluation. Arguments and errors
-    are those of `sample`.
+    Every evaluated point, every output of the denoiser and the sample are checked. Each evaluation
+    costs one pass over its arrays, and a byte a sample. Arguments and errors are as for `sample`.
     """
     options = {"remat": remat, "batched": batched, "progress": progress, "look": _watch}
     x0, seen = dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)

@@ -1,6 +1,7 @@
 """Any number of samples in the memory of a few: chunk by chunk, each to the host as it is ready.
 
-Sample `i` depends on the key and on `i` alone, so how they are cut makes no difference.
+Sample `i` depends on the key and on `i` alone, so the size of the chunks changes no more than
+roundings. `sample_in_chunks` and the commands share one loop, `run_in_chunks`.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout
 from edmjax._common.typing import Corrector, Denoiser, Int, Keys, PyTree
-from edmjax.noise.keys import check_key, is_typed, normal_like
-from edmjax.noise.paths import Brownian
+from edmjax.noise.keys import check_key, check_single_key, is_typed, normal_like
+from edmjax.noise.paths import Brownian, KeyLike
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running._memory import is_exhausted, too_large
 from edmjax.running.one_plan import sample
@@ -33,7 +34,7 @@ from edmjax.scalar import flag
 def sample_in_chunks(
     denoise: Denoiser,
     plan: PlanLike,
-    key: Keys | Brownian,
+    key: KeyLike,
     *,
     num_samples: Int,
     chunk_size: Int,
@@ -102,7 +103,7 @@ def sample_in_chunks(
             )
     mesh = mesh_of_samples(mesh)
     path = key if isinstance(key, Brownian) else None
-    key_start, key_steps = _split(key if path is None else path.key)
+    key_start, key_steps = _split(key)
     std = start_std(plan)
     if mesh is not None:
         denoise, corrector = split_parameters((denoise, corrector), mesh)
@@ -231,7 +232,9 @@ def _sampled(
 
 
 @functools.partial(jax.jit, static_argnames=("rows", "like"))
-def _begin(key_start: Any, key_steps: Any, first: Any, std: Any, *, rows: int, like: Any) -> Any:
+def _begin(
+    key_start: Keys, key_steps: Keys, first: Any, std: Any, *, rows: int, like: Layout
+) -> tuple[PyTree, Keys]:
     """The starting points of samples `first ... first + rows - 1`, and their keys for the plan."""
     index = first + jnp.arange(rows, dtype=jnp.int32)
     keys_start, keys_steps = (
@@ -247,11 +250,11 @@ def _begin(key_start: Any, key_steps: Any, first: Any, std: Any, *, rows: int, l
     return jax.tree.map(scaled, normal_like(keys_start, shapes)), keys_steps
 
 
-def _split(key: Any) -> tuple[Any, Any]:
-    """The key of what samples start from, and the key of what they draw then."""
+def _split(key: KeyLike) -> tuple[Keys, Keys]:
+    """The key of the noise that samples start from, and the key of the noise that they draw."""
+    key = key.key if isinstance(key, Brownian) else key
     check_key(key)
-    if key.shape != ():
-        raise TypeError(f"`key` must be a single key, got an array of keys of shape {key.shape}.")
+    check_single_key(key)
     key_start, key_steps = random.split(key)
     return key_start, key_steps
 
@@ -270,7 +273,7 @@ def start_std(plan: PlanLike) -> np.float64:
 
 
 def _rows(leaf: Any, index: np.ndarray) -> Any:
-    # Typed keys have no NumPy array; anything else stays on the host but for its chunk.
+    # Typed keys have no NumPy array. All other conditions stay on the host but for their chunk.
     return leaf[index] if is_typed(leaf) else np.asarray(leaf)[index]
 
 

@@ -1,4 +1,4 @@
-"""Correctors: what the loop and the callers must know of a function that moves a point in place.
+"""What a corrector declares about itself: its draws, its evaluations, and where it runs.
 
 A corrector is `(denoise, x, sigma, key) -> x`. As attributes it may declare `num_draws`, the draws
 of one call, `num_evaluations`, its calls of the denoiser, and `on_result`, whether it runs on the
@@ -20,10 +20,10 @@ from edmjax.planning.table import Plan, PlanLike
 
 
 class Declared(NamedTuple):
-    """What a corrector declares. Read once: attributes do not travel through jit."""
+    """What a corrector declares. It is read before `jit`, which drops attributes of functions."""
 
     there: bool = False
-    num_draws: int | None = None  # None: not declared, and handed the key of one
+    num_draws: int | None = None  # None: not declared; it gets the key of one draw
     num_evaluations: int = 0
     on_result: bool = False
 
@@ -66,7 +66,7 @@ class Declared(NamedTuple):
         return shifted, (asked[1:] if self.on_result else asked[:-1]) + self.draws * calls
 
     def source(self, key: Keys | None, noise: PyTree, ordinal: Scalar) -> Any:
-        """What a call draws from: its draws, or the keys to make them, or None."""
+        """What a call of the corrector draws from: draws, keys to make them with, or None."""
         if noise is not None:
             take = functools.partial(
                 lax.dynamic_slice_in_dim, start_index=ordinal, slice_size=self.draws

@@ -46,21 +46,23 @@ def sweep(
 ) -> PyTree:
     """Returns the samples that `ej.sample` makes of `x` by each plan, with one compiled program.
 
-    What comes back has the structure of `plans`, with a sample like `x` in the place of each plan,
-    equal to `sample(denoise, plan, x, key)` up to roundings: the same noise to the bit, and the
-    denoiser is called `sum(plan.nfe)` times. Plans of other lengths and other solvers share the
-    program, also in a later call whose plans together look back as far, draw as many a row, and use
-    raw outputs, a scale or learned variances or do not, as those before did; others, of less too,
-    compile one of their own. Every plan carries as many arrays as the one that looks back furthest.
-    Under `jit` the plans run in a `lax.map`, so that the program holds one copy of the network. A
-    gradient can be taken forwards alone (`jax.jvp`): a loop of unknown length has no reverse mode.
+    The result has the structure of `plans`, with a sample like `x` in place of each plan. It equals
+    `sample(denoise, plan, x, key)` up to roundings, from the same noise to the bit, and the
+    denoiser is called `sum(plan.nfe)` times.
+
+    Plans of any length and solver share the program. A later call reuses it if its plans need the
+    same history length, draws per row and optional tables (raw outputs, scale, learned variances);
+    any other combination, smaller ones included, compiles a new one. Every plan carries as many
+    arrays as the plan that looks back furthest. Under `jit` the plans run in a `lax.map`, so that
+    the program holds one copy of the network. Only forward gradients exist (`jax.jvp`): a loop of
+    unknown length has no reverse mode.
 
     Args:
         denoise: as for `sample`; a plain function is traced once a call, a denoiser that is a
             pytree of arrays once for all calls.
         plans: the plans, in a list, a tuple or a dict by name, which may be nested; or one plan.
-        x: the point that every plan starts from, as for `sample`: the plans should agree in their
-            first level, and in the scale that they hold points in.
+        x: the point that every plan starts from, as for `sample`. The plans should agree in their
+            first level and in their scale.
         key: as for `sample`; each plan draws from it what it would draw alone. Needed where a plan
             draws noise.
         noise: the draws themselves, leaf shape (num_draws, *leaf.shape) for the plan with the most
@@ -82,8 +84,8 @@ def sweep(
     return _like(plans, iter(made))
 
 
-# Not `jax.tree`, which sorts the names of a dict: who goes through two of them side by side, or has
-# names that do not compare, is given them in the order that they came in.
+# Not `jax.tree`, which sorts the names of a dict: names need not compare, and the order in which
+# they were given is kept.
 def _listed(plans: Any) -> list[Any]:
     """The plans of a tree of lists, tuples and dicts, in its order."""
     if not isinstance(plans, list | tuple | dict):
@@ -113,9 +115,9 @@ def runs(
     cond: PyTree = None,
     batched: bool = True,
 ) -> list[Callable[[], Any]]:
-    """Returns a call for each plan, which makes its sample alone, by the program of the `sweep`.
+    """Returns a function for each plan that makes its sample alone, by the program of the `sweep`.
 
-    So each can be timed; the first call compiles. Under `jit` they were all made together.
+    So each plan can be timed; the first call compiles. Under `jit` all samples are made together.
     """
     for i, plan in enumerate(plans):
         check_plan(plan, f"plans[{i}]")

@@ -37,11 +37,11 @@ def sample(
 ) -> X:
     """Returns the sample `x0` that `plan` makes of `x`, with the structure and dtypes of `x`.
 
-    Under `jit` it is part of the caller's program. Called bare, it runs one compiled function of
-    (denoise, plan, x, key, noise, cond), so calls that differ in numbers alone compile once. That
-    needs a denoiser that is a pytree of arrays, such as `ej.denoisers.edm(net)`; a plain function
-    is traced anew at each bare call, because what it closes over may have changed. (A `Partial`
-    with arrays is known by its function, as in `jax.jit`.)
+    Under `jit` it becomes part of the caller's program. Outside of it, one compiled function of
+    (denoise, plan, x, key, noise, cond) runs, so calls that differ only in numbers compile once, if
+    the denoiser is a pytree of arrays such as `ej.denoisers.edm(net)`. A plain function is traced
+    anew in each such call, because what it closes over may have changed. (A `Partial` with arrays
+    is identified by its function, as in `jax.jit`.)
 
     Args:
         denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given, returns
@@ -49,12 +49,12 @@ def sample(
             clipping or guidance. `sigma` is a float32 scalar (float64 for float64 `x`).
         plan: what to run, from `ej.make_plan`.
         x: the point at the first level, any pytree of floating arrays: `sigmas[0]` times standard
-            normal noise, and times `plan.scale[0]` where the grid came from a process, whose scale
-            the result then has too. Axis 0 of every leaf counts samples.
+            normal noise. If the grid came from a process, it is also multiplied by `plan.scale[0]`,
+            and the result is in the scale of the process too. Axis 0 of every leaf counts samples.
         key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample; or
             `ej.brownian(key)`, for noise of one path. Needed where the plan draws noise; ignored
             where it draws none.
-        noise: the draws themselves, used instead of `key`: leaf shape (num_draws, *leaf.shape), as
+        noise: the draws themselves, used instead of `key`, leaf shape (num_draws, *leaf.shape);
             `ej.draw_noise` makes them.
         cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
         corrector: `(denoise, x, sigma, key) -> x`, run on the point that starts a step, before its

@@ -1,4 +1,4 @@
-"""Runs that stop half-way and go on, in this process or in another, to the same bits."""
+"""Runs that stop half-way and are resumed, in this process or in another, to the same bits."""
 
 import dataclasses
 import zlib
@@ -21,7 +21,7 @@ from edmjax.running.one_plan import dispatch
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class PartialSample:
-    """A run that has made some of its evaluations: a pytree of arrays, to be saved as such.
+    """A run that has made some of its evaluations: a pytree of arrays, which can be saved.
 
     Attributes:
         x: the point that comes next, like the `x` of `sample`; the sample once `evaluation` is the
@@ -29,8 +29,7 @@ class PartialSample:
         evaluation: int32, how many evaluations were made.
         held: what the loop carries: sums of points and outputs, and the noise of the next point.
         widths: int32, the numbers of evaluations, windows and draws of the plan that began it.
-        marks: uint32, checksums of that plan, of the key and of the corrector; 0 for what was
-            traced.
+        marks: uint32, checksums of the plan, the key and the corrector; 0 where one was traced.
     """
 
     x: PyTree
@@ -54,19 +53,19 @@ def sample_until(
     batched: bool = True,
     progress: bool = False,
 ) -> PartialSample:
-    """Returns the run after `stop` evaluations, counted from its beginning, to be gone on with.
+    """Runs until `stop` evaluations in total are made, and returns a state to resume from.
 
         half = ej.sample_until(denoise, plan, x, key, stop=10)
         leaves, tree = jax.tree.flatten(half)  # np.savez("half.npz", *leaves), or orbax
         x0 = ej.sample_until(denoise, plan, half, key, stop=plan.nfe).x
 
-    Wherever it is cut, the sample has the same bits, for every sampler: one compiled program makes
-    any part of a run. It is the sample of `ej.sample` up to roundings, whose program is another.
-    There is no gradient, as the number of evaluations is data.
+    The sample has the same bits wherever the run is cut, for every sampler, because one compiled
+    program makes any part of a run. `ej.sample` compiles another program, so its sample may differ
+    by roundings. There is no reverse-mode gradient: the number of evaluations is data.
 
     Args:
         denoise, plan, key, noise, cond, corrector, batched: as for `sample`, the same in each part.
-        x: the point to start from, or the run to go on with.
+        x: the point to start from, or the run to resume.
         stop: when to stop, from what was made already to `plan.nfe`.
         remat, progress: refused; `sample` takes them.
 
@@ -83,20 +82,20 @@ def sample_until(
     begun = x if isinstance(x, PartialSample) else None
     done = np.int32(0) if begun is None else begun.evaluation
     if isinstance(done, Tracer):
-        raise TypeError("A run is stopped, and gone on with, outside of `jit`.")
+        raise TypeError("A run is stopped and resumed outside of `jit`.")
     if begun is not None and not np.array_equal(begun.widths, widths):
         raise ValueError(
             "This run was begun by a plan of other evaluations, windows and draws "
             f"({', '.join(map(str, np.asarray(begun.widths)))}; this one has "
-            f"{', '.join(map(str, widths))}): go on with the plan that began it."
+            f"{', '.join(map(str, widths))}): resume it with the plan that began it."
         )
     marks = np.array([_mark(plan), _mark(key), _mark(corrector)], np.uint32)
     if begun is not None:
         for name, now, then in zip(("plan", "key", "corrector"), marks, begun.marks, strict=True):
             if now and then and now != then:
                 raise ValueError(
-                    f"This run was begun with another {name}: going on with this one gives what no "
-                    f"single run would. Pass the {name} that it was begun with."
+                    f"This run was begun with another {name}: with this one it would end where no "
+                    f"single run ends. Pass the {name} that it was begun with."
                 )
     if not int(done) <= stop <= plan.nfe:
         raise ValueError(
@@ -148,7 +147,7 @@ def _widths(plan: PlanLike) -> tuple[int, int]:
 
 
 def _mark(tree: PyTree) -> int:
-    """A checksum of the arrays of a tree and of how they are held; 0 where one is traced."""
+    """A checksum of a tree: its arrays, and the type that holds them; 0 if one is traced."""
     leaves, treedef = jax.tree.flatten(tree)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return 0

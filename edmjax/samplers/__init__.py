@@ -1,9 +1,19 @@
 """Samplers: each is one step of a method, `(x, at) -> x_next`, to be read into a plan.
 
-The names are functions that take the method's options and return the step, so `heun()` is a sampler
-and `churn(heun(), s_churn=40.0)` another. `edmjax.Step` says what a step sees.
+Each name here is a function that takes the options of a method and returns the step: `heun()` is a
+sampler, and so is `churn(heun(), s_churn=40.0)`. `edmjax.Step` says what a step sees.
+
+One word means one thing. `eta` is the strength of the noise, 0 for the probability flow; each
+docstring says in which formula. `s_noise` multiplies the noise alone. `final` says how a method
+ends: "denoise" with the denoiser, "method" with its own formula. `sigma_data` is the standard
+deviation of the data. In the docstrings `D` is the denoised output, `h = log(sigma / sigma_next)`
+unless it is defined otherwise, and n steps are those of a grid that ends at 0.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from edmjax._common.deprecation import former_names
 from edmjax.samplers.adams import gradient_estimation, ipndm, ipndm_v, lms
 from edmjax.samplers.ddim import ddim, ddpm, euler_cfg_pp
 from edmjax.samplers.deis import deis
@@ -17,7 +27,7 @@ from edmjax.samplers.f_adams import f_ab, f_pc
 from edmjax.samplers.f_rk import f_rk
 from edmjax.samplers.f_trig import f_trig
 from edmjax.samplers.first_step import analytic_first_step, teleport
-from edmjax.samplers.gaussian_split import GaussianSplit, gaussian_split
+from edmjax.samplers.gaussian_split import gaussian_split
 from edmjax.samplers.names import from_name
 from edmjax.samplers.pndm import pndm
 from edmjax.samplers.predictors import ancestral_sampling, euler_maruyama, reverse_diffusion
@@ -29,7 +39,6 @@ from edmjax.samplers.unipc import unipc
 from edmjax.samplers.wrappers import ancestral, churn
 
 __all__ = [
-    "GaussianSplit",
     "analytic_first_step",
     "ancestral",
     "ancestral_sampling",
@@ -77,6 +86,11 @@ __all__ = [
     "teleport",
     "unipc",
 ]
+
+
+__getattr__: Callable[[str], Any] = former_names(
+    __name__, {"GaussianSplit": "edmjax.samplers.gaussian_split"}
+)
 
 
 def __dir__() -> list[str]:

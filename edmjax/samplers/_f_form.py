@@ -1,16 +1,17 @@
-"""Methods on the network's own output: `F = (D - c_skip x) / c_out` of Karras et al. (2022), eq. 7.
+"""The frame of the network's own output, `F = (D - c_skip x) / c_out` (Karras et al. 2022, eq. 7).
 
 With `theta = arctan(sigma / sigma_data)` and `y = x / sqrt(sigma^2 + sigma_data^2)` the probability
 flow is
 
     dy = -F dtheta,    F = (D / sigma_data - cos(theta) y) / sin(theta),
 
-whose linear part is gone: for centred data of standard deviation `sigma_data`, F and y are of size
-1 at every level, and F is 0 on N(0, sigma_data^2), where a step of any length is exact. The data
-should have the mean 0, as the form is not shift-equivariant: `gaussian_split` takes a mean away.
+without a linear part. For centred data of standard deviation `sigma_data`, F and y are of size 1 at
+every level. On N(0, sigma_data^2) F is 0, and a step of any length is exact. The data should have
+mean 0, as the form is not shift-equivariant: `gaussian_split` removes a mean.
 
 F is extrapolated as a polynomial in a variable of choice, and the integral over theta is exact.
-Nothing is divided by sigma when a plan runs: the weights are those of x and D, in float64.
+Nothing is divided by sigma when a plan runs: the plan holds weights of x and D, in float64. Here
+`width` is `sigma_data`.
 """
 
 import math
@@ -38,7 +39,7 @@ def integrals(
     """`int l_j dtheta` from theta(end) to theta(start), of the Lagrange polynomials over `levels`.
 
     By 64-point Gauss-Legendre in log sigma, where the integrand is smooth on any step. The weights
-    sum to the angle of the step, so that a constant F is integrated exactly.
+    add up to the angle of the step, so a constant F is integrated exactly.
     """
     angle = angle_between(start, end, width)
     if len(levels) == 1:
@@ -60,17 +61,18 @@ def integrals(
 
 def quadrature(start: Scalar, end: Scalar, width: Scalar, xp: Any) -> tuple[Any, Any]:
     """Levels and weights of `int f dtheta` from theta(end) to theta(start), by Gauss-Legendre."""
-    # Not the logarithm of the product, which underflows.
+    # Two logarithms, as the product of the levels may underflow.
     middle, half = (log(start) + log(end)) / 2, log(start / end) / 2
     sigma = xp.exp(middle + half * _NODES)
     return sigma, half * _WEIGHTS * width * sigma / (sigma * sigma + width * width)
 
 
 def correction(rule: Callable[..., list[Scalar]], levels: Sequence[Scalar]) -> list[Scalar]:
-    """What the step from `levels[1]` to `levels[0]` gains by the output there: its weights.
+    """The weights that correct the step from `levels[1]` to `levels[0]`, given the output there.
 
-    An increment on the evaluated point: the corrected one, which is never evaluated, would drag its
-    weights back to the start. `rule(levels, start, end)` has the weights of a step.
+    They are an increment on the evaluated point. The corrected point is never evaluated, so it
+    would have to be written in terms of all points before it. `rule(levels, start, end)` gives the
+    weights of a step.
     """
     after = rule(levels, levels[1], levels[0])
     before = rule(levels[1:], levels[1], levels[0])
@@ -84,7 +86,7 @@ def advance(
     weights: Sequence[Scalar],
     width: Scalar,
 ) -> Combination:
-    """The point `y + sum_j b_j F_j` at `at.sigma_next`, in weights of the points and of D."""
+    """The point of `y + sum_j b_j F_j` at `at.sigma_next`, with `b` the `weights` of `made`."""
     total = total_at(at.sigma_next, width)
     moved = total / total_at(at.sigma, width) * x
     for b, old in zip(weights, made, strict=True):
@@ -98,7 +100,7 @@ def total_at(sigma: Scalar, width: Scalar) -> Scalar:
 
 
 def angle_between(start: Scalar, end: Scalar, width: Scalar) -> Scalar:
-    """`theta(start) - theta(end)`, to its last digits where both are near pi / 2."""
+    """`theta(start) - theta(end)`, without cancellation where both are near pi / 2."""
     opposite, adjacent = (start - end) * width, width * width + start * end
     if is_traced(opposite, adjacent):
         return jnp.arctan2(opposite, adjacent)
@@ -106,7 +108,7 @@ def angle_between(start: Scalar, end: Scalar, width: Scalar) -> Scalar:
 
 
 def position_in(variable: str, width: Scalar) -> Callable[[Any], Any]:
-    """The variable as a function of sigma, of numbers, NumPy arrays and traced values."""
+    """The variable as a function of sigma: a number, a NumPy array or a traced value."""
 
     def position(sigma: Any) -> Any:
         xp = jnp if is_traced(sigma, width) else np
@@ -117,7 +119,7 @@ def position_in(variable: str, width: Scalar) -> Callable[[Any], Any]:
     return position
 
 
-def level_at(at: Scalar, variable: str, width: Scalar) -> Scalar:
+def level_at(at: Any, variable: str, width: Any) -> Any:
     """The sigma whose variable is `at`."""
     xp = jnp if is_traced(at, width) else np
     if variable == "theta":
@@ -133,7 +135,7 @@ def measure_at(sigma: Scalar, variable: str, width: Scalar) -> Scalar:
     return by_sigma * sigma if variable == "log_sigma" else by_sigma * 7 * sigma ** (6 / 7)
 
 
-def variable_of(variable: Any) -> str:
+def variable_of(variable: object) -> str:
     """`variable` where it is one of the three."""
     return choice(variable, "variable", *VARIABLES)
 

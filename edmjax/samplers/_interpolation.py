@@ -1,7 +1,7 @@
-"""Weights of interpolatory formulas: what multistep methods and exponential integrators share.
+"""Weights of interpolatory formulas, for multistep methods and exponential integrators.
 
 A method that fits a polynomial to outputs at the nodes `s_j`, and integrates it exactly against
-some weight function, has the weights `w` that are right for every power up to the number of nodes:
+some weight function, has the weights `w` that are exact for every power up to the number of nodes:
 
     sum_j w_j s_j^k = m_k,    m_k the integral of s^k,    k = 0, 1, ...
 
@@ -10,6 +10,7 @@ On numbers everything runs in float64 on the host; traced nodes give traced weig
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +54,7 @@ def phi(k: int, z: Scalar) -> Scalar:
     return where(small, _series(k, where(small, z, 0.0)), _recursion(k, where(small, 1.0, z)))
 
 
-def _series(k: int, z: Scalar) -> Scalar:
+def _series(k: int, z: Any) -> Scalar:
     """`sum_j z^j / (j + k)!`, to rounding where |z| < 1: the recursion would cancel there."""
     if is_traced(z):  # one sum over an array: unrolled, the terms would cost seconds to compile
         powers = jnp.power(z, np.arange(19))
@@ -74,8 +75,11 @@ def _recursion(k: int, z: Scalar) -> Scalar:
 def differences(
     at: Step, value: Combination, past: list[Combination]
 ) -> tuple[Scalar, Combination, Combination]:
-    """The step's length `h`, and of the parabola through three values of a quantity, newest first,
-    the slope at the newest and half of the second derivative; all in `lambda`."""
+    """`(h, slope, half)` of the parabola through `value` and two `past` values, newest first.
+
+    `h` is the length of the step, `slope` the derivative at the newest value, and `half` half of
+    the second derivative; all in `lambda = -log sigma`.
+    """
     h, h_1 = log(at.sigma / at.sigma_next), log(at.past[0].sigma / at.sigma)
     h_2 = log(at.past[1].sigma / at.past[0].sigma)
     d_0, d_1 = (value - past[0]) / h_1, (past[0] - past[1]) / h_2

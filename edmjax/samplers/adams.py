@@ -1,19 +1,21 @@
 """Adams-Bashforth methods for the probability flow `dx/dsigma = eps`, `eps = (x - D) / sigma`.
 
-Each step extrapolates the slope from the evaluations behind it, so that it costs one evaluation. A
-method of order p starts with the orders 1, 2, ... while its history fills; the error of the first
-step, which is Euler's, then remains, and the whole is of second order however smooth the problem.
-Nothing is singular at sigma = 0 in this form, so the formula holds on the step to zero too.
+Each step extrapolates the slope from past evaluations, so it costs one evaluation. A method of
+order p starts with the orders 1, 2, ... while its history fills. The first step is Euler's and its
+error remains, so the whole is of second order however smooth the problem. Nothing is singular at
+sigma = 0 in this form, so the formula holds on the step to zero too.
 """
 
 import math
 from collections.abc import Callable, Sequence
 
+from edmjax._common.deprecation import renamed_words
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._interpolation import weights_of
 from edmjax.samplers._options import choice, order_of
-from edmjax.scalar import Scalar, host, is_traced
+from edmjax.scalar import host, is_traced
 
 # The weights of equally spaced steps, newest first.
 CONSTANT = (
@@ -24,16 +26,21 @@ CONSTANT = (
 )
 
 
-def lms(order: int = 4, final: str = "multistep") -> Sampler:
+@renamed_words("final", multistep="method")
+def lms(order: int = 4, final: str = "method") -> Sampler:
     """The linear multistep method of Katherine Crowson: Adams-Bashforth on the grid of sigma.
 
         x_next = x + sum_j w_j eps_j,    w_j = int_sigma^sigma_next prod_(i != j)
                                                (s - sigma_i) / (sigma_j - sigma_i) ds
 
-    over the last `order` evaluations, with the weights exact. Order `order` from exact starting
-    values, 2 (1 for `order=1`, which is `euler()`) as it starts; one evaluation a step. The step to
-    zero takes the same formula, as k-diffusion's `sample_lms` does; with `final="denoise"` it is
-    the denoiser. Hairer, Norsett and Wanner (1993), Section III.5.
+    over the last `order` evaluations, with exact integrals. Order `order` from exact starting
+    values and 2 from its own start (1 for `order=1`, which is `euler()`); one evaluation a step.
+    Hairer, Norsett and Wanner (1993), Section III.5.
+
+    Args:
+        order: 1, 2, 3 or 4.
+        final: the step to zero. "method": the same formula, as in k-diffusion's `sample_lms`;
+            "denoise": the denoiser.
 
     Raises:
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
@@ -45,16 +52,21 @@ def lms(order: int = 4, final: str = "multistep") -> Sampler:
     return _adams(order, final, weights)
 
 
-def ipndm(order: int = 4, final: str = "multistep") -> Sampler:
+@renamed_words("final", multistep="method")
+def ipndm(order: int = 4, final: str = "method") -> Sampler:
     """Adams-Bashforth with the weights of equal steps on whatever grid (improved PNDM, "iPNDM").
 
         x_next = x + (sigma_next - sigma) (55 eps_0 - 59 eps_1 + 37 eps_2 - 9 eps_3) / 24
 
     with the newest output first, and 3/2, -1/2 and 23/12, -16/12, 5/12 while the history fills.
-    Second order for `order` above 1 wherever the steps are not equal; one evaluation a step;
-    `order=1` is `euler()`. The step to zero takes the same formula, as diffusers' `IPNDMScheduler`
-    does; with `final="denoise"` it is the denoiser. Zhang and Chen (2023, DEIS), Appendix; the
-    weights are Liu et al. (2022, PNDM), eq. 12.
+    Second order for `order` above 1 if the steps are not equal; one evaluation a step; `order=1` is
+    `euler()`. Zhang and Chen (2023, DEIS), Appendix; the weights are from Liu et al. (2022, PNDM),
+    eq. 12.
+
+    Args:
+        order: 1, 2, 3 or 4.
+        final: the step to zero. "method": the same formula, as in diffusers' `IPNDMScheduler`;
+            "denoise": the denoiser.
 
     Raises:
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
@@ -66,12 +78,13 @@ def ipndm(order: int = 4, final: str = "multistep") -> Sampler:
     return _adams(order, final, weights)
 
 
+@renamed_words("final", multistep="method")
 def ipndm_v(order: int = 4, final: str = "denoise") -> Sampler:
-    """iPNDM with the weights of the steps as they are: `lms`, but for the step to zero.
+    """iPNDM with weights for the actual steps: `lms`, except that it ends with the denoiser.
 
-    Order `order` from exact starting values, 2 (1 for `order=1`) as it starts; one evaluation a
-    step; the denoiser on the step to zero unless `final="multistep"`. Zhou et al. (2024, "Fast
-    ODE-based sampling for diffusion models in around 5 steps"), whose formulas are those of `lms`
+    Order `order` from exact starting values and 2 from its own start (1 for `order=1`); one
+    evaluation a step; the denoiser on the step to zero unless `final="method"`. Zhou et al. (2024,
+    "Fast ODE-based sampling for diffusion models in around 5 steps"), whose formulas are `lms`
     written out for 2, 3 and 4 outputs.
 
     Raises:
@@ -113,7 +126,7 @@ def advance(
 def _adams(
     order: int, final: str, weights: Callable[[Step, Sequence[Evaluation]], list[Scalar]]
 ) -> Sampler:
-    order, final = order_of(order, 4), choice(final, "final", "multistep", "denoise")
+    order, final = order_of(order, 4), choice(final, "final", "method", "denoise")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -131,8 +144,8 @@ def gradient_estimation(gamma: Scalar = 2.0) -> Sampler:
         x_next = x + (sigma_next - sigma) (gamma d + (1 - gamma) d_prev)
 
     First order, one evaluation a step; Euler on the first step, and the denoiser on the step to
-    zero. `gamma = 1` is `euler()`. Even steps in sigma are of second order with `gamma = 3/2`,
-    Adams and Bashforth's; the paper's 2 is for few steps.
+    zero. `gamma = 1` is `euler()`. With `gamma = 3/2`, the weight of Adams and Bashforth, even
+    steps in sigma are of second order; the paper's 2 is for few steps.
 
     Raises:
         ValueError: if `gamma` is infinite or NaN.

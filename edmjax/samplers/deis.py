@@ -1,21 +1,22 @@
 """DEIS: the slope of the probability flow as a polynomial in another variable, integrated exactly.
 
 The flow is `dx = eps dsigma`, `eps = (x - D) / sigma`, in the variance-exploding frame, where the
-linear part of the paper's equation is gone and `rho` is sigma. What is left to choose is the
-variable in which the outputs are extrapolated.
+linear part of the paper's equation is gone and `rho` is sigma. The remaining choice is the variable
+in which the outputs are extrapolated.
 """
 
 import math
 from collections.abc import Sequence
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi, weights_of
 from edmjax.samplers._options import choice, order_of
 from edmjax.samplers.adams import adams_weights, advance
-from edmjax.scalar import Scalar, flag, log
+from edmjax.scalar import flag, log
 
-FEW_STEPS = 15  # below this number of steps the last ones are lowered
+FEW_STEPS = 15  # on fewer steps the order is lowered at the end
 
 
 def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> Sampler:
@@ -27,15 +28,15 @@ def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> S
     for `kind="tab"` (tAB-DEIS, eq. 15, as diffusers' `DEISMultistepScheduler` has it), in sigma
     itself for `kind="rho_ab"` (rhoAB-DEIS, which in this frame is `lms`). Both with exact weights.
 
-    Order `order` from exact starting values, 2 (1 for `order=1`, which is `euler()`) as it starts;
-    one evaluation a step; the denoiser on the step to zero.
+    Order `order` from exact starting values and 2 from its own start (1 for `order=1`, which is
+    `euler()`); one evaluation a step; the denoiser on the step to zero.
 
     Args:
         order: 1, 2 or 3.
         kind: "tab" or "rho_ab".
         lower_order_final: on grids of fewer than 15 steps the last step is of order 1 and the one
-            before it of order 2 at most, as in diffusers: large steps far from the outputs that
-            they extrapolate overshoot.
+            before it of at most order 2, as in diffusers: large steps overshoot where they
+            extrapolate far from their outputs.
 
     Raises:
         ValueError: if `order` or `kind` is something else.

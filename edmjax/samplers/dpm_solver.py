@@ -8,12 +8,13 @@ and with `eps` a polynomial by `x - sigma_next (h phi_1(h) eps + h^2 phi_2(h) ep
 `h phi_1(h) = e^h - 1`.
 """
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import differences, phi
 from edmjax.samplers._options import choice, order_of, share
 from edmjax.samplers.runge_kutta import dpm_2, euler
-from edmjax.scalar import Scalar, exp, expm1, is_zero, log, not_negative, sqrt, static, where
+from edmjax.scalar import exp, expm1, is_zero, log, not_negative, sqrt, static, where
 
 
 def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -> Sampler:
@@ -27,14 +28,14 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
         x_next = x - (sigma - sigma_next) eps - sigma_next (h^2 phi_2 eps' + h^3 phi_3 eps'')    3
 
     with eps'' the second derivative of the parabola (published code has half of it, and order 2).
-    On the step to zero each is the denoiser. Order 1 is `euler()`, single-step order 2 `dpm_2()`.
-    Starting values of first order cap the multistep methods at order 2.
+    The denoiser on the step to zero. Order 1 is `euler()`, single-step order 2 is `dpm_2()`. A
+    start of first order limits the multistep methods to order 2.
 
     Args:
         order: 1, 2 or 3.
         kind: "singlestep" or "multistep".
-        start_order: 1 or 2, the order of the first multistep step. With 2 it takes one evaluation
-            more, and order 3 is reached.
+        start_order: 1 or 2, the order of the first multistep step. 2 costs one evaluation more, and
+            order 3 is reached.
 
     Raises:
         ValueError: if an option is something else.
@@ -65,15 +66,20 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
 
 
 def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
-    """DPM-Solver-fast: single steps of order 3, with one or two of lower order at the end, that
-    take `nfe` evaluations in all (Lu et al. 2022, DPM-Solver, "DPM-Solver-fast").
+    """DPM-Solver-fast: single steps of order 3, with one or two of lower order at the end.
 
-    There are `nfe // 3 + 1` steps. Their orders are 3, ..., 3, 2, 1 where 3 divides `nfe`, else
-    3, ..., 3, `nfe % 3`. `eta` adds noise as `ancestral` does, but steps no lower than the last
-    level; one draw a step, none on the last. For grids uniform in log sigma that end above zero, of
-    `nfe // 3 + 1` steps. On a grid that ends at zero the last step is the denoiser, whatever its
-    order. Third order where `nfe % 3` is 2; else the last step, of first order, caps it at 2.
-    Equals k-diffusion's `sample_dpm_fast`.
+    It takes `nfe` evaluations in `nfe // 3 + 1` steps, whose orders are 3, ..., 3, 2, 1 if 3
+    divides `nfe`, else 3, ..., 3, `nfe % 3`. `ej.schedules.dpm_fast(nfe)` is its grid: even in log
+    sigma, that many steps, ending above zero. (On a grid that ends at zero the last step is the
+    denoiser.) `eta` adds noise as `ancestral` does, but no step goes below the last level; one draw
+    a step, none on the last. Third order if `nfe % 3` is 2; else the last step, of first order,
+    limits it to 2. Lu et al. (2022, DPM-Solver), "DPM-Solver-fast"; equals k-diffusion's
+    `sample_dpm_fast`.
+
+    Args:
+        nfe: the number of evaluations, at least 1.
+        eta: the strength of the noise, in [0, 1]; may be traced.
+        s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
         ValueError: if `nfe` is below 1, `eta` outside [0, 1] or `s_noise` negative; in `make_plan`,

@@ -6,15 +6,16 @@ With `h = lambda_next - lambda`, the probability flow is solved exactly by
 
 and the methods differ in how they extrapolate `D` over the step. With `D` a polynomial,
 `x_next = e^-h x + h phi_1(-h) D + h^2 phi_2(-h) D' + h^3 phi_3(-h) D''`, and `h phi_1(-h)` is
-`1 - e^-h`. A `solver_type` is a choice for the second term: "heun" is the exact one, "midpoint"
+`1 - e^-h`. A `solver_type` chooses the second term: "heun" is the exact one, "midpoint" is
 `h (1 - e^-h) D' / 2`, which differs by O(h^3).
 """
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import differences, phi
 from edmjax.samplers._options import choice, order_of, place
-from edmjax.scalar import Scalar, exp, flag, log
+from edmjax.scalar import exp, flag, log
 
 
 def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
@@ -103,17 +104,17 @@ def dpmpp_3m(
 
     As published (`corrected=False`, and in every package) the second difference is half of the
     second derivative, so the method is of order 2. With `corrected=True` it is of order 3 from
-    starting values of that accuracy; the first-order start caps it at 2, and `start_order=2`, whose
-    first step is `dpmpp_2s()` and takes one evaluation more, lifts that. Lu et al. (2022,
+    starting values of that accuracy. The first-order start limits it to 2; `start_order=2`, whose
+    first step is `dpmpp_2s()` and takes one evaluation more, removes that limit. Lu et al. (2022,
     DPM-Solver++), and the code of its authors.
 
     Args:
-        solver_type: "midpoint" or "heun", of the steps of second order. With "heun" and eta 0,
-            k-diffusion's `sample_dpmpp_3m_sde`.
+        solver_type: "midpoint" or "heun", for the steps of second order. With "heun" it equals
+            k-diffusion's `sample_dpmpp_3m_sde` with eta 0.
         lower_order_final: on grids of fewer than 15 steps, takes a last step of first order and one
             of second order before it.
         euler_at_final: takes a last step of first order on every grid.
-        corrected: uses a second difference of the right size.
+        corrected: takes a second difference of the right size, the second derivative.
         start_order: 1 or 2, the order of the first step.
 
     Raises:
@@ -162,7 +163,7 @@ def _second(x: Combination, denoised: Combination, at: Step, solver_type: str) -
 
 
 def _is_lowered(at: Step, order: int, lower_order_final: bool, euler_at_final: bool) -> bool:
-    """Whether the end of the grid allows this step at most that order."""
+    """Whether this step, so near the end of the grid, has at most the order `order`."""
     if at.index != at.num_steps - order:
         return False
     return euler_at_final or (lower_order_final and at.num_steps < 15)

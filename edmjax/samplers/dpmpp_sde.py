@@ -6,17 +6,18 @@ solution
     x_next = e^-H x + (1 + eta) int_0^h e^(-(1 + eta) (h - u)) D(u) du
              + sigma_next sqrt(1 - e^(-2 eta h)) noise
 
-whose marginals are those of the data for every `eta`: 0 is the probability flow, 1 the reversed
-diffusion. The methods differ in how they extrapolate `D` over the step. Multistep ones extrapolate
-across their own noise, which is what makes them second order, so they keep their history.
+which has the marginals of the data for every `eta`: 0 is the probability flow, 1 the reversed
+diffusion. The methods differ in how they extrapolate `D` over the step. Multistep methods
+extrapolate across their own noise, which makes them second order, so they keep their history.
 """
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi
 from edmjax.samplers._options import choice, place, share
 from edmjax.samplers._reverse_sde import first_order, fresh_noise, psi
-from edmjax.scalar import Scalar, exp, expm1, flag, is_zero, log, not_negative, sqrt
+from edmjax.scalar import exp, expm1, flag, is_zero, log, not_negative, sqrt
 
 
 def dpmpp_2m_sde(
@@ -59,7 +60,7 @@ def dpmpp_2m_sde(
     return step
 
 
-def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, *, corrected: bool = False) -> Sampler:
+def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, corrected: bool = False) -> Sampler:
     """DPM-Solver++(3M) for the SDE: three outputs a step.
 
         q_0 = h / h_1 (D - D_1),   q_1 = h / h_2 (D_1 - D_2)
@@ -67,9 +68,9 @@ def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, *, corrected: bool = 
         x_next = e^-H x + (1 - e^-H) D + H phi_2(-H) d_1 + H phi_3(-H) d_2
                  + s_noise sigma_next sqrt(1 - e^(-2 eta h)) noise
 
-    with `h_1`, `h_2` the steps before. The published `d_2` is half of what the Taylor expansion of
-    D has there, so the method is of second order, weakly and with `eta=0`. With `corrected` it is
-    twice as large: third order with `eta=0` and exact starting values, second order weakly. One
+    with `h_1`, `h_2` the steps before. The published `d_2` is half of its term in the Taylor
+    expansion of D, so the method is of second order, weakly and with `eta=0`. With `corrected` it
+    is twice as large: third order with `eta=0` and exact starting values, second order weakly. One
     evaluation and one draw a step, no draw with `eta=0`; orders 1 and 2 on the first two steps, the
     denoiser on the step to zero. Lu et al. (2022, DPM-Solver++), Appendix B, with `eta` as in
     k-diffusion.
@@ -77,7 +78,7 @@ def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, *, corrected: bool = 
     Args:
         eta: the strength of the noise, at least 0; may be traced.
         s_noise: the factor on the noise, at least 0; may be traced.
-        corrected: whether `d_2` has the size of the Taylor expansion.
+        corrected: whether `d_2` has its size in the Taylor expansion, as in `dpmpp_3m`.
 
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN.
@@ -129,8 +130,8 @@ def dpmpp_sde(
         eta: the strength of the noise, in [0, 1]; may be traced.
         s_noise: the factor on the noise, at least 0; may be traced.
         r: where the point lies, in (0, 1]; may be traced.
-        noise: "brownian": the noise of the inner point is the first part of that of the step, as on
-            one Brownian path in sigma; "independent": they have nothing to do with each other.
+        noise: "brownian": the noise of the inner point is the first part of the noise of the step,
+            as on one Brownian path in sigma; "independent": the two are independent.
 
     Raises:
         ValueError: if `eta` is outside [0, 1], `r` outside (0, 1], `s_noise` negative or NaN, or

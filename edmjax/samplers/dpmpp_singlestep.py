@@ -17,8 +17,8 @@ def dpmpp_singlestep(
 ) -> Sampler:
     """DPM-Solver++(2S) or (3S) on the levels of the grid.
 
-    From the first level of a block, with `h` the length from there to `sigma_next`, h_j that to the
-    level of its output j, and `d_j = (D_j - D_0) / h_j`,
+    From the first level of a block, with `h` the length from there to `sigma_next`, h_j the length
+    to the level of its output j, and `d_j = (D_j - D_0) / h_j`,
 
         x_next = e^-h x + (1 - e^-h) (D_0 + h/2 d_1)                       order 2, "midpoint"
         x_next = e^-h x + (1 - e^-h) D_0 + h^2 phi_2(-h) d_1               order 2, "heun"
@@ -26,16 +26,16 @@ def dpmpp_singlestep(
         x_next = e^-h x + (1 - e^-h) D_0 + h^2 phi_2(-h) D' + h^3 phi_3(-h) D''          "heun"
         D' = (h_2 d_1 - h_1 d_2) / (h_2 - h_1),    D'' = 2 (d_2 - d_1) / (h_2 - h_1)
 
-    One evaluation a step; the denoiser on the step to zero. Of the given order where whole blocks
-    make up the grid; "midpoint" of order 3 wants them even in log sigma besides. A last step of
-    first order caps order 3 at 2. Lu et al. (2022, DPM-Solver++), Algorithm 1, and the code of its
-    authors; equals diffusers' `DPMSolverSinglestepScheduler`.
+    One evaluation a step; the denoiser on the step to zero. It has the given order if whole blocks
+    make up the grid; "midpoint" of order 3 also needs blocks that are even in log sigma. A last
+    step of first order limits order 3 to 2. Lu et al. (2022, DPM-Solver++), Algorithm 1, and the
+    code of its authors; equals diffusers' `DPMSolverSinglestepScheduler`.
 
     Args:
         order: 1, 2 or 3.
         solver_type: "midpoint" or "heun".
-        lower_order_final: takes a last step of first order where the last block is whole: 1, 1 in
-            place of 1, 2 and 1, 2, 1 in place of 1, 2, 3.
+        lower_order_final: takes a last step of first order if the last block is whole: 1, 1 in
+            place of 1, 2, and 1, 2, 1 in place of 1, 2, 3.
 
     Raises:
         ValueError: if an option is something else.
@@ -51,7 +51,7 @@ def dpmpp_singlestep(
         position = at.index % order + 1
         if lower_order_final and order > 1 and at.index == at.num_steps - 1 and position == order:
             position = 1
-        # Fresh noise in the middle of a block ends it.
+        # Fresh noise in the middle of a block empties the history, and so ends the block.
         position = min(position, len(at.past) + 1)
         if position == 1:
             r = at.sigma_next / at.sigma

@@ -5,7 +5,7 @@ For a function `phi(sigma) = sigma g(sigma)`, with g positive and not decreasing
     dx = phi' / phi (x - D) dsigma + noise
 
 has the marginals of the data for every g: g = 1 is the probability flow, g = sigma the reversed
-diffusion. With `phi_next / phi` for the ratio over a step,
+diffusion. A step is, with the ratio `phi_next / phi`,
 
     x_next = phi_next / phi x - phi_next int phi' / phi^2 D dsigma
              + sigma_next sqrt(1 - (g_next / g)^2) noise
@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._options import order_of
-from edmjax.scalar import Scalar, exp, is_traced, is_zero, log, not_negative, sqrt
+from edmjax.scalar import exp, is_traced, is_zero, log, not_negative, sqrt
 
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {
     "er_sde": lambda sigma: exp(sigma**0.3) + 10,
@@ -38,17 +39,17 @@ def er_sde(
         p = phi_next / phi,   D' = (D - D_1) / (sigma - sigma_1),
         D'' = (D' - D'_1) / ((sigma - sigma_2) / 2)
 
-    with integrals from `sigma_next` to `sigma` (Gauss-Legendre, to rounding). As published D' is a
-    backward quotient in the third order as well, so orders 2 and 3 are both of second order, weakly
-    and along the flow; order 1 of first. One evaluation and one draw a step; order 1 on the first
-    step and 2 on the second; the denoiser on the step to zero. `er_sde(1, scaler="ode")` is
-    `euler()`. Cui et al. (2023, ER-SDE-Solver), Proposition 3 and Algorithms 1 to 3.
+    with integrals from `sigma_next` to `sigma` (Gauss-Legendre, to rounding). As published, D' is a
+    backward quotient at `order=3` too, so `order` 2 and 3 are both of second order, weakly and
+    along the flow, and 1 of first. One evaluation and one draw a step; order 1 on the first step
+    and 2 on the second; the denoiser on the step to zero. `er_sde(1, scaler="ode")` is `euler()`.
+    Cui et al. (2023, ER-SDE-Solver), Proposition 3 and Algorithms 1 to 3.
 
     Args:
         order: 1, 2 or 3.
         s_noise: the factor on the noise, at least 0; may be traced.
-        scaler: g: "er_sde", `exp(sigma^0.3) + 10`, the paper's ER-SDE 5; "sde", sigma; "ode", 1,
-            which draws nothing; or a function of sigma, written with `edmjax.scalar`.
+        scaler: the function g: "er_sde", `exp(sigma^0.3) + 10`, the paper's ER-SDE 5; "sde", sigma;
+            "ode", 1, which draws nothing; or a function of sigma, written with `edmjax.scalar`.
 
     Raises:
         ValueError: if `order` or `scaler` is something else, `s_noise` is negative or NaN, or g
@@ -90,7 +91,7 @@ def er_sde(
     return step
 
 
-# Of the integrals over a step in log sigma: to rounding up to the widest steps in use.
+# For the integrals over a step in log sigma: exact to rounding up to the widest steps in use.
 _NODES = [
     ((1 + node) / 2, weight / 2)
     for node, weight in np.stack(np.polynomial.legendre.leggauss(16), axis=1).tolist()

@@ -4,18 +4,19 @@ With `h = lambda_next - lambda` and `D_i` the output at the inner level `sigma^(
 
     x_next = e^-h x + h sum_i b_i(-h) D_i
 
-where the weights b_i are those of the order conditions for stiff problems, written with `phi_k`:
+where the weights b_i satisfy the order conditions for stiff problems, written with `phi_k`:
 Hochbruck and Ostermann (2005), "Explicit exponential Runge-Kutta methods for semilinear parabolic
 problems". In diffusion they are the refined exponential solvers (RES) of Zhang et al. (2023),
 "Improved order analysis and design of exponential integrator for diffusion models sampling".
-`dpmpp_2s` meets the conditions in the limit of small steps only.
+`dpmpp_2s` satisfies the conditions only in the limit of small steps.
 """
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi
 from edmjax.samplers._options import place
-from edmjax.scalar import Scalar, exp, expm1, is_traced, log
+from edmjax.scalar import exp, expm1, is_traced, log
 
 
 def res_2s(c2: Scalar = 0.5) -> Sampler:
@@ -69,8 +70,8 @@ def res_3s(c2: Scalar = 0.5, c3: Scalar = 1.0) -> Sampler:
     Hochbruck and Ostermann (2005), section 5.2; Zhang et al. (2023), section 3.
 
     Raises:
-        ValueError: if `c2` or `c3` is outside (0, 1], or where the weights have a pole: `c2 = 2/3`
-            and `c2 = c3`.
+        ValueError: if `c2` or `c3` is outside (0, 1], or at a pole of the weights: `c2 = 2/3`, or
+            `c2 = c3`.
     """
     c2, c3 = place(c2, "c2"), place(c3, "c3")
     if not is_traced(c2, c3) and (abs(2 - 3 * c2) < 1e-9 or c2 == c3):

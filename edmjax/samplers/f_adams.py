@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 
+from edmjax._common.deprecation import now_keywords
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._f_form import advance, correction, integrals, variable_of, width_of
 from edmjax.samplers._options import order_of
-from edmjax.scalar import Scalar
 
 
-def f_ab(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> Sampler:
+@now_keywords("sigma_data")
+def f_ab(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -> Sampler:
     """Adams-Bashforth on the network's own output.
 
         y_next = y + sum_j b_j F_j,    b_j = int_theta_next^theta l_j dtheta
 
     over the last `order` outputs, with `l_j` the Lagrange polynomials in `variable`. Order `order`
-    from exact starting values, 2 (1 for `order=1`) as it starts; one evaluation a step; the
-    denoiser on the step to zero. With `variable="theta"` and equal steps of theta the weights are
-    3/2, -1/2 and 23/12, -16/12, 5/12 and so on. Order 4 in theta has large weights where a coarse
-    grid starts far above `sigma_data` (rounding errors of float32 grow to 1e-4 there).
+    from exact starting values and 2 from its own start (1 for `order=1`); one evaluation a step;
+    the denoiser on the step to zero. With `variable="theta"` and equal steps of theta the weights
+    are 3/2, -1/2 and 23/12, -16/12, 5/12 and so on. Order 4 in theta has large weights if a coarse
+    grid starts far above `sigma_data`: rounding errors of float32 grow to 1e-4 there.
 
     Args:
         order: 1, 2, 3 or 4.
@@ -46,18 +48,19 @@ def f_ab(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> S
     return step
 
 
-def f_pc(order: int = 2, variable: str = "log_sigma", sigma_data: Scalar = 0.5) -> Sampler:
+@now_keywords("sigma_data")
+def f_pc(order: int = 2, variable: str = "log_sigma", *, sigma_data: Scalar = 0.5) -> Sampler:
     """Adams-Bashforth and Moulton on the network's own output, at one evaluation a step (PEC).
 
         y_p = y_c + sum_j b_j F_j            the predictor, `f_ab(order)`, from the corrected point
         y_c = y_c + b*_p F_p + sum_j b*_j F_j    the next step corrects it, by F_p = F(y_p)
 
-    The network sees predicted points alone, and the last one stays as predicted. Order `order` + 1
-    from exact starting values, at most 3 as it starts; one evaluation a step; the denoiser on the
-    step to zero.
+    The network sees predicted points alone, and the last point is not corrected. Order `order` + 1
+    from exact starting values and at most 3 from its own start; one evaluation a step; the denoiser
+    on the step to zero.
 
     Args:
-        order: 1, 2, 3 or 4: of the predictor. The corrector has one output more.
+        order: 1, 2, 3 or 4, the order of the predictor. The corrector has one output more.
         variable: "theta", "log_sigma" or "sigma^(1/7)".
         sigma_data: the standard deviation of the data about 0; may be traced.
 
@@ -65,7 +68,7 @@ def f_pc(order: int = 2, variable: str = "log_sigma", sigma_data: Scalar = 0.5) 
         ValueError: if `order` or `variable` is something else, or `sigma_data` is not positive.
 
     Adams, Bashforth and Moulton with variable steps: Hairer, Norsett and Wanner (1993), Section
-    III.5. `edmjax.adaptive.adaptive` chooses the steps of the same method as it goes.
+    III.5. `ej.adaptive.multistep` is the same method with steps chosen by an error estimate.
     """
     order, variable, width = order_of(order, 4), variable_of(variable), width_of(sigma_data)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from edmjax._common.deprecation import now_keywords
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._f_form import (
@@ -13,7 +15,6 @@ from edmjax.samplers._f_form import (
     width_of,
 )
 from edmjax.samplers._options import order_of
-from edmjax.scalar import Scalar
 
 # Nodes, stages and weights: the midpoint rule, Ralston (1962), and the classical method.
 _TABLEAUS = {
@@ -27,7 +28,8 @@ _TABLEAUS = {
 }
 
 
-def f_rk(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> Sampler:
+@now_keywords("sigma_data")
+def f_rk(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -> Sampler:
     """A Runge-Kutta method on the network's own output, each step from its point alone.
 
         dy/du = -F dtheta/du,    u the variable
@@ -59,7 +61,7 @@ def f_rk(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> S
         slopes: list[Scalar] = []  # dtheta/du, falling, times the step of u
 
         def move(sigma: Scalar, coefficients: Sequence[float]) -> Combination:
-            # A stage without a share is left out: a traced zero would be kept in the plan.
+            # A stage with weight 0 is left out: a traced zero would stay in the plan.
             used = [j for j, share in enumerate(coefficients) if share]
             products = [coefficients[j] * slopes[j] for j in used]
             at_sigma = at._replace(sigma_next=sigma)
@@ -67,9 +69,10 @@ def f_rk(order: int = 2, variable: str = "theta", sigma_data: Scalar = 0.5) -> S
 
         point = x
         for node, row in zip(nodes, stages, strict=True):
-            # The ends are the grid's own levels, and not those levels through the variable.
-            sigma = level_at(here + node * (there - here), variable, width)
-            sigma = {0.0: at.sigma, 1.0: at.sigma_next}.get(node, sigma)
+            # At the ends the grid's own levels, which the way through `level_at` would round.
+            ends = {0.0: at.sigma, 1.0: at.sigma_next}
+            inside = here + node * (there - here)
+            sigma = ends[node] if node in ends else level_at(inside, variable, width)
             point = move(sigma, row) if row else x
             denoised = at.denoise(point, sigma)
             made.append(Evaluation(sigma, point, denoised, denoised))

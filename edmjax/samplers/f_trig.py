@@ -1,9 +1,9 @@
 """`f_trig`: Adams methods on the network's own output, exact for trigonometric functions of theta.
 
 With `theta = arctan(sigma / sigma_data)` the probability flow is `d(x / sqrt(sigma^2 +
-sigma_data^2)) = -F dtheta`, as in `edmjax.samplers._f_form`. Data moved by m add `m sin(theta) /
+sigma_data^2)) = -F dtheta`, as in `edmjax.samplers._f_form`. Data shifted by m add `m sin(theta) /
 sigma_data` to F, and data that are one point have an F of sines and cosines. So F is interpolated
-from those, and not from polynomials as by `f_pc`: the samples move with the data.
+by sines and cosines, where `f_pc` takes polynomials, and samples shift with the data.
 """
 
 from collections.abc import Sequence
@@ -12,42 +12,46 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from edmjax._common.deprecation import now_keywords, renamed
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._f_form import advance, correction, quadrature, width_of
-from edmjax.scalar import Scalar, flag, is_traced, not_negative
+from edmjax.scalar import flag, is_traced, not_negative
 
 
-def f_trig(corrected: bool = True, sigma_data: Scalar = 0.5, above: Scalar = 0.0) -> Sampler:
+@renamed(corrected="corrector")
+@now_keywords("sigma_data", "above")
+def f_trig(corrector: bool = True, *, sigma_data: Scalar = 0.5, above: Scalar = 0.0) -> Sampler:
     """A two-step method on the network's own output, exact for sines and cosines of theta.
 
         y_next = y + sum_j b_j F_j,    b_j = int_theta_next^theta l_j dtheta
 
     with `l_j` from the span of sin and cos over two outputs (of sin over one, on the first step).
-    If `corrected`, the next step mends this one by its own output, with `l_j` from the span of 1,
-    sin and cos over three outputs, as `f_pc` does. Third order where corrected, else second; one
-    evaluation a step; the denoiser on the step to zero.
+    With `corrector=True` each step is corrected once the output at its end is known (PEC, as in
+    `f_pc`), with `l_j` from the span of 1, sin and cos over three outputs. Third order, or second
+    without the corrector; one evaluation a step; the denoiser on the step to zero.
 
-    The corrector gains where modes part, about sigma_data. In a mode that is far narrower than its
-    interval from the others, F turns at low levels, which outputs so far apart do not show: with
-    `above=0.3` steps that lead below 0.3 sigma_data stay as predicted, and the order is 2 there.
+    The corrector helps where modes separate, around sigma_data. If a mode is much narrower than its
+    distance from the others, F changes fast at low levels, and outputs so far apart do not show it.
+    With `above=0.3`, steps that lead below 0.3 sigma_data are not corrected, and have order 2.
 
-    Exact on N(m, sigma_data^2) for any m, and on data that are one point. Unlike `f_ab` and `f_pc`
-    it moves its samples with data that are moved. `ej.recommend` takes it for few evaluations.
+    Exact on N(m, sigma_data^2) for any m, and on data that are one point. Unlike `f_ab` and `f_pc`,
+    its samples shift with the data. `ej.recommend` takes it for few evaluations.
 
     Args:
-        corrected: whether each step is corrected by the next one's output.
-        sigma_data: the standard deviation of the data about its mean; may be traced.
+        corrector: whether each step is corrected by the output at its end.
+        sigma_data: the standard deviation of the data about their mean; may be traced.
         above: the level, in units of `sigma_data`, below which nothing is corrected.
 
     Raises:
-        TypeError: if `corrected` is not a bool.
+        TypeError: if `corrector` is not a bool.
         ValueError: if `sigma_data` is not positive and finite, or `above` is negative or NaN.
 
     Trigonometric Adams methods: Gautschi (1961), "Numerical integration of ordinary differential
     equations based on trigonometric polynomials".
     """
-    corrects, width = flag(corrected, "corrected"), width_of(sigma_data)
+    corrects, width = flag(corrector, "corrector"), width_of(sigma_data)
     above = not_negative(above, "above")
 
     def rule(levels: Sequence[Scalar], start: Scalar, end: Scalar) -> list[Scalar]:
@@ -75,11 +79,11 @@ def _integrals(levels: Sequence[Scalar], start: Scalar, end: Scalar, width: Scal
     """`int l_j dtheta` from theta(end) to theta(start), by the quadrature of `_f_form`."""
     xp = jnp if is_traced(*levels, start, end, width) else np
     sigma, measure = quadrature(start, end, width, xp)
-    # Of an odd number of nodes: the products of sines of half the differences (Gauss).
+    # Gauss: for an odd number of nodes the products are of sines of half the differences.
     share = 1 / 2 if len(levels) == 3 else 1
 
     def between(one: Any, other: Scalar) -> Any:
-        """The sine of (a share of) the angle between levels, right where both are near pi / 2."""
+        """The sine of (a share of) the angle between two levels, without cancellation."""
         opposite, adjacent = (one - other) * width, width * width + one * other
         return xp.sin(share * xp.arctan2(opposite, adjacent))
 

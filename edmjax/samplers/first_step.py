@@ -2,21 +2,23 @@
 
 from typing import Any
 
+from edmjax._common.deprecation import now_keywords
+from edmjax._common.typing import Scalar
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._f_form import total_at, width_of
-from edmjax.scalar import Scalar
 
 
-def analytic_first_step(inner: Sampler, sigma_data: Scalar = 0.5) -> Sampler:
-    """`inner` with the first output that of N(0, sigma_data^2), and no evaluation for it.
+@now_keywords("sigma_data")
+def analytic_first_step(inner: Sampler, *, sigma_data: Scalar = 0.5) -> Sampler:
+    """`inner`, with the denoiser of N(0, sigma_data^2) in place of the first evaluation.
 
         D = sigma_data^2 / (sigma^2 + sigma_data^2) x,    F = 0
 
-    At sigma_max the network's answer is that but for about `sigma_data / sigma_max`. The guess
-    stays in the history of a multistep `inner`. One step more for the same evaluations; a grid of
-    one step keeps its evaluation. `sigma_data` may be traced.
+    At sigma_max the network's answer differs from this by about `sigma_data / sigma_max`. The guess
+    stays in the history of a multistep `inner`. The grid may have one step more for the same number
+    of evaluations; a grid of one step keeps its evaluation. `sigma_data` may be traced.
 
     Raises:
         TypeError: if `inner` is not a sampler.
@@ -43,13 +45,14 @@ def analytic_first_step(inner: Sampler, sigma_data: Scalar = 0.5) -> Sampler:
     return step
 
 
-def teleport(inner: Sampler, sigma_data: Scalar = 0.5) -> Sampler:
+@now_keywords("sigma_data")
+def teleport(inner: Sampler, *, sigma_data: Scalar = 0.5) -> Sampler:
     """`inner` from the second level on; the first step is the exact flow of N(0, sigma_data^2).
 
         x_next = sqrt((sigma_next^2 + sigma_data^2) / (sigma^2 + sigma_data^2)) x
 
-    The first step takes no evaluation, and nothing of it stays in the history. The grid is the
-    first level and then that of `inner`: `[80.0, *ej.schedules.karras(n, sigma_max=5.0)]` starts at
+    The first step takes no evaluation and leaves nothing in the history. The grid is the first
+    level and then the grid of `inner`: `[80.0, *ej.schedules.karras(n, sigma_max=5.0)]` starts at
     80 and evaluates at 5 first. In the coordinates of `gaussian_split` it is the flow of a Gaussian
     of any mean and covariance. `sigma_data` may be traced.
 
@@ -67,8 +70,8 @@ def teleport(inner: Sampler, sigma_data: Scalar = 0.5) -> Sampler:
             return inner(x, at)
         if at.last:
             raise ValueError(
-                "`teleport` evaluates nothing on the first step, and this grid has no other: put "
-                "the level to start evaluating at between the first one and 0."
+                "`teleport` evaluates nothing on the first step, and this grid has no other step: "
+                "put the first level to evaluate at between the first level and 0."
             )
         return total_at(at.sigma_next, width) / total_at(at.sigma, width) * x
 

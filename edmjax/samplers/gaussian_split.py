@@ -1,22 +1,22 @@
-"""Takes the flow of a Gaussian of any mean and covariance out of a problem, exactly.
+"""Coordinates in which a Gaussian of any mean and covariance is N(0, sigma_data^2), exactly.
 
 With `cov = U diag(v) U^T`, `total_i = sqrt(v_i + sigma^2)` and `total = sqrt(sigma_data^2 +
 sigma^2)`, the coordinates
 
     z = total U diag(1 / total_i) U^T (x - mean)
 
-turn the probability flow into that of another denoiser of z. With D_G the denoiser of N(mean, cov),
+give z a probability flow of the same form, with another denoiser. With D_G the denoiser of
+N(mean, cov),
 
     D_z(z, sigma) = sigma_data^2 / total^2 z + total U diag(1 / total_i) U^T (D - D_G)(x, sigma),
 
-which is the denoiser of N(0, sigma_data^2) where D is that of N(mean, cov). So every sampler runs
-on D_z, and those on the network's own output are exact on that Gaussian: there F of D_z is 0, and
-in general F is `D - D_G`, divided by c_out and weighed direction by direction.
+which is the denoiser of N(0, sigma_data^2) if D is D_G. So every sampler runs on D_z, and samplers
+on the network's own output are exact on that Gaussian: there F of D_z is 0. In general F is
+`D - D_G`, divided by c_out and weighed direction by direction.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,11 +29,11 @@ from edmjax._common.arguments import on_host, positive_number
 from edmjax._common.arrays import check_sigma, has_no_value, register_fields, working_dtype
 from edmjax._common.functions import Wraps, is_data
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import Sigma
+from edmjax._common.typing import Arraylike, Denoiser, Number, PyTree, Sigma
 from edmjax.problems.problem import Point, freeze, scaled, spectrum
 
-# Directions of less variance than this share of the mean one are taken to have it: the estimate is
-# no better, and in a direction of none every sample would end at the mean.
+# A direction is given at least this share of the mean variance: estimates are no better than that,
+# and in a direction without variance every sample would end at the mean.
 FLOOR = 1e-4
 
 
@@ -47,14 +47,14 @@ class GaussianSplit:
         z = ej.sample(split(denoise), plan, split.enter(x, sigmas[0]))
         x0 = split.leave(z, sigmas[-1])
 
-    With `cov` a number the only change is that the mean is taken away, which the samplers on the
-    network's own output ask for. The grid stays as it is.
+    With a number for `cov` only the mean is removed, which samplers on the network's own output
+    need. The grid stays as it is.
 
     Args:
         mean: of the shape of a point.
         cov: of the data: a scalar variance, an array of the mean's shape (the diagonal), or a
-            `(d, d)` matrix over the flattened point. Directions of less than 1e-4 of the mean
-            variance are taken to have that much.
+            `(d, d)` matrix over the flattened point. Directions with less than 1e-4 of the mean
+            variance are treated as if they had that much.
         sigma_data: the standard deviation of the data in the new coordinates; by default the root
             of the mean variance.
 
@@ -64,8 +64,8 @@ class GaussianSplit:
             that is not positive.
         TypeError: a traced `mean` or `cov`.
 
-    Splitting the linear part off direction by direction is that of Zheng et al. (2023,
-    DPM-Solver-v3), with the statistics of a Gaussian; its flow is Wang and Vastola's (2024).
+    Zheng et al. (2023, DPM-Solver-v3) split off a linear part direction by direction, here with the
+    statistics of a Gaussian; the flow of a Gaussian is Wang and Vastola's (2024).
     """
 
     mean: Num[Array | np.ndarray, "..."]
@@ -73,7 +73,7 @@ class GaussianSplit:
     basis: Num[Array | np.ndarray, "d d"] | None  # eigenvectors in columns; None where diagonal
     sigma_data: Num[Array | np.ndarray, ""]
 
-    def __init__(self, mean: Any, cov: Any, sigma_data: Any = None):
+    def __init__(self, mean: Arraylike, cov: Arraylike, sigma_data: Number | None = None):
         centre = on_host("mean", mean)
         variances, basis = spectrum(on_host("cov", cov), centre.shape)
         mean_variance = float(np.mean(variances))
@@ -84,11 +84,11 @@ class GaussianSplit:
         width = positive_number("sigma_data", given)
         freeze(self, mean=centre, variances=variances, basis=basis, sigma_data=width)
 
-    def __call__(self, denoise: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, denoise: Denoiser) -> Denoiser:
         """The denoiser of the new coordinates, a pytree as `denoise` is one.
 
-        It declares the `sigma_range` that `denoise` declares. Raises TypeError where `denoise` is
-        no function.
+        It declares the `sigma_range` that `denoise` declares. Raises TypeError if `denoise` is not
+        a function.
         """
         if not callable(denoise):
             raise TypeError(f"`denoise` must be a denoiser of (x, sigma), got {denoise!r:.80}.")
@@ -150,10 +150,10 @@ class GaussianSplit:
 class _Split(Wraps):
     """The denoiser of the coordinates of `split`."""
 
-    split: Any
-    denoise: Any
+    split: GaussianSplit
+    denoise: Denoiser
 
-    def __call__(self, z: Any, sigma: Any, *cond: Any) -> Any:
+    def __call__(self, z: Point, sigma: Sigma, *cond: PyTree) -> Point:
         split = self.split
         x = split.leave(z, sigma)
         denoised = self.denoise(x, sigma, *cond)
@@ -171,5 +171,5 @@ class _Split(Wraps):
         return split._like(width**2 / total * flat + rest, z)
 
 
-# As the samplers are called: `ej.samplers.gaussian_split(mean, cov)`.
+# Named as the samplers are: `ej.samplers.gaussian_split(mean, cov)`.
 gaussian_split = GaussianSplit

@@ -1,7 +1,7 @@
 """Samplers and schedules by the names that k-diffusion, diffusers, ComfyUI and A1111 give them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from edmjax._common.typing import Levels
@@ -52,8 +52,9 @@ def from_name(name: str, **options: Any) -> Sampler:
     inner = inspect.signature(row.make).parameters
     outer = dict(inspect.signature(row.wrapper).parameters) if row.wrapper else {}
     outer.pop("inner", None)
-    _check(name, row, options, {**inner, **outer})
-    sampler = row.make(**{k: v for k, v in options.items() if k in inner})
+    former = getattr(row.make, "former_keywords", {})  # which warn
+    _check(name, row, options.keys() - former.keys(), {**inner, **outer})
+    sampler = row.make(**{k: v for k, v in options.items() if k in inner or k in former})
     if row.wrapper is None:
         return sampler
     return row.wrapper(sampler, **{k: v for k, v in options.items() if k in outer})
@@ -78,7 +79,7 @@ def schedule(name: str) -> Callable[..., Levels]:
 
 
 def _check(
-    name: str, row: Row, options: dict[str, Any], parameters: dict[str, inspect.Parameter]
+    name: str, row: Row, options: Set[str], parameters: dict[str, inspect.Parameter]
 ) -> None:
     there = ", ".join(
         p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters.values()

@@ -1,19 +1,28 @@
-"""PNDM: pseudo numerical methods, classical formulas with DDIM's step in the place of Euler's.
+"""PNDM: pseudo numerical methods, classical formulas with DDIM's step in place of Euler's.
 
-In the variance-exploding frame DDIM's step is Euler's, `x + (sigma_next - sigma) eps`, so that the
-pseudo methods are the classical ones, with the weights of equal steps on whatever grid.
+In the variance-exploding frame DDIM's step is Euler's, `x + (sigma_next - sigma) eps`. So the
+pseudo methods are the classical ones, with the weights of equal steps on any grid.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edmjax._common.deprecation import renamed_words
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
+from edmjax.processes.process import Process
 from edmjax.samplers._options import choice
 from edmjax.samplers.adams import CONSTANT, advance
-from edmjax.scalar import Scalar, flag, sqrt
+from edmjax.scalar import flag, sqrt
+
+if TYPE_CHECKING:
+    Timed: TypeAlias = Process
+else:
+    Timed = Any  # anything that has `time` and `sigma` will do
 
 
-def pndm(runge_kutta: bool = True, process: Any = None, final: str = "multistep") -> Sampler:
+@renamed_words("final", multistep="method")
+def pndm(runge_kutta: bool = True, process: Timed | None = None, final: str = "method") -> Sampler:
     """PNDM (Liu et al. 2022, Algorithm 2 and eq. 12): a start, then Adams-Bashforth of order 4.
 
         x_next = x + (sigma_next - sigma) (55 eps_0 - 59 eps_1 + 37 eps_2 - 9 eps_3) / 24
@@ -21,21 +30,20 @@ def pndm(runge_kutta: bool = True, process: Any = None, final: str = "multistep"
     With `runge_kutta` the first three steps are Runge-Kutta steps of four evaluations (eq. 13):
     n steps take n + 9. Without (PLMS, as in Stable Diffusion) the first is an improved Euler step
     of two evaluations, and 3/2, -1/2 and 23/12, -16/12, 5/12 follow: n steps take n + 1. Second
-    order, since the weights are those of equal steps. No start on the step to zero, which takes
-    the multistep formula of what history there is, as diffusers' `PNDMScheduler` does; with
-    `final="denoise"` it is the denoiser.
+    order, since the weights are meant for equal steps. The step to zero is never a starting step.
 
     Args:
         runge_kutta: whether to start with Runge-Kutta steps.
-        process: what has the middle of a Runge-Kutta step in the middle of its own time, such as
-            the one that the network was trained on; without one, `sqrt(sigma sigma_next)`.
-        final: "multistep" or "denoise".
+        process: the process in whose time the middle of a Runge-Kutta step lies, such as the one
+            that the network was trained on; without one, the middle is `sqrt(sigma sigma_next)`.
+        final: the step to zero. "method": the multistep formula over the outputs that there are, as
+            in diffusers' `PNDMScheduler`; "denoise": the denoiser.
 
     Raises:
         ValueError: if `final` is something else.
         TypeError: if `process` has no `time` and `sigma`.
     """
-    final = choice(final, "final", "multistep", "denoise")
+    final = choice(final, "final", "method", "denoise")
     runge_kutta = flag(runge_kutta, "runge_kutta")
     if process is not None and not (hasattr(process, "time") and hasattr(process, "sigma")):
         raise TypeError(f"`process` must be a process or None, got {process!r:.80}.")
@@ -54,7 +62,7 @@ def pndm(runge_kutta: bool = True, process: Any = None, final: str = "multistep"
             return advance(x, denoised, at, [h * weight for weight in CONSTANT[past]])
 
         def eps(point: Combination, sigma: Scalar) -> Combination:
-            # Reading an evaluation makes the point it was made at what it is from then on.
+            # The call makes `point` a basis vector, and the difference is formed after it.
             return (point - at.denoise(point, sigma)) / sigma
 
         eps_1 = (x - denoised) / at.sigma

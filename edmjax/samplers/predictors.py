@@ -1,9 +1,9 @@
 """The predictors of Song et al. (2021): steps of the reverse SDE of a process.
 
-A process is `dx = f(t) x dt + g(t) dW` (see `edmjax.processes`). For every `lam`, from the
+A process is `dx = f(t) x dt + g(t) dW` (see `edmjax.processes`). For every `eta`, from the
 probability flow (0) to the reverse diffusion (1), the equation
 
-    dx = [f x - (1 + lam^2) / 2 g^2 score] dt + lam g dW,    time running down,
+    dx = [f x - (1 + eta^2) / 2 g^2 score] dt + eta g dW,    time running down,
 
 has the marginals of the process; the score is `(D - x) / sigma^2` in the package's frame.
 `euler_maruyama` discretises it. The other two run the forward step of the process backwards:
@@ -20,38 +20,51 @@ the marginals exact. The paper has beta(t) h, which is the same in the limit of 
 from collections.abc import Callable
 from typing import Any
 
+from edmjax._common.deprecation import renamed, renamed_words
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
+from edmjax.processes.process import Process
 from edmjax.samplers._options import choice
-from edmjax.samplers._process_time import ProcessTime, host_all
-from edmjax.scalar import Scalar, is_zero, not_negative, sqrt, where
+from edmjax.samplers._process_time import ProcessTime, pair
+from edmjax.scalar import host, is_zero, not_negative, sqrt, where
 
 
-def euler_maruyama(process: Any = None, lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
+@renamed(lam="eta")
+@renamed_words("final", mean="method")
+def euler_maruyama(
+    process: Process | None = None,
+    eta: Scalar = 1.0,
+    final: str = "denoise",
+    *,
+    s_noise: Scalar = 1.0,
+) -> Sampler:
     """Euler-Maruyama on the reverse SDE, in the time and the scale of a process.
 
-        x' = x + h [f x - (1 + lam^2) / 2 g^2 score] + lam g sqrt(-h) noise,    h = t_next - t
+        x' = x + h [f x - (1 + eta^2) / 2 g^2 score] + eta g sqrt(-h) noise,    h = t_next - t
 
     for points `x = scale (x0 + sigma n)` of the process. Without `process` it is `processes.edm`,
-    whose time is sigma: `x' = x + (1 + lam^2) h (x - D) / sigma + lam sqrt(-2 sigma h) noise`.
-    First order (weakly), one evaluation and one draw a step, no draw with `lam = 0`; in the edm
-    process that is `euler()`. Song et al. (2021), eq. 6; Karras et al. (2022), eq. 6, for `lam`.
+    whose time is sigma: `x' = x + (1 + eta^2) h (x - D) / sigma + eta sqrt(-2 sigma h) noise`.
+    First order (weakly), one evaluation and one draw a step, no draw with `eta = 0`; in the edm
+    process that is `euler()`. Song et al. (2021), eq. 6; Karras et al. (2022), eq. 6, for `eta`.
 
     Args:
-        process: whose time and scale to step in. A grid from `process.levels(times)` steps from one
-            of its times to the next; other levels are taken to their times in the process.
-        lam: the strength of the noise, at least 0; may be traced.
-        final: "denoise": the step to zero is the denoiser. "mean": the last step, wherever it ends,
-            is the mean of a step like the others, without noise.
+        process: the process in whose time and scale to step. A grid from `process.levels(times)`
+            steps from one of its times to the next; other levels are converted to times.
+        eta: the strength of the noise, at least 0, the factor on g (lambda in some papers); may be
+            traced. Its square is the `eta` of `dpmpp_2m_sde`.
+        final: the last step. "denoise": if it leads to zero, it is the denoiser. "method": wherever
+            it ends, it is the mean of a step like the others, without noise.
+        s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
         TypeError: if `process` is not a process.
-        ValueError: if `lam` is negative or NaN, or `final` is something else; if with "mean" the
-            grid ends at 0, where the process has no time.
+        ValueError: if `eta` or `s_noise` is negative or NaN, or `final` is something else; if with
+            "method" the grid ends at 0, where the process has no time.
     """
     process_time = None if process is None else ProcessTime(process)
-    lam = not_negative(lam, "lam")
-    final = choice(final, "final", "denoise", "mean")
+    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
+    final = choice(final, "final", "denoise", "method")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -62,39 +75,47 @@ def euler_maruyama(process: Any = None, lam: Scalar = 1.0, final: str = "denoise
             slope = spread / at.sigma
         else:
             h, rescale, shrink, slope, spread = process_time(at)
-        pull = (1 + lam**2) / 2 * slope**2 * h
+        pull = (1 + eta**2) / 2 * slope**2 * h
         mean = rescale * ((1 + h * shrink + pull) * x - pull * denoised)
-        quiet = final == "mean" and at.index == at.num_steps - 1
-        if at.last or quiet or is_zero(lam):
+        if _quiet(at, final) or is_zero(eta) or is_zero(s_noise):
             return mean
         at.forget()
-        return mean + lam * spread * sqrt(-h) * at.noise(at.sigma, at.sigma_next)
+        return mean + s_noise * eta * spread * sqrt(-h) * at.noise(at.sigma, at.sigma_next)
 
     return step
 
 
-def reverse_diffusion(process: Any = None, lam: Scalar = 1.0, final: str = "denoise") -> Sampler:
+@renamed(lam="eta")
+@renamed_words("final", mean="method")
+def reverse_diffusion(
+    process: Process | None = None,
+    eta: Scalar = 1.0,
+    final: str = "denoise",
+    *,
+    s_noise: Scalar = 1.0,
+) -> Sampler:
     """The reverse-diffusion predictor (Song et al. 2021, Appendix E, eq. 46).
 
-        y' = (2 - r) y + (1 + lam^2) / 2 G^2 score + lam G noise
+        y' = (2 - r) y + (1 + eta^2) / 2 G^2 score + eta G noise
 
     in the scale of the process, where the score is `(D - x) / sigma^2 / scale`. In the paper
-    `lam = 1`, and `lam = 0` is its probability-flow predictor. One evaluation a step and one draw,
-    none with `lam = 0`; first order (weakly). Without `process`, or where the scale is constant, it
-    is `x + (sigma^2 - sigma_next^2) score + sqrt(sigma^2 - sigma_next^2) noise`, which is
+    `eta = 1`, and `eta = 0` is its probability-flow predictor. One evaluation a step and one draw,
+    none with `eta = 0`; first order (weakly). Without `process`, or if the scale is constant, it is
+    `x + (sigma^2 - sigma_next^2) score + sqrt(sigma^2 - sigma_next^2) noise`, which is
     `euler_maruyama` in a process whose time is sigma^2.
 
     Args:
-        process: in whose scale to step; the grid may be any, such as `process.levels(times)`.
-        lam: the strength of the noise, at least 0; may be traced.
-        final: "denoise": the step to zero is the denoiser. "mean": the last step, wherever it ends,
-            is the mean of a step like the others, without noise.
+        process: the process in whose scale to step; any grid will do, such as
+            `process.levels(times)`.
+        eta: the strength of the noise, as in `euler_maruyama`.
+        final: the last step, as in `euler_maruyama`.
+        s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
         TypeError: if `process` is not a process.
-        ValueError: if `lam` is negative or NaN, or `final` is something else.
+        ValueError: if `eta` or `s_noise` is negative or NaN, or `final` is something else.
     """
-    lam = not_negative(lam, "lam")
+    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     rescale = _rescaling(process, final)
 
     def step(x: Combination, at: Step) -> Combination:
@@ -102,37 +123,43 @@ def reverse_diffusion(process: Any = None, lam: Scalar = 1.0, final: str = "deno
         if at.last and final == "denoise":
             return denoised
         (r, _), ratio = rescale(at), at.sigma_next / at.sigma
-        pull = (1 + lam**2) / 2 * (1 - ratio**2)
+        pull = (1 + eta**2) / 2 * (1 - ratio**2)
         mean = r * ((2 - r - pull) * x + pull * denoised)
-        if _quiet(at, final) or is_zero(lam):
+        if _quiet(at, final) or is_zero(eta) or is_zero(s_noise):
             return mean
         at.forget()
-        spread = lam * r * at.sigma * sqrt(1 - ratio**2)
+        spread = s_noise * eta * r * at.sigma * sqrt(1 - ratio**2)
         return mean + spread * at.noise(at.sigma, at.sigma_next)
 
     return step
 
 
-def ancestral_sampling(process: Any = None, final: str = "denoise") -> Sampler:
+@renamed_words("final", mean="method")
+def ancestral_sampling(
+    process: Process | None = None, final: str = "denoise", *, s_noise: Scalar = 1.0
+) -> Sampler:
     """The ancestral predictor (Song et al. 2021, eq. 4 and Appendix F, eq. 47).
 
         y' = (y + G^2 score) / r + spread noise
 
-    in the scale of the process; in the package's frame the mean is that of the posterior,
-    `(sigma_next / sigma)^2 x + (1 - (sigma_next / sigma)^2) D`, whatever the process. The noise is
-    the paper's: with a constant scale that of the posterior, `spread = G sigma_next / sigma` (eq.
-    47), and otherwise that of the forward step, `spread = G` (eq. 4), the larger one of Ho et al.
-    (2020). So without `process`, and in `processes.ve()`, it equals `ddpm()`. One evaluation a
-    step and one draw but in the last; first order (weakly). For any inner sampler, see `ancestral`.
+    in the scale of the process. In the package's frame the mean is the posterior's,
+    `(sigma_next / sigma)^2 x + (1 - (sigma_next / sigma)^2) D`, for every process. The noise is the
+    paper's: if the scale is constant, the posterior's, `spread = G sigma_next / sigma` (eq. 47);
+    otherwise the noise of the forward step, `spread = G` (eq. 4), the larger one of Ho et al.
+    (2020). So without `process`, and in `processes.ve()`, it equals `ddpm()`. One evaluation a step
+    and one draw, none in the last; first order (weakly). For any inner sampler, see `ancestral`.
 
     Args:
-        process: in whose scale to step; the grid may be any, such as `process.levels(times)`.
-        final: as in `reverse_diffusion`; on a step to zero the mean is the denoiser.
+        process: the process in whose scale to step; any grid will do, such as
+            `process.levels(times)`.
+        final: as in `euler_maruyama`; on a step to zero the mean is the denoiser.
+        s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
         TypeError: if `process` is not a process.
-        ValueError: if `final` is something else.
+        ValueError: if `s_noise` is negative or NaN, or `final` is something else.
     """
+    s_noise = not_negative(s_noise, "s_noise")
     rescale = _rescaling(process, final)
 
     def step(x: Combination, at: Step) -> Combination:
@@ -146,23 +173,24 @@ def ancestral_sampling(process: Any = None, final: str = "denoise") -> Sampler:
         at.forget()
         forward = r * at.sigma * sqrt(1 - ratio**2)
         spread = where(constant, ratio * forward, forward)
-        return mean + spread * at.noise(at.sigma, at.sigma_next)
+        return mean + s_noise * spread * at.noise(at.sigma, at.sigma_next)
 
     return step
 
 
-def _rescaling(process: Any, final: str) -> Callable[[Step], tuple[Scalar, Scalar]]:
+def _rescaling(process: Process | None, final: str) -> Callable[[Step], tuple[Scalar, Scalar]]:
     """A function of the step: `(r, whether the scale is constant)`."""
-    final = choice(final, "final", "denoise", "mean")
+    choice(final, "final", "denoise", "method")
     if process is None:
         return lambda at: (1.0, True)
     process = ProcessTime(process).process
 
     def rescale(at: Step) -> tuple[Scalar, Scalar]:
         t, t_next = process.time(at.sigma), process.time(at.sigma_next)
-        std = process.marginal(t)[1]
-        scale, scale_next, std = host_all(process.scale(t), process.scale(t_next), std)
-        # Near an infinite level times run out of digits, and the scale is std / sigma.
+        scale, scale_next = pair(process.scale(t), process.scale(t_next))
+        marginal: Any = process.marginal(t)[1]
+        std = host(marginal, "std")
+        # Near an infinite level a time has too few digits left; there the scale is std / sigma.
         r = where(at.sigma > 1e8, std / at.sigma, scale) / scale_next
         return r, scale == scale_next
 
@@ -170,5 +198,5 @@ def _rescaling(process: Any, final: str) -> Callable[[Step], tuple[Scalar, Scala
 
 
 def _quiet(at: Step, final: str) -> bool:
-    """Whether a step is without noise: the one to zero, and with "mean" the last, wherever."""
-    return at.last or (final == "mean" and at.index == at.num_steps - 1)
+    """Whether a step has no noise: the one to zero, and with "method" the last one anyway."""
+    return at.last or (final == "method" and at.index == at.num_steps - 1)

@@ -1,16 +1,23 @@
-"""Restart: jumps back to a higher level with fresh noise, and comes down again, several times."""
+"""Restart: returns to a higher level with fresh noise and comes down again, several times."""
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edmjax._common.typing import Int, Number, Scalar
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.scalar import Scalar, is_zero, not_negative, sqrt, static
+from edmjax.scalar import is_zero, not_negative, sqrt, static
+
+if TYPE_CHECKING:
+    # (t_min, t_max, steps, repeats)
+    Intervals: TypeAlias = Iterable[tuple[Number, Number, Int, Int] | Sequence[Number]]
+else:
+    Intervals = Any  # `restart` has a message of its own for other things
 
 
-def restart(inner: Sampler, intervals: Sequence[Any], s_noise: Scalar = 1.0) -> Sampler:
+def restart(inner: Sampler, intervals: Intervals, s_noise: Scalar = 1.0) -> Sampler:
     """Repeats parts of the way down, each time from fresh noise (Xu et al. 2023, Algorithm 1).
 
     After the step of `inner` that ends at `t_min`, `repeats` times:
@@ -18,19 +25,19 @@ def restart(inner: Sampler, intervals: Sequence[Any], s_noise: Scalar = 1.0) -> 
         x = x + s_noise sqrt(t_max^2 - t_min^2) noise
         x = inner over `steps` steps from t_max to t_min, on the grid of Karras with rho = 7
 
-    The step that is followed by restarts is the one that ends at the positive level nearest to
-    `t_min`, and the restarts come down to that level. `restart(inner, [])` is `inner`. Of the order
-    of `inner`; for each interval one draw and the evaluations of `inner` over `steps` steps, times
-    `repeats`. The levels of the grid do not go up: the restarts happen inside one of its steps.
+    The restarts follow the step that ends at the positive level nearest to `t_min`, and come down
+    to that level. `restart(inner, [])` is `inner`. It has the order of `inner`; each of the
+    `repeats` costs one draw and the evaluations of `inner` over `steps` steps. The levels of the
+    grid do not go up: the restarts happen inside one of its steps.
 
     Args:
-        inner: any sampler. A multistep one starts anew after each noise.
+        inner: any sampler. A multistep one starts its history again after each noise.
         intervals: for each, (t_min, t_max, steps, repeats): levels in the units of the data.
         s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
-        TypeError: if `inner` is not a sampler, or `intervals` not a sequence; if an interval, or a
-            level of the grid, is traced, since they choose the steps.
+        TypeError: if `inner` is not a sampler, or `intervals` not a sequence; if an interval or a
+            level of the grid is traced, since they decide which steps are taken.
         ValueError: if an interval is not four numbers with `0 < t_min < t_max`, `steps >= 1` and
             `repeats >= 0`; or if the level nearest to `t_min` is not below `t_max`.
     """
@@ -69,8 +76,8 @@ def restart(inner: Sampler, intervals: Sequence[Any], s_noise: Scalar = 1.0) -> 
 def _descend(inner: Sampler, x: Combination, at: Step, levels: Sequence[float]) -> Combination:
     """`inner` over `levels`, inside one step of the grid, with a history of its own.
 
-    Past steps are noted by the reader once a step of the grid, so the steps in here note their own
-    first evaluations, and leave them in `at.past` for the steps that follow.
+    `make_plan` records the past once for each step of the grid, so the steps in here record their
+    own first evaluations, and leave them in `at.past` for the steps that follow.
     """
     past: list[Evaluation] = []
     memory: dict[Any, Any] = {}
@@ -98,7 +105,7 @@ def _descend(inner: Sampler, x: Combination, at: Step, levels: Sequence[float]) 
             past=past,
             memory=memory,
             denoise=denoise,
-            # Over the same levels again and again there is no one path to be increments of.
+            # Repeats cover the same levels, so their draws are no increments of one path.
             noise=lambda *interval, **options: at.noise(**options),
             forget=forget,
         )
@@ -113,7 +120,7 @@ def _descend(inner: Sampler, x: Combination, at: Step, levels: Sequence[float]) 
 def _ends_nearest(at: Step, t_min: float) -> bool:
     """Whether this step ends at the positive level, after the first, that is nearest to t_min.
 
-    Levels are monotone, so it is the one that is nearer than both its neighbours.
+    Levels are monotone, so that level is nearer than both its neighbours.
     """
 
     def distance(index: int) -> float:

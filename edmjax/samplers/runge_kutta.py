@@ -1,6 +1,6 @@
 """One-step methods for the probability flow `dx/dsigma = (x - D(x, sigma)) / sigma`.
 
-Each starts from the point alone and keeps nothing from step to step.
+Each step starts from the point alone and keeps no history.
 """
 
 from edmjax.planning.point import Combination
@@ -107,11 +107,12 @@ def heunpp2() -> Sampler:
         x_next = x + (sigma_1 - sigma) d'
 
     with d = (x - D) / sigma, sigma_1 and sigma_2 the next two levels of the grid, and sigma_max the
-    largest. The step before the last has one term less, with `w_1 = sigma_1 / (2 sigma_max)`; the
-    last is Euler, at zero the denoiser. So n steps take 3n - 3 evaluations (1 for n = 1).
+    largest level. The step before the last has one term less, with `w_1 = sigma_1 / (2 sigma_max)`;
+    the last step is Euler's, to zero the denoiser. So n steps take 3n - 3 evaluations (1 for n =
+    1).
 
-    First order: the weights are those of no method of second order, since they depend on how far
-    the levels are below the largest and not on the length of the step.
+    First order: a method of second order has weights that depend on the length of the step, and
+    these depend on how far the levels are below the largest one.
     """
 
     def step(x: Combination, at: Step) -> Combination:

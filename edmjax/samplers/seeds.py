@@ -6,16 +6,17 @@ solved over the fraction c of a step by
     x(c) = e^-cH x + (1 + eta) int_0^ch e^(-(1 + eta) (ch - u)) D(u) du + N(c),
     N(c) of standard deviation sigma(c) sqrt(1 - e^(-2 eta c h)),    sigma(c) = sigma e^-ch
 
-and the noises of the points inside a step are one process: with independent draws,
+and the noises of the points inside a step are one process. With independent draws,
 
     N(c) = sigma(c) / sigma(b) e^(-eta (c - b) h) N(b) + sigma(c) sqrt(1 - e^(-2 eta (c - b) h)) z
 """
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._options import choice, place
 from edmjax.samplers._reverse_sde import first_order, psi
-from edmjax.scalar import Scalar, exp, expm1, is_traced, is_zero, log, not_negative, sqrt
+from edmjax.scalar import exp, expm1, is_traced, is_zero, log, not_negative, sqrt
 
 
 def seeds_2(

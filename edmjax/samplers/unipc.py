@@ -5,20 +5,21 @@ With `h = log(sigma / sigma_next)` and `z = -h` the flow is solved by
     x_next = r x + (1 - r) D - sum_j w_j (D_j - D),    r = sigma_next / sigma,    predict="x0"
     x_next = x + (sigma_next - sigma) eps - sigma_next sum_j w_j (eps_j - eps),   predict="eps"
 
-with weights that are right for the first powers of log sigma (z = h in the second). The predictor
-uses the outputs behind the step. The corrector uses the output at its end as well: that output is
-made anyway, by the next step, which then starts from the corrected point.
+with weights that are exact for the first powers of log sigma (z = h in the second). The predictor
+uses the outputs before the step. The corrector uses the output at its end as well: the next step
+makes that output anyway, and starts from the corrected point.
 """
 
 import math
 from collections.abc import Collection, Sequence
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._interpolation import phi, weights_of
 from edmjax.samplers._options import choice, order_of
 from edmjax.samplers.adams import slope
-from edmjax.scalar import Scalar, expm1, flag, log
+from edmjax.scalar import expm1, flag, log
 
 
 def unipc(
@@ -33,26 +34,26 @@ def unipc(
         x_c    = x + (what the corrector of the last step adds, now that D(x) is known)
         x_next = the predictor's step of order `order` from x_c
 
-    where the network is evaluated at the predicted `x` alone: x_c enters as an increment on it.
+    The network is evaluated at the predicted `x` alone: x_c enters as an increment on it.
 
-    Order p + 1 for `order=p` from exact starting values (p without the corrector); as it starts, 2
-    for p = 1 and 3 above, since the first step is of order 1 and corrected; 2 with
-    `lower_order_final`, whose last step is not corrected. One evaluation a step; the denoiser on
+    Order p + 1 for `order=p` from exact starting values (p without the corrector). From its own
+    start 2 for p = 1 and 3 above, since the first step is of order 1 and corrected. With
+    `lower_order_final`, whose last step is not corrected, 2. One evaluation a step; the denoiser on
     the step to zero, for every order and variant. `order=1` with every step in `disable_corrector`
     is `euler()`.
 
     Args:
-        order: 1, 2 or 3: of the predictor. The corrector raises it by one.
+        order: 1, 2 or 3, the order of the predictor. The corrector raises it by one.
         variant: "bh1" takes B(h) = h and "bh2" B(h) = e^h - 1 where the paper fixes a weight at
-            B(h) / 2: the corrector of a step of order 1 and the predictor of order 2. All other
-            weights are the same.
-        lower_order_final: the last step has order 1, the one before it 2 at most.
-        predict: whether "x0" (the denoised outputs) or "eps" (the slopes) is extrapolated.
+            B(h) / 2: in the corrector of a step of order 1 and in the predictor of order 2. All
+            other weights are the same.
+        lower_order_final: the last step has order 1, the one before it at most 2.
+        predict: what is extrapolated, "x0" (the denoised outputs) or "eps" (the slopes).
         disable_corrector: the numbers, from 0, of the steps whose result is not corrected.
 
     Raises:
         ValueError: if `order`, `variant` or `predict` is something else, or `disable_corrector`
-            holds what is not the number of a step.
+            holds anything but numbers of steps.
     """
     order = order_of(order, 3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
@@ -67,7 +68,7 @@ def unipc(
         made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[:order]]
         levels = [old.sigma for old in made]
         kept = at.sigma_next / at.sigma if predict == "x0" else 1.0
-        total = [0.0] * len(made)
+        total: list[Scalar] = [0.0] * len(made)
         used = at.memory.get("unipc", 0)  # the order of the step that led here
         if used and at.index - 1 not in uncorrected:
             for j, weight in enumerate(correction(levels[: used + 1], predict, variant)):
@@ -97,8 +98,8 @@ def prediction(
 def correction(levels: Sequence[Scalar], predict: str, variant: str) -> list[Scalar]:
     """The weights of the outputs at `levels`, newest first, in what the corrector adds.
 
-    The step led from `levels[1]` to `levels[0]`, where the output is now known: the corrector's
-    step less the predictor's.
+    The step led from `levels[1]` to `levels[0]`, where the output is now known. What is added is
+    the corrector's step minus the predictor's.
     """
     z, scale, nodes = _frame(levels[1:], levels[0], predict)
     *after, end = corrector_weights(z, nodes, variant)
@@ -110,14 +111,14 @@ def correction(levels: Sequence[Scalar], predict: str, variant: str) -> list[Sca
 def _frame(
     levels: Sequence[Scalar], sigma_next: Scalar, predict: str
 ) -> tuple[Scalar, Scalar, list[Scalar]]:
-    """`z`, the factor on the weights, and the nodes `(lambda_j - lambda) / h` behind the step."""
+    """`z`, the factor on the weights, and the nodes `(lambda_j - lambda) / h` before the step."""
     h = log(levels[0] / sigma_next)
     nodes = [log(levels[0] / level) / h for level in levels[1:]]
     return (-h, 1.0, nodes) if predict == "x0" else (h, sigma_next, nodes)
 
 
 def predictor_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[Scalar]:
-    """The `w_j` of the outputs at `nodes`, all behind the step."""
+    """The `w_j` of the outputs at `nodes`, all before the step."""
     if len(nodes) == 1:
         return [_half(z, variant) / nodes[0]]
     return _exact(z, nodes)
@@ -129,7 +130,7 @@ def corrector_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[
 
 
 def _half(z: Scalar, variant: str) -> Scalar:
-    """`B(h) / 2`, which the paper puts in the place of the exact weight of a single node."""
+    """`B(h) / 2`, which the paper uses in place of the exact weight of a single node."""
     return (z if variant == "bh1" else expm1(z)) / 2
 
 

@@ -1,24 +1,17 @@
 """Samplers made of samplers: they move the levels that an inner step sees, and add noise.
 
-Whatever adds fresh noise empties the history (`at.forget`): a multistep method that extrapolates
-across the noise diverges.
+A wrapper that adds fresh noise empties the history (`at.forget`): a multistep method that
+extrapolates across the noise diverges.
 """
 
 import math
 
+from edmjax._common.typing import Scalar
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._options import share
-from edmjax.scalar import (
-    Scalar,
-    is_zero,
-    minimum,
-    not_negative,
-    sqrt,
-    static,
-    where,
-)
+from edmjax.scalar import is_zero, minimum, not_negative, sqrt, static, where
 
 
 def churn(
@@ -35,15 +28,15 @@ def churn(
         x_hat = x + s_noise sqrt(sigma_hat^2 - sigma^2) noise
 
     and `inner` steps from (x_hat, sigma_hat). `churn(heun(), ...)` is the stochastic sampler of the
-    paper; `churn(inner, 0)` is `inner`. No evaluations of its own, one draw in each step with
-    `gamma > 0`. First order with a multistep `inner`, whose history it empties. Where `s_churn` or
-    a level is traced, every step that may add noise makes its draw and empties the history.
+    paper; `churn(inner, 0)` is `inner`. It adds no evaluations, and one draw in each step with
+    `gamma > 0`. First order with a multistep `inner`, whose history it empties. If `s_churn` or a
+    level is traced, every step that may add noise makes its draw and empties the history.
 
     Args:
         inner: any sampler.
         s_churn: the amount of noise over all steps, at least 0; may be traced.
         s_min: the lowest level that is raised, in the units of the data.
-        s_max: the highest.
+        s_max: the highest level that is raised.
         s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
@@ -61,7 +54,7 @@ def churn(
 
     def step(x: Combination, at: Step) -> Combination:
         gamma = minimum(s_churn / at.num_steps, math.sqrt(2) - 1)
-        if is_zero(gamma):  # here already: where the level is traced, the next line is no number
+        if is_zero(gamma):  # asked before the next line, which a traced level would make traced
             return inner(x, at)
         gamma = where((s_min <= at.sigma) & (at.sigma <= s_max), gamma, 0.0)
         if is_zero(gamma):
@@ -69,7 +62,8 @@ def churn(
         at.forget()
         added = at.sigma * sqrt(gamma * (2 + gamma))
         x = x + s_noise * added * at.noise()
-        # What `inner` draws from the raised level on overlaps the step before: no one path.
+        # The raised level lies inside the step before, so these draws are no increments of one
+        # path.
         raised = at._replace(
             sigma=at.sigma * (1 + gamma), noise=lambda *interval, **options: at.noise(**options)
         )
@@ -86,10 +80,15 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         x_next = inner(x, sigma -> sigma_down) + s_noise sigma_up noise
 
     `eta` scales the standard deviation, as in the DDIM paper: `ancestral(euler(), eta)` is DDIM,
-    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner` (where
-    `eta` is a number; a traced one always makes its draws and empties the history). No evaluations
-    of its own; one draw a step, none on the step to zero. First order with a multistep
-    `inner`, whose history it empties. Song et al. (2021, DDIM), eq. 16, in the frame of sigma.
+    and with eta = 1 DDPM with its smaller variance. `ancestral(inner, 0)` is `inner`, unless `eta`
+    is traced: then it always makes its draws and empties the history. It adds no evaluations, and
+    one draw a step, none on the step to zero. First order with a multistep `inner`, whose history
+    it empties. Song et al. (2021, DDIM), eq. 16, in the frame of sigma.
+
+    Args:
+        inner: any sampler.
+        eta: the strength of the noise, in [0, 1]; may be traced.
+        s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
         TypeError: if `inner` is not a sampler.

@@ -1,17 +1,19 @@
 """Schedules: the noise levels to visit, as strictly decreasing NumPy float64 arrays.
 
-A schedule is called with a number of positive levels `n`, and a level 0 follows them unless
-`final_zero=False`. Everything runs on the host: the levels meet JAX first as weights of a plan.
+The first argument of a schedule, `n`, counts positive levels. A level 0 follows them unless
+`final_zero=False`, so the grid has n + 1 levels and n steps, and a sampler of one evaluation a step
+takes n evaluations. (`dpm_fast` alone counts evaluations, `nfe`, and ends above 0 by default.)
+Everything runs on the host in float64: JAX first sees the levels as weights of a plan.
 
 A *continuous* schedule is a curve `sigma(u)` from `sigma(0) = sigma_max` to `sigma(1) = sigma_min`,
 read at `n` evenly spaced `u`: `schedule(n, sigma_min, sigma_max, ...)`. Its first level is
 `sigma_max` and its last positive one `sigma_min`, exactly; `n = 1` gives `sigma_max` alone.
 
-A *discrete* schedule picks `n` of the levels that a model was trained at, its table; asking for
-more than the table can give is an error, and nothing is dropped. `normal` and `sgm_uniform` also
-read the table between its levels. `align_your_steps` interpolates a table made for sampling.
+A *discrete* schedule picks `n` of the levels that a model was trained at, its table; it is an error
+to ask for more levels than the table can give. `normal` and `sgm_uniform` also read the table
+between its levels. `align_your_steps` interpolates a table made for sampling.
 
-`truncate` and `reverse` make other grids from a grid.
+`truncate` and `reverse` make a grid from another grid.
 """
 
 from edmjax.processes.tables import ddpm_table, iddpm_table

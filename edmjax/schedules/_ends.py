@@ -1,21 +1,19 @@
-"""What every schedule shares: checked arguments, exact end points, strict decrease."""
-
-from typing import Any
+"""The beginning and the end of every schedule: checked arguments, exact end points, a final 0."""
 
 import numpy as np
 
 from edmjax._common.arguments import count, ordered
-from edmjax._common.typing import Levels
+from edmjax._common.typing import Int, Levels, Number
 from edmjax.scalar import flag
 
 
-def check(n: Any, sigma_min: Any, sigma_max: Any) -> tuple[int, float, float]:
-    """`(n, sigma_min, sigma_max)` as plain numbers, or a sentence about what is wrong with them."""
+def check(n: Int, sigma_min: Number, sigma_max: Number) -> tuple[int, float, float]:
+    """`(n, sigma_min, sigma_max)` as plain numbers; TypeError or ValueError if they are not."""
     return count(n), *ordered(sigma_min, sigma_max)
 
 
 def finish(sigmas: np.ndarray, low: float, high: float, final_zero: bool) -> Levels:
-    """`sigmas` with exact end points and, if asked, 0 at the end: how a continuous one ends."""
+    """`sigmas` of a continuous schedule with exact end points and, if asked, 0 at the end."""
     if len(sigmas) > 1:  # a single level is sigma_max
         sigmas[-1] = low
     sigmas[0] = high

@@ -1,56 +1,58 @@
 """Discrete schedules: `n` levels of the table that a model was trained at.
 
-A table is ascending, entry `t` the level of training step `t` (see `ddpm_table`); where none is
-given it is Stable Diffusion's. Steps are counted from 0 to `T - 1`.
+A table is ascending; entry `t` is the level of training step `t` (see `ddpm_table`). Without a
+table it is Stable Diffusion's. Training steps are counted from 0 to `T - 1`.
 """
-
-from typing import Any
 
 import numpy as np
 
+from edmjax import processes
 from edmjax._common.arguments import count, ordered, positive
-from edmjax._common.typing import Levels, Number
-from edmjax.processes.tables import checked, ddpm_table, fits, iddpm_table, spaced
+from edmjax._common.deprecation import renamed
+from edmjax._common.typing import Arraylike, Int, Levels, Number
+from edmjax.processes.tables import checked, fits, iddpm_table, spaced
 from edmjax.schedules._ends import close
 
 
+@renamed(linear_start="beta_start", linear_end="beta_end")
 def ddpm(
-    n: Number,
-    linear_start: Number = 0.00085,
-    linear_end: Number = 0.012,
-    num_timesteps: Number = 1000,
+    n: Int,
+    beta_start: Number | None = None,
+    beta_end: Number | None = None,
+    num_timesteps: Int | None = None,
     *,
+    betas: str | Arraylike = "scaled_linear",
     spacing: str = "legacy",
-    table: Any = None,
+    table: Arraylike | None = None,
     final_zero: bool = True,
 ) -> Levels:
-    """Levels of a DDPM at evenly spaced steps, by default those of Stable Diffusion.
+    """Levels of a DDPM at evenly spaced timesteps, by default Stable Diffusion's.
 
-    The steps, for `i` from 0 to `n - 1`:
+    The timesteps, for `i` from 0 to `n - 1`, with `spacing`:
 
         legacy      floor((T - 1) - i (T - 1) / n)           first the last step of the table
         trailing    round(T - i T / n) - 1                   likewise
         leading     (n - 1 - i) floor(T / n)                 ends at step 0, misses the last
         linspace    round((T - 1) - i (T - 1) / (n - 1))     both
 
-    `linear_start`, `linear_end` and `num_timesteps` are those of `ddpm_table`; a `table` replaces
-    them. `n` levels, then 0. Raises ValueError where `n` is more than the table's levels. Source:
+    The table is that of `ej.processes.ddpm(betas, beta_start, beta_end, num_timesteps)`, by the
+    same names, or `table` where it is given. The default here, "scaled_linear", is Stable
+    Diffusion's, from 14.6; the default of the process, "linear", is Ho et al.'s, from 157.4. `n`
+    levels, then 0. Raises ValueError if `n` is more than the number of levels in the table. Source:
     `LegacyDDPMDiscretization` of Stability's generative-models for `legacy`; Lin et al. (2024),
     Table 2, for the others.
     """
-    levels = (
-        ddpm_table(beta_start=linear_start, beta_end=linear_end, num_timesteps=num_timesteps)
-        if table is None
-        else checked(table)
-    )
+    if table is None:
+        table = processes.ddpm(betas, beta_start, beta_end, num_timesteps).table
+    levels = checked(table)
     return close(levels[spaced(fits(n, levels), len(levels), spacing)], final_zero)
 
 
 def iddpm(
-    n: Number,
+    n: Int,
     sigma_min: Number = 0.002,
     sigma_max: Number = 81.0,
-    num_timesteps: Number = 1000,
+    num_timesteps: Int = 1000,
     *,
     c1: Number = 0.001,
     c2: Number = 0.008,
@@ -58,8 +60,8 @@ def iddpm(
 ) -> Levels:
     """Levels of the iDDPM table inside `[sigma_min, sigma_max]`, evenly spaced by rounded index.
 
-    The ends are the table's own, 80.2 and 0.00643 by default. `n` levels, then 0. Raises ValueError
-    where the range holds fewer than `n` levels. Source: Karras et al. (2022), Table 1.
+    The ends are levels of the table, 80.2 and 0.00643 by default. `n` levels, then 0. Raises
+    ValueError if the range holds fewer than `n` levels. Source: Karras et al. (2022), Table 1.
     """
     low, high = ordered(sigma_min, sigma_max)
     table = iddpm_table(num_timesteps, c1=c1, c2=c2)[::-1]
@@ -70,21 +72,21 @@ def iddpm(
             f"The table has {len(levels)} levels in [{low}, {high}], got n = {n}: ask for fewer, "
             "or widen the range."
         )
-    # As the field computes it: the order of the operations decides where halves go.
+    # In the order of the published code, which decides how halves are rounded.
     stride = (len(levels) - 1) / max(n - 1, 1)
     return close(levels[np.round(stride * np.arange(n)).astype(int)], final_zero)
 
 
 def normal(
-    n: Number, table: Any = None, *, interpolate: bool = True, final_zero: bool = True
+    n: Int, table: Arraylike | None = None, *, interpolate: bool = True, final_zero: bool = True
 ) -> Levels:
     """Levels evenly spaced in the model's step, from its last one to step 0.
 
         sigma(t) at t = (T - 1) - i (T - 1) / (n - 1),    log sigma linear between steps
 
-    The "normal" or automatic schedule of k-diffusion's discrete models. A model that only knows
-    whole steps wants `interpolate=False`, the nearest levels of the table. `n` levels, then 0.
-    Raises ValueError where `n` is more than the table's levels.
+    The "normal" or automatic schedule of k-diffusion's discrete models. For a model that only knows
+    whole steps take `interpolate=False`, the nearest levels of the table. `n` levels, then 0.
+    Raises ValueError if `n` is more than the number of levels in the table.
     """
     levels = checked(table)
     steps = np.linspace(len(levels) - 1, 0, fits(n, levels))
@@ -92,15 +94,15 @@ def normal(
 
 
 def sgm_uniform(
-    n: Number, table: Any = None, *, interpolate: bool = True, final_zero: bool = True
+    n: Int, table: Arraylike | None = None, *, interpolate: bool = True, final_zero: bool = True
 ) -> Levels:
     """Levels evenly spaced in the model's step, all but the last of `n + 1`.
 
         sigma(t) at t = (T - 1) - i (T - 1) / n,    log sigma linear between steps
 
-    Unlike `normal` it leaves a whole step for 0. `ddpm` has the levels of the table below these;
-    `interpolate=False` the nearest. `n` levels, then 0. Raises ValueError where `n` is more than
-    the table's levels.
+    Unlike `normal` it leaves a whole step for 0. `ddpm` takes the levels of the table below these;
+    `interpolate=False` takes the nearest. `n` levels, then 0. Raises ValueError if `n` is more than
+    the number of levels in the table.
     """
     levels = checked(table)
     n = fits(n, levels)
@@ -110,21 +112,21 @@ def sgm_uniform(
     return close(_read(levels, steps, interpolate), final_zero)
 
 
-def simple(n: Number, table: Any = None, *, final_zero: bool = True) -> Levels:
+def simple(n: Int, table: Arraylike | None = None, *, final_zero: bool = True) -> Levels:
     """Every `T / n`-th level of the table from its last: step `T - 1 - floor(i T / n)`.
 
-    `n` levels, then 0. Raises ValueError where `n` is more than the table's levels.
+    `n` levels, then 0. Raises ValueError if `n` is more than the number of levels in the table.
     """
     levels = checked(table)
     n = fits(n, levels)
-    # In floats, as in common code: the floor of 19 * (1000 / 38) is 499.
+    # In floats, as in the published code: the floor of 19 * (1000 / 38) is 499.
     back = (np.arange(n) * (len(levels) / n)).astype(int)
     return close(levels[len(levels) - 1 - back], final_zero)
 
 
 def beta_discrete(
-    n: Number,
-    table: Any = None,
+    n: Int,
+    table: Arraylike | None = None,
     *,
     alpha: Number = 0.6,
     beta: Number = 0.6,
@@ -134,8 +136,8 @@ def beta_discrete(
 
         t = round((T - 1) Q(1 - i / n)),    Q the quantile function
 
-    `beta` has the quantiles of sigma itself. `n` levels, then 0. Raises ValueError where two of the
-    steps are equal; common code drops one then, and takes fewer steps than it was asked for.
+    `beta` has the quantiles of sigma itself. `n` levels, then 0. Raises ValueError if two of the
+    steps are equal; common code then drops one and takes fewer steps than requested.
     Source: Lee et al. (2024), "Beta Sampling is All You Need".
     """
     from scipy.special import betaincinv  # loaded when it is first used
@@ -148,13 +150,13 @@ def beta_discrete(
         repeated = steps[:-1][np.diff(steps) == 0][0]
         raise ValueError(
             f"n = {n} quantiles of {len(levels)} steps fall more than once on step {repeated}: "
-            "ask for fewer levels, or an alpha and beta nearer to 1."
+            "ask for fewer levels, or take alpha and beta nearer to 1."
         )
     return close(levels[steps], final_zero)
 
 
 def _read(levels: np.ndarray, steps: np.ndarray, interpolate: bool) -> np.ndarray:
-    """The table's levels at steps that need not be whole; at whole steps exactly."""
+    """The levels at steps that need not be whole; at whole steps those of the table exactly."""
     nearest = np.round(steps).astype(int)
     if not interpolate:
         return levels[nearest]

@@ -1,24 +1,23 @@
 """Grids made from grids: a part of one, for image-to-image, and one upside down, to encode."""
 
 import math
-from typing import Any
 
 import numpy as np
 
 from edmjax._common.arguments import number
-from edmjax._common.typing import Levels, Number
+from edmjax._common.typing import Arraylike, Levels, Number
 
 
-def truncate(sigmas: Any, strength: Number) -> Levels:
+def truncate(sigmas: Arraylike, strength: Number) -> Levels:
     """The last `floor(strength * steps)` steps of a grid, for image-to-image.
 
-    An image with noise of the first level that is left, `x0 + sigmas[0] * n`, is where sampling
-    starts; `strength = 1` is the whole grid. To run `n` steps whatever the strength, truncate a
-    grid of `round(n / strength)` steps.
+    Sampling starts at an image with noise of the first remaining level, `x0 + sigmas[0] * n`;
+    `strength = 1` is the whole grid. To run `n` steps at any strength, truncate a grid of
+    `round(n / strength)` steps.
 
     Raises:
-        ValueError: strength not in (0, 1], so low that no step is left, or `sigmas` not a
-            strictly decreasing grid of two levels at least.
+        ValueError: strength not in (0, 1], or so low that no step is left; `sigmas` not a strictly
+            decreasing grid of at least two levels.
     """
     levels = _grid(sigmas)
     share = number("strength", strength)
@@ -26,21 +25,21 @@ def truncate(sigmas: Any, strength: Number) -> Levels:
         raise ValueError(f"strength must be in (0, 1], got {share}.")
     steps = len(levels) - 1
     if steps < 1:
-        raise ValueError("A grid to truncate has two levels at least, got one.")
-    # The margin is for products such as 0.29 * 100, a rounding below the whole number.
+        raise ValueError("A grid to truncate has at least two levels, got one.")
+    # The margin is for products such as 0.29 * 100, which is a rounding below the whole number.
     kept = math.floor(share * steps * (1 + 1e-12))
     if kept < 1:
         raise ValueError(
-            f"strength {share} leaves none of the {steps} steps: take {1 / steps:.3g} at least, or "
+            f"strength {share} leaves none of the {steps} steps: take at least {1 / steps:.3g}, or "
             "a grid with more levels."
         )
     return levels[steps - kept :].copy()
 
 
-def reverse(sigmas: Any) -> Levels:
+def reverse(sigmas: Arraylike) -> Levels:
     """The positive levels of a grid in ascending order, to encode data to noise.
 
-    A final 0 is left out: an upward grid starts above it. Raises ValueError where `sigmas` is not
+    A final 0 is left out: an upward grid starts above it. Raises ValueError if `sigmas` is not
     strictly decreasing, or has no positive level.
     """
     levels = _grid(sigmas)
@@ -50,7 +49,7 @@ def reverse(sigmas: Any) -> Levels:
     return levels[::-1].copy()
 
 
-def _grid(sigmas: Any) -> np.ndarray:
+def _grid(sigmas: Arraylike) -> np.ndarray:
     levels = np.asarray(sigmas, np.float64)
     if levels.ndim != 1 or not len(levels):
         raise ValueError(

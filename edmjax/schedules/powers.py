@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from edmjax._common.arguments import count, positive
-from edmjax._common.typing import Levels, Number
+from edmjax._common.typing import Int, Levels, Number
 from edmjax.schedules._ends import check, finish
 
 
 def karras(
-    n: Number,
+    n: Int,
     sigma_min: Number = 0.002,
     sigma_max: Number = 80.0,
     rho: Number = 7.0,
@@ -21,8 +21,8 @@ def karras(
 
         sigma(u) = (sigma_max^(1/rho) + u (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho
 
-    A larger `rho` puts more levels near `sigma_min`; `rho = 1` is `linear` and a `rho` without
-    bound gives `exponential`. `n` levels, then 0.
+    A larger `rho` puts more levels near `sigma_min`; `rho = 1` is `linear`, and the limit of large
+    `rho` is `exponential`. `n` levels, then 0.
 
     Raises:
         ValueError: n below 1, sigma_min not in (0, sigma_max), rho not positive, anything not
@@ -32,14 +32,14 @@ def karras(
     n, low, high = check(n, sigma_min, sigma_max)
     rho = positive("rho", rho)
     u = np.linspace(0, 1, n)
-    # The equation divided by sigma_max: nothing overflows at small rho or cancels at large rho.
+    # The equation divided by sigma_max, so that nothing overflows at small rho or cancels at large.
     with np.errstate(divide="ignore"):  # log 0 at u = 1 and tiny rho, where sigma_min is put in
         sigmas = high * np.exp(rho * np.log1p(u * math.expm1(math.log(low / high) / rho)))
     return finish(sigmas, low, high, final_zero)
 
 
 def linear(
-    n: Number, sigma_min: Number = 0.002, sigma_max: Number = 80.0, *, final_zero: bool = True
+    n: Int, sigma_min: Number = 0.002, sigma_max: Number = 80.0, *, final_zero: bool = True
 ) -> Levels:
     """Levels evenly spaced in sigma itself, the time of the package's frame.
 
@@ -53,7 +53,7 @@ def linear(
 
 
 def exponential(
-    n: Number, sigma_min: Number = 0.002, sigma_max: Number = 80.0, *, final_zero: bool = True
+    n: Int, sigma_min: Number = 0.002, sigma_max: Number = 80.0, *, final_zero: bool = True
 ) -> Levels:
     """Levels evenly spaced in `log sigma`: `sigma(u) = sigma_max (sigma_min / sigma_max)^u`.
 
@@ -63,31 +63,32 @@ def exponential(
 
 
 def log_snr(
-    n: Number, sigma_min: Number = 0.002, sigma_max: Number = 80.0, *, final_zero: bool = True
+    n: Int, sigma_min: Number = 0.002, sigma_max: Number = 80.0, *, final_zero: bool = True
 ) -> Levels:
     """Levels evenly spaced in the log signal-to-noise ratio `lambda = -log sigma`.
 
-    The levels of `exponential` under the name of DPM-Solver, the same for every process: the ratio
-    does not depend on the scale. Source: Lu et al. (2022), section 3.3, on step sizes.
+    The levels of `exponential`, by the name in the DPM-Solver papers. They are the same for every
+    process, as the ratio does not depend on the scale. Source: Lu et al. (2022), section 3.3, on
+    step sizes.
     """
     return exponential(n, sigma_min, sigma_max, final_zero=final_zero)
 
 
 def ve(
-    n: Number, sigma_min: Number = 0.02, sigma_max: Number = 100.0, *, final_zero: bool = True
+    n: Int, sigma_min: Number = 0.02, sigma_max: Number = 100.0, *, final_zero: bool = True
 ) -> Levels:
     """The levels of the variance-exploding SDE: evenly spaced in `log sigma^2`.
 
         sigma(u)^2 = sigma_max^2 (sigma_min^2 / sigma_max^2)^u
 
-    The levels of `exponential` with the range of that process. Source: Karras et al. (2022), Table
+    The levels of `exponential` with the ends of that process. Source: Karras et al. (2022), Table
     1, whose time is the variance; Song et al. (2021) use 0.01 and 50.
     """
     return exponential(n, sigma_min, sigma_max, final_zero=final_zero)
 
 
 def polyexponential(
-    n: Number,
+    n: Int,
     sigma_min: Number = 0.002,
     sigma_max: Number = 80.0,
     rho: Number = 1.0,
@@ -107,7 +108,7 @@ def polyexponential(
 
 
 def dpm_fast(
-    nfe: Number,
+    nfe: Int,
     sigma_min: Number = 0.002,
     sigma_max: Number = 80.0,
     *,
@@ -115,9 +116,11 @@ def dpm_fast(
 ) -> Levels:
     """The levels of DPM-Solver-fast with `nfe` evaluations: `nfe // 3 + 2`, even in `log sigma`.
 
-    The solver makes `nfe // 3 + 1` steps of order 3, the last ones of order 2 or 1, such that the
-    orders add up to `nfe`. It works in `log sigma` and ends at `sigma_min`, hence no 0 follows
-    here. Raises as `karras` does. Source: Lu et al. (2022); k-diffusion, `sample_dpm_fast`.
+    The grid of `ej.samplers.dpm_fast(nfe)`, which makes `nfe // 3 + 1` steps of order 3, the last
+    ones of order 2 or 1, so that the orders add up to `nfe`. It works in `log sigma` and ends at
+    `sigma_min`: so this is the one schedule whose first argument counts evaluations, and where
+    `final_zero` is False by default. Raises as `karras` does. Source: Lu et al. (2022);
+    k-diffusion, `sample_dpm_fast`.
     """
     steps = count(nfe, "The number of evaluations nfe") // 3 + 1
     return exponential(steps + 1, sigma_min, sigma_max, final_zero=final_zero)

@@ -1,7 +1,7 @@
 """Schedules that are quantiles of a distribution: levels lie densely where it puts its mass.
 
-The distribution is cut to `[sigma_min, sigma_max]` and read at `n` evenly spaced probabilities,
-both ends included; without the cut the first level would be infinite and the last one 0.
+The distribution is truncated to `[sigma_min, sigma_max]` and read at `n` evenly spaced
+probabilities, both ends included; without that the first level would be infinite and the last 0.
 """
 
 import math
@@ -9,12 +9,12 @@ import math
 import numpy as np
 
 from edmjax._common.arguments import number, positive
-from edmjax._common.typing import Levels, Number
+from edmjax._common.typing import Int, Levels, Number
 from edmjax.schedules._ends import check, finish
 
 
 def logistic(
-    n: Number,
+    n: Int,
     sigma_min: Number = 0.002,
     sigma_max: Number = 80.0,
     center: Number | None = None,
@@ -27,7 +27,7 @@ def logistic(
 
         F(sigma) = 1 / (1 + exp(-(log sigma - center) / scale))
 
-    `center` is `log(sigma_data / 2)` where it is not given; a larger `scale` tends to
+    `center` is by default `log(sigma_data / 2)`; for large `scale` the levels tend to
     `exponential`. `n` levels, then 0. Raises as `karras` does.
     """
     n, low, high = check(n, sigma_min, sigma_max)
@@ -42,7 +42,7 @@ def logistic(
 
 
 def laplace(
-    n: Number,
+    n: Int,
     sigma_min: Number = 0.002,
     sigma_max: Number = 80.0,
     mu: Number = 0.0,
@@ -55,7 +55,7 @@ def laplace(
         sigma = exp(mu - beta sign(1/2 - v) log(1 - 2 |1/2 - v|)),    v falling evenly
 
     `v` runs over the probabilities of `[sigma_min, sigma_max]`. In common code it runs over
-    `[0, 1]` and the levels are clipped, so that several may equal an end point; here none do.
+    `[0, 1]` and the levels are clipped, so several may equal an end point; here they are distinct.
     `n` levels, then 0. Raises as `karras` does. Source: Hang et al. (2024).
     """
     n, low, high = check(n, sigma_min, sigma_max)
@@ -69,7 +69,7 @@ def laplace(
 
 
 def beta(
-    n: Number,
+    n: Int,
     sigma_min: Number = 0.002,
     sigma_max: Number = 80.0,
     alpha: Number = 0.6,
@@ -96,7 +96,7 @@ def beta(
 def _between(n: int, below: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities below and above each level, even between those of the two ends.
 
-    Both are carried, as neither tail can be had from `1 -` the other without losing its digits.
+    Both are kept, as `1 -` one of them has lost the digits of a small tail.
     """
     u = np.linspace(0, 1, n)
     return (1 - u) * below[0] + u * below[1], (1 - u) * above[0] + u * above[1]

@@ -11,7 +11,7 @@ on the host, where plan weights are formed, and with JAX arrays in their own pre
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,10 @@ from edmjax._common.arrays import as_level, has_no_value, register_fields, weigh
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Grid, PyTree, Scalar, Values, X
 from edmjax.processes import edm
-from edmjax.processes.process import Process, array_module
+from edmjax.processes.process import Process, array_module, check_process
+
+# A level, or a value of a form's variable: a number, or many.
+Level: TypeAlias = Scalar | Values
 
 FORMS: tuple[str, ...] = ("theta", "log_sigma", "sigma", "t")
 
@@ -33,19 +36,19 @@ class Form:
     `x` is a point in the package's frame, any pytree of floating arrays; levels are positive.
     """
 
-    def time(self, sigma: Values) -> Values:
+    def time(self, sigma: Level) -> Values:
         """The form's variable at a level; it rises with the level."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def level(self, s: Values) -> Values:
+    def level(self, s: Level) -> Values:
         """The level at a value of the variable."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def factor(self, sigma: Values) -> Values:
+    def factor(self, sigma: Level) -> Values:
         """`y / x` at a level."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
+    def rates(self, s: Level, sigma: Level) -> tuple[Level, Level]:
         """(a, b) of `dy/ds = a y + b D`, at `s` with its level `sigma`."""
         raise NotImplementedError  # abstract: every subclass has its own
 
@@ -86,19 +89,19 @@ class Theta(Form):
 
     sigma_data: Any
 
-    def time(self, sigma: Values) -> Values:
+    def time(self, sigma: Level) -> Values:
         xp, sigma, width = array_module(sigma, self.sigma_data)
         return xp.arctan(sigma / width)
 
-    def level(self, s: Values) -> Values:
+    def level(self, s: Level) -> Values:
         xp, s, width = array_module(s, self.sigma_data)
         return width * xp.tan(s)
 
-    def factor(self, sigma: Values) -> Values:
+    def factor(self, sigma: Level) -> Values:
         xp, sigma, width = array_module(sigma, self.sigma_data)
         return 1 / xp.hypot(sigma, width)
 
-    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
+    def rates(self, s: Level, sigma: Level) -> tuple[Level, Level]:
         # -F = (c_skip x - D) / c_out with x = y sqrt(sigma^2 + sigma_data^2).
         xp, sigma, width = array_module(sigma, self.sigma_data)
         return width / sigma, -xp.hypot(sigma, width) / (width * sigma)
@@ -109,18 +112,18 @@ class Theta(Form):
 class LogSigma(Form):
     """`s = log sigma`, `y = x`, `dy/ds = x - D`."""
 
-    def time(self, sigma: Values) -> Values:
+    def time(self, sigma: Level) -> Values:
         xp, sigma = array_module(sigma)
         return xp.log(sigma)
 
-    def level(self, s: Values) -> Values:
+    def level(self, s: Level) -> Values:
         xp, s = array_module(s)
         return xp.exp(s)
 
-    def factor(self, sigma: Values) -> Values:
+    def factor(self, sigma: Level) -> Values:
         return _one(sigma)
 
-    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
+    def rates(self, s: Level, sigma: Level) -> tuple[Level, Level]:
         return _one(sigma), -_one(sigma)
 
 
@@ -129,16 +132,16 @@ class LogSigma(Form):
 class Sigma(Form):
     """`s = sigma`, `y = x`, `dy/ds = (x - D) / sigma` (Karras et al. 2022, equation 3)."""
 
-    def time(self, sigma: Values) -> Values:
+    def time(self, sigma: Level) -> Values:
         return array_module(sigma)[1]
 
-    def level(self, s: Values) -> Values:
+    def level(self, s: Level) -> Values:
         return array_module(s)[1]
 
-    def factor(self, sigma: Values) -> Values:
+    def factor(self, sigma: Level) -> Values:
         return _one(sigma)
 
-    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
+    def rates(self, s: Level, sigma: Level) -> tuple[Level, Level]:
         _, sigma = array_module(sigma)
         return 1 / sigma, -1 / sigma
 
@@ -153,16 +156,16 @@ class Own(Form):
 
     process: Any
 
-    def time(self, sigma: Values) -> Values:
+    def time(self, sigma: Level) -> Values:
         return self.process.time(sigma)
 
-    def level(self, s: Values) -> Values:
+    def level(self, s: Level) -> Values:
         return self.process.sigma(s)
 
-    def factor(self, sigma: Values) -> Values:
+    def factor(self, sigma: Level) -> Values:
         return self.process.scale_of(sigma)
 
-    def rates(self, s: Values, sigma: Values) -> tuple[Values, Values]:
+    def rates(self, s: Level, sigma: Level) -> tuple[Level, Level]:
         # The score is (scale D - y) / variance.
         f, g = self.process.rates(s)
         half = g**2 / (2 * self.process.variance(s))
@@ -203,10 +206,7 @@ def process_of(process: Any) -> Process:
     """`process`, which must be a process; `ej.processes.edm()` where it is None."""
     if process is None:
         return edm()
-    if not isinstance(process, Process):
-        raise TypeError(
-            f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
-        )
+    check_process(process)
     return process
 
 

@@ -88,7 +88,7 @@ def sde_terms(
         )
     if (sigma_max is None) != (sigma_min is None):
         raise ValueError("Pass both of `sigma_max` and `sigma_min`, or neither.")
-    if sigma_max is not None:
+    if sigma_max is not None and sigma_min is not None:
         sigma_max, sigma_min = (
             scalar.host(sigma_max, "sigma_max"),
             scalar.host(sigma_min, "sigma_min"),

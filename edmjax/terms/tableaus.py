@@ -49,7 +49,7 @@ def from_diffrax(
     """
     a, b, c = _tableau(solver)
     stages = _reaching(a, b)
-    made = make_form(form, process, sigma_data)
+    made: Any = make_form(form, process, sigma_data)  # its levels are scalars here
 
     def step(x: Combination, at: Step) -> Combination:
         if at.last:

@@ -11,6 +11,7 @@ from flax import nnx
 from optax import contrib
 
 from edmjax import denoisers, losses
+from edmjax._common.typing import Denoiser, Network
 from edmjax.nn.functional import Arrays
 from edmjax.nn.patch_unet import PatchUNet
 from edmjax.nn.score_net import ScoreNet
@@ -31,14 +32,14 @@ def build_net(
 ) -> nnx.Module:
     """The network that a configuration names, for images of this shape.
 
-    `num_classes` is how many classes the dataset has; without `config.classes` it is not used.
+    `num_classes` is the number of classes of the dataset; it is used with `config.classes` alone.
     """
     options = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
     name = options.pop("name")
     classes = options.pop("classes", False)
     if classes and not num_classes:
         raise ValueError(
-            "net.classes tells the network the class of an image, and these data have no classes: "
+            "net.classes gives the network the class of an image, and these data have no classes: "
             "leave it null, or pass `num_classes`."
         )
     options["num_classes"] = num_classes if classes else 0
@@ -51,7 +52,7 @@ def build_net(
     return _NETS[name](image_shape, rngs=rngs, **options)
 
 
-def build_loss(config: LossConfig) -> Callable[..., Any]:
+def build_loss(config: LossConfig) -> Callable[..., losses.PerSample]:
     """The loss `(net, params, x0, key, cond=None) -> PerSample` that a configuration names."""
     if config.name == "dsm":
         return partial(
@@ -67,11 +68,11 @@ def build_loss(config: LossConfig) -> Callable[..., Any]:
 
 
 def build_uncertainty(config: LossConfig, image_shape: tuple[int, ...]) -> Arrays | None:
-    """The first parameters of the loss's learned weighting; None where it has none."""
+    """The initial parameters of the loss's learned weighting; None where it has none."""
     return losses.init_uncertainty(math.prod(image_shape)) if config.uncertainty else None
 
 
-def build_denoiser(config: LossConfig, net: Any) -> Any:
+def build_denoiser(config: LossConfig, net: Network) -> Denoiser:
     """The denoiser `(x, sigma) -> E[x0 | x]` of a network trained with this loss."""
     if config.name == "dsm":
         return denoisers.song(net, config.sigma)
@@ -79,7 +80,7 @@ def build_denoiser(config: LossConfig, net: Any) -> Any:
 
 
 def build_averages(config: OptimConfig) -> Sequence[ema.Share]:
-    """How fast each average of the parameters follows them; samples are drawn with the first."""
+    """The rate at which each average follows the parameters; samples are drawn with the first."""
     if config.ema_sigma_rel is None:
         return [ema.exponential(config.ema_decay)]
     return [ema.power_function(sigma_rel) for sigma_rel in config.ema_sigma_rel]
@@ -87,15 +88,6 @@ def build_averages(config: OptimConfig) -> Sequence[ema.Share]:
 
 def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
     """The optimiser that a configuration names, clipping and learning rates included."""
-    if config.steps < 1 or not 0 <= config.warmup < 1:
-        raise ValueError(
-            "optim.steps must be at least 1 and optim.warmup at least 0 and less than 1; got "
-            f"{config.steps} and {config.warmup}."
-        )
-    if config.newton_schulz_steps < 1:
-        raise ValueError(
-            f"optim.newton_schulz_steps must be at least 1; got {config.newton_schulz_steps}."
-        )
     rate = _schedule(config, config.learning_rate)
     if config.name == "adamw":
         if config.adam_learning_rate is not None:
@@ -132,7 +124,7 @@ def _schedule(config: OptimConfig, peak: float) -> optax.Schedule:
 
 
 def _matrices(params: Any) -> Any:
-    """`MuonDimensionNumbers` of each matrix, the last axis being the output; None of the rest."""
+    """`MuonDimensionNumbers` for each matrix, whose last axis is the output; None for the rest."""
 
     def numbers(array: Any) -> contrib.MuonDimensionNumbers | None:
         *inputs, outputs = getattr(array, "shape", ()) or (0,)  # optax masks what it leaves out

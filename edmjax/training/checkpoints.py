@@ -20,7 +20,7 @@ from edmjax._common.typing import PyTree
 from edmjax.nn.functional import Arrays
 from edmjax.training.devices import agree, is_first
 from edmjax.training.errors import TrainingWarning
-from edmjax.training.files import CHECKSUMS, damage, write_checksums, write_file
+from edmjax.training.files import CHECKSUMS, StrPath, damage, write_checksums, write_file
 from edmjax.training.state import TrainState
 
 # The file of a run for others to read: the averaged parameters and the configuration.
@@ -35,7 +35,7 @@ class Checkpoints:
     directory. Nothing is written before the first `save`. It is a context manager.
     """
 
-    def __init__(self, directory: str | os.PathLike, config: dict[str, Any], *, keep: int = 2):
+    def __init__(self, directory: StrPath, config: dict[str, Any], *, keep: int = 2):
         self.directory: Path = Path(directory).absolute()
         self.config: dict[str, Any] = config
         self.keep: int = keep
@@ -177,7 +177,7 @@ def shapes(state: PyTree) -> dict[str, str]:
     }
 
 
-def differences(stored: Any, asked: Any, name: str = "") -> list[str]:
+def differences(stored: object, asked: object, name: str = "") -> list[str]:
     """One phrase for each entry in which two nested dictionaries differ."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         return [
@@ -188,12 +188,12 @@ def differences(stored: Any, asked: Any, name: str = "") -> list[str]:
     return [] if stored == asked else [f"{name} is {stored!r} there and {asked!r} here"]
 
 
-def save_weights(path: str | os.PathLike, arrays: Arrays, config: dict[str, Any]) -> None:
+def save_weights(path: StrPath, arrays: Arrays, config: dict[str, Any]) -> None:
     """Writes arrays under their dotted names, with the configuration as JSON in the metadata."""
     write_file(path, save(arrays, metadata={"config": json.dumps(config)}))
 
 
-def load_weights(path: str | os.PathLike) -> tuple[Arrays, dict[str, Any]]:
+def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the configuration that `save_weights` wrote; `path` may be their directory."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`path` must be a run's directory or a file of weights, got {path!r:.80}.")

@@ -41,7 +41,7 @@ class NetConfig:
     classes: bool | None = None
     dtype: Literal["float32", "bfloat16"] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         entries = _Entries(self, "net")
         entries.names("name", "dtype")
         entries.whole_lists("channels")
@@ -81,7 +81,7 @@ class LossConfig:
     label_dropout: float = 0.1
     uncertainty: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         entries = _Entries(self, "loss")
         entries.names("name")
         entries.reals("p_mean")
@@ -132,7 +132,7 @@ class OptimConfig:
     ema_decay: float = 0.999
     ema_sigma_rel: list[float] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         entries = _Entries(self, "optim")
         entries.names("name", "decay")
         entries.wholes("steps", "batch_size", "newton_schulz_steps")
@@ -164,7 +164,7 @@ class SampleConfig:
     chunk_size: int = 512
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         entries = _Entries(self, "sample")
         entries.wholes("num_samples", "num_steps", "chunk_size")
         entries.texts("sampler", "schedule")
@@ -200,7 +200,7 @@ class Config:
     checkpoint_every: int = 500
     scan_steps: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         entries = _Entries(self)
         entries.texts("data", "data_dir", "out")
         entries.seeds("seed")

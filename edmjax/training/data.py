@@ -1,7 +1,6 @@
 """Datasets by name, and the batch of a step."""
 
 import difflib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from jax import random
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from edmjax._common.arguments import real
+from edmjax.training.files import StrPath
 from edmjax.training.mnist import load_mnist
 
 
@@ -49,7 +49,7 @@ class Dataset:
         return jnp.asarray(images).astype(jnp.float32) * (2 / self.largest) - 1
 
 
-def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
+def load_dataset(name: str, data_dir: StrPath | None = None) -> Dataset:
     """The dataset of this name; `ValueError` where there is none, with the nearest name.
 
     "digits" is the 1,797 real handwritten digits of 8x8 pixels in 17 greys that come with
@@ -64,7 +64,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
     return DATASETS[name](data_dir)
 
 
-def _digits(data_dir: str | os.PathLike | None) -> Dataset:
+def _digits(data_dir: StrPath | None) -> Dataset:
     del data_dir  # part of an installed package
     from sklearn.datasets import load_digits
 
@@ -73,7 +73,7 @@ def _digits(data_dir: str | os.PathLike | None) -> Dataset:
     return Dataset("digits", images, digits.target.astype(np.int32), 16, 10)
 
 
-def _mnist(data_dir: str | os.PathLike | None) -> Dataset:
+def _mnist(data_dir: StrPath | None) -> Dataset:
     images, labels = load_mnist(data_dir)
     return Dataset("mnist", images[..., None], labels.astype(np.int32), 255, 10)
 

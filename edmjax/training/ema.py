@@ -12,7 +12,6 @@ average of any other width, as if the run had kept it.
 Source: Karras et al. 2024 (arXiv 2312.02696), sections 3.1 and 3.2 and appendix C.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from edmjax.nn.functional import Arrays
 from edmjax.training.checkpoints import differences, load_weights, save_weights
+from edmjax.training.files import StrPath
 
 # How far an average moves towards the new parameters, by the number of steps taken.
 Share = Callable[[Int[Array, ""]], Float[Array, ""]]
@@ -35,8 +35,8 @@ SNAPSHOTS = "snapshots"  # the directory within a run's
 def exponential(decay: float) -> Share:
     """The share of the new parameters in an average that keeps `decay` of itself each step.
 
-    It starts faster, `min(decay, t / (9 + t))`, so that the first, random parameters are soon
-    forgotten. A decay of 0 is no average.
+    The decay starts lower, at `min(decay, t / (9 + t))`, so that the random parameters of the start
+    are soon forgotten. A decay of 0 is no average.
     """
     if not 0 <= decay < 1:
         raise ValueError(f"optim.ema_decay must be at least 0 and less than 1, got {decay}.")
@@ -69,12 +69,12 @@ def gamma_from_sigma_rel(sigma_rel: float) -> float:
 def posthoc_coefficients(
     kept: Sequence[tuple[int, float]], wanted: tuple[int, float]
 ) -> tuple[Float[np.ndarray, " kept"], float]:
-    """The coefficients of averages that were kept whose sum is nearest to one that was not.
+    """The coefficients with which averages that were kept come nearest to one that was not.
 
-    Averages are given as `(step, sigma_rel)`: after how many steps they were taken, and how wide
-    they are. Nearest is in the square integral of the profiles over the run; the second value is
-    the distance relative to the length of the profile that is wanted. A sum of averages weighs
-    the parameters of every step as its sum of profiles does.
+    Averages are given as `(step, sigma_rel)`: the number of steps after which they were taken, and
+    their width. Distance is the square integral of the difference of profiles over the run; the
+    second value is the distance relative to the length of the wanted profile. A sum of averages
+    weighs the parameters of every step by the sum of their profiles.
 
     Source: Karras et al. 2024 (arXiv 2312.02696), appendix C.
     """
@@ -82,7 +82,7 @@ def posthoc_coefficients(
         [(step, gamma_from_sigma_rel(sigma_rel)) for step, sigma_rel in [*kept, wanted]], float
     ).T
     products = _inner_product(steps[:, None], gammas[:, None], steps, gammas)
-    # Each profile to length 1, or the early, narrow ones would rule the rounding.
+    # Each profile is scaled to length 1, or the early, narrow ones would dominate the rounding.
     lengths = np.sqrt(np.diag(products))
     products /= lengths[:, None] * lengths
     gram, right = products[:-1, :-1], products[:-1, -1]
@@ -91,7 +91,9 @@ def posthoc_coefficients(
     return solution * lengths[-1] / lengths[:-1], float(np.sqrt(max(square, 0.0)))
 
 
-def _inner_product(step, gamma, other_step, other_gamma):
+def _inner_product(
+    step: np.ndarray, gamma: np.ndarray, other_step: np.ndarray, other_gamma: np.ndarray
+) -> np.ndarray:
     """`int p q dt` of the profiles `p = (gamma + 1) t^gamma / step^(gamma + 1)` on 0 to `step`."""
     shorter = np.minimum(step, other_step)
     # As powers of ratios below 1: step^(gamma + 1) overflows for narrow profiles of long runs.
@@ -104,7 +106,7 @@ def _inner_product(step, gamma, other_step, other_gamma):
 
 
 def save_snapshots(
-    directory: str | os.PathLike,
+    directory: StrPath,
     step: int,
     averages: Sequence[Arrays],
     buffers: Arrays,
@@ -112,8 +114,8 @@ def save_snapshots(
 ) -> None:
     """Writes the averages after `step` steps, each file whole or not at all.
 
-    `averages` are in the order of `config["optim"]["ema_sigma_rel"]`. To be called before the
-    checkpoint of the same step is saved: a run that goes on from it then has them all.
+    `averages` are in the order of `config["optim"]["ema_sigma_rel"]`. Call it before the checkpoint
+    of the same step is saved, so that a run which resumes from it has all snapshots.
     """
     folder = Path(directory) / SNAPSHOTS
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,21 +125,19 @@ def save_snapshots(
         save_weights(path, arrays | buffers, {**config, "snapshot": about})
 
 
-def reconstruct_ema(
-    directory: str | os.PathLike, sigma_rel: float
-) -> tuple[Arrays, dict[str, Any], float]:
+def reconstruct_ema(directory: StrPath, sigma_rel: float) -> tuple[Arrays, dict[str, Any], float]:
     """The average of width `sigma_rel` at a run's last snapshot: `(arrays, config, error)`.
 
-    `arrays` and `config` are what `save_weights` takes. The combination is divided by the sum of
-    its coefficients: that is 1 but for the error of the fit, and networks whose weights are not
+    `arrays` and `config` are the arguments of `save_weights`. The combination is divided by the sum
+    of its coefficients: it is 1 but for the error of the fit, and networks whose weights are not
     normalised, unlike the paper's, would see the difference. `error` is the distance between the
-    profile that was asked for and the nearest combination of those that were kept, relative to its
-    length. It is 0 to rounding where `sigma_rel` was kept.
+    wanted profile and the nearest combination of those that were kept, relative to its length; it
+    is 0 to rounding where `sigma_rel` was kept.
 
     Raises:
         FileNotFoundError: `directory` holds no snapshots.
-        ValueError: `sigma_rel` is not in (0, 0.2887], or the snapshots are damaged or of several
-            runs.
+        ValueError: `sigma_rel` is not in (0, 0.2887], or the snapshots are damaged, or come from
+            several runs.
 
     Source: Karras et al. 2024 (arXiv 2312.02696), section 3.2 and appendix C.
     """
@@ -152,7 +152,9 @@ def reconstruct_ema(
     for path, config in zip(paths, configs, strict=True):
         different = differences(_decisive(configs[-1]), _decisive(config))
         if different:
-            raise ValueError(f"{path} is of another run than {paths[-1]}: {'; '.join(different)}.")
+            raise ValueError(
+                f"{path} comes from another run than {paths[-1]}: {'; '.join(different)}."
+            )
     kept = [(config["snapshot"]["step"], config["snapshot"]["sigma_rel"]) for config in configs]
     step = max(step for step, _ in kept)
     coefficients, error = posthoc_coefficients(kept, (step, sigma_rel))
@@ -172,5 +174,5 @@ def reconstruct_ema(
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    """What the snapshots of one run have in common."""
+    """The entries that all snapshots of one run share."""
     return {key: config.get(key) for key in ("data", "seed", "net", "loss", "optim", "image_shape")}

@@ -8,8 +8,10 @@ from pathlib import Path
 
 CHECKSUMS = "checksums.json"
 
+StrPath = str | os.PathLike[str]
 
-def write_file(path: str | os.PathLike, content: bytes) -> None:
+
+def write_file(path: StrPath, content: bytes) -> None:
     """Replaces the file by `content`; until all of it is on the disk, the old file stays.
 
     `OSError` that names the file where it cannot be written.
@@ -30,7 +32,7 @@ def write_file(path: str | os.PathLike, content: bytes) -> None:
         ) from err
 
 
-def make_directory(path: str | os.PathLike) -> None:
+def make_directory(path: StrPath) -> None:
     """Makes a directory, and raises `OSError` where no file can be written to it."""
     path = Path(path)
     probe = path / ".writable"

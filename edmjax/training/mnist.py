@@ -1,8 +1,8 @@
 """MNIST from its four IDX files: read from a directory, or downloaded once, and always verified.
 
-What is verified is the decompressed content, so it does not matter whether or how a file was
-compressed. Source: LeCun, Cortes and Burges; IDX is a big-endian header (two zero bytes, the type
-8 for bytes, the number of axes, then the axes) and one byte an entry.
+The decompressed content is verified, so it does not matter how a file was compressed. Source:
+LeCun, Cortes and Burges; IDX is a big-endian header (two zero bytes, the type 8 for bytes, the
+number of axes, then the axes) and one byte an entry.
 """
 
 import gzip
@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edmjax.training.files import StrPath
+
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -23,7 +25,7 @@ MIRRORS = (
 
 
 class IdxFile(NamedTuple):
-    """What a file must hold: its axes and the SHA-256 of its decompressed bytes."""
+    """The content that a file must have: its axes, and the SHA-256 of its decompressed bytes."""
 
     shape: tuple[int, ...]
     sha256: str
@@ -46,14 +48,18 @@ FILES = {
 
 
 def load_mnist(
-    data_dir: str | os.PathLike | None = None, *, split: str = "train"
+    data_dir: StrPath | None = None, *, split: str = "train"
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images, uint8 `(n, 28, 28)`, and labels, uint8 `(n,)`, of `split` "train" or "test".
 
-    With `data_dir`, its files alone are read, as they are or with `.gz` at the end; a missing one
-    is a `FileNotFoundError`. Without, files come from `~/.cache/edmjax/mnist` (or below
-    `XDG_CACHE_HOME`), where they are downloaded when missing. A file that is not MNIST's, to the
-    last bit, is a `ValueError`.
+    With `data_dir`, only files in it are read, as they are or with `.gz` at the end. Without it,
+    files come from `~/.cache/edmjax/mnist` (or below `XDG_CACHE_HOME`), and are downloaded when
+    missing.
+
+    Raises:
+        FileNotFoundError: a file is missing in `data_dir`.
+        OSError: a missing file could not be downloaded.
+        ValueError: a file differs from MNIST's by as much as a bit, or `split` is unknown.
     """
     prefix = {"train": "train", "test": "t10k"}.get(split)
     if prefix is None:
@@ -64,7 +70,7 @@ def load_mnist(
     return images, labels
 
 
-def _content(name: str, data_dir: str | os.PathLike | None) -> bytes:
+def _content(name: str, data_dir: StrPath | None) -> bytes:
     """The verified bytes of a file, wherever it is."""
     folder = _cache() if data_dir is None else Path(data_dir)
     for path in (folder / name, folder / f"{name}.gz"):
@@ -91,7 +97,7 @@ def _download(name: str, path: Path) -> bytes:
             failures.append(f"{url}: {err}")
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may be doing the same: the name appears with the whole file behind it.
+        # Another process may do the same at once, so the name appears when the file is whole.
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(packed)
         os.replace(file.name, path)
@@ -103,7 +109,7 @@ def _download(name: str, path: Path) -> bytes:
 
 
 def _verified(name: str, raw: bytes, where: str) -> bytes:
-    """The decompressed bytes, which are those that MNIST has under this name."""
+    """The decompressed bytes, once they are known to be MNIST's file of this name."""
     expected = FILES[name]
     size = 4 + 4 * len(expected.shape) + int(np.prod(expected.shape))
     content = raw

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from edmjax.training.checkpoints import WEIGHTS, save_weights
 from edmjax.training.config import Config, identity
 from edmjax.training.devices import agree, gather_flags, is_first
 from edmjax.training.ema import save_snapshots
-from edmjax.training.files import make_directory, write_file
+from edmjax.training.files import StrPath, make_directory, write_file
 from edmjax.training.state import TrainState
 
 
@@ -72,7 +71,7 @@ class LossLog:
     wrote after its last checkpoint, are dropped, because those steps will be taken again.
     """
 
-    def __init__(self, path: str | os.PathLike, step: int):
+    def __init__(self, path: StrPath, step: int):
         self.path, self.step = Path(path), step
         kept = [row for row in read_losses(self.path) if row[0] <= step]
         write_file(self.path, _rows([("step", "loss"), *kept]).encode())
@@ -100,7 +99,7 @@ def _rows(rows: Iterable[tuple]) -> str:
     return text.getvalue()
 
 
-def read_losses(path: str | os.PathLike) -> list[tuple[int, float]]:
+def read_losses(path: StrPath) -> list[tuple[int, float]]:
     """The rows of a `loss.csv`, without a last line that was cut short; none without a file."""
     if not Path(path).is_file():
         return []
@@ -109,7 +108,7 @@ def read_losses(path: str | os.PathLike) -> list[tuple[int, float]]:
     return [(int(step), float(loss)) for step, loss in csv.reader(lines[1:])]
 
 
-def plot_losses(csv_path: str | os.PathLike, png_path: str | os.PathLike) -> None:
+def plot_losses(csv_path: StrPath, png_path: StrPath) -> None:
     """Draws the loss of every step, and its mean over windows of a fiftieth of the run."""
     rows = np.array(read_losses(csv_path))
     figure = Figure(figsize=(7, 4), layout="constrained")

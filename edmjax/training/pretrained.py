@@ -1,6 +1,5 @@
 """A trained network from the file that a run leaves for others, alone or guided."""
 
-import os
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ from edmjax.nn.functional import Functional, functional
 from edmjax.training.build import build_denoiser, build_net
 from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig
+from edmjax.training.files import StrPath
 
 
 class Trained(NamedTuple):
@@ -36,12 +36,12 @@ class NoiseLevels(NamedTuple):
     sigma_data: float
 
 
-def load_denoiser(path: str | os.PathLike) -> tuple[Denoiser, tuple[int, ...]]:
+def load_denoiser(path: StrPath) -> tuple[Denoiser, tuple[int, ...]]:
     """The pair `(denoise, image_shape)` of `load_trained`, with its errors."""
     return load_trained(path)[:2]
 
 
-def load_trained(path: str | os.PathLike) -> Trained:
+def load_trained(path: StrPath) -> Trained:
     """The network of a run's directory or its `weights.safetensors`, with what is known of it.
 
     Raises:
@@ -70,7 +70,7 @@ def load_trained(path: str | os.PathLike) -> Trained:
     return Trained(denoise, image_shape, num_classes, loss_config.label_dropout)
 
 
-def levels_of(path: str | os.PathLike) -> NoiseLevels:
+def levels_of(path: StrPath) -> NoiseLevels:
     """The noise levels that a run's network is for.
 
     These are 0.002 to 80 after the EDM loss, and after Song's loss the levels of its SDE at the
@@ -92,7 +92,7 @@ def levels_of(path: str | os.PathLike) -> NoiseLevels:
     return NoiseLevels(0.002, 80.0, loss.sigma_data)
 
 
-def _of_another_version(path: str | os.PathLike, err: Exception) -> ValueError:
+def _of_another_version(path: StrPath, err: Exception) -> ValueError:
     return ValueError(f"{path} was written by another version: its configuration has {err}.")
 
 

@@ -1,7 +1,6 @@
 """Samples from a trained network, and the files that show them."""
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,12 +19,12 @@ from edmjax._common.arguments import as_seed, whole
 from edmjax._common.mesh import split_parameters
 from edmjax._common.tiles import check_images, tiles
 from edmjax._common.trees import Layout
-from edmjax._common.typing import Denoiser, Keys, PyTree
+from edmjax._common.typing import Denoiser, Keys, PyTree, Scalar
 from edmjax.planning.table import check_plan
 from edmjax.running.chunks import mesh_of_samples, run_in_chunks, start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
-from edmjax.training.files import make_directory, write_file
+from edmjax.training.files import StrPath, make_directory, write_file
 
 _SIDE, _GAP = 56, 4  # the side of a sample in samples.png (at least), and the gap between two
 
@@ -126,7 +125,7 @@ def draw(
 
 
 @partial(jax.jit, static_argnums=2)
-def _start(keys: Keys, sigma: np.float32, image_shape: tuple[int, ...]) -> jax.Array:
+def _start(keys: Keys, sigma: Scalar, image_shape: tuple[int, ...]) -> jax.Array:
     return sigma * jax.vmap(lambda key: random.normal(key, image_shape))(keys)
 
 
@@ -169,7 +168,7 @@ def sample_labels(
 
 def write_samples(
     samples: Float[np.ndarray, "n height width channels"],
-    directory: str | os.PathLike,
+    directory: StrPath,
     labels: Int[np.ndarray, " n"] | None = None,
 ) -> None:
     """Writes `samples.npz` and `samples.png` (the first 100 in a square, enlarged).

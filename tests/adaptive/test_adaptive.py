@@ -1,8 +1,6 @@
 """Adaptive samplers against k-diffusion, exact flows and tight references, and their counts."""
 
 import math
-import pathlib
-import re
 import warnings
 
 import jax
@@ -19,7 +17,6 @@ from edmjax.adaptive import adams
 
 KEY = jax.random.key(0)
 LEVELS = {"sigma_max": 80.0, "sigma_min": 0.002}
-DOCS = pathlib.Path(__file__).parents[2] / "docs" / "adaptive.md"
 
 
 @pytest.fixture
@@ -493,19 +490,3 @@ def test_bad_calls(change, error, message, unchecked):
 def test_per_sample_is_true_or_false(make, unchecked):
     with pytest.raises(TypeError, match="`per_sample` must be True or False, got 'no'"):
         make(per_sample="no")
-
-
-# ---- the page
-
-
-@pytest.mark.slow
-def test_the_code_of_the_page_runs():
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
-    assert len(blocks) == 4
-    names = {}
-    for block in blocks:
-        exec(compile(block, "adaptive.md", "exec"), names)
-    problem, x0, report = names["problem"], names["x0"], names["report"]
-    want = problem.flow(names["x"], 80.0, 0.002)
-    assert np.abs(x0 - want).max() < 0.02 and report.finished.all()
-    assert np.isfinite(names["slope"]).all() and names["y0"].shape == x0.shape

@@ -37,7 +37,7 @@ def test_songs_predictor_corrector(x64, case):
     levels = ej.processes.Levels(
         np.append(process.sigma(times), 0.0), np.append(times, 2 * times[-1] - times[-2]), process
     )
-    plan = ej.make_plan(s.euler_maruyama(process, final="mean"), levels)
+    plan = ej.make_plan(s.euler_maruyama(process, final="method"), levels)
     corrector = c.langevin(case["snr"], norm="batch_sqrt_d")
     bank = bank[: case["n_draws_pc"] - 1]  # its last draw is not used
     got = ej.sample(stored_problem(), plan, noise * plan.grid[0], noise=bank, corrector=corrector)
@@ -318,6 +318,6 @@ def test_half_precision_is_widened():
         (lambda: c.langevin(process=ej.processes.vp), TypeError, "such as `ej.processes.vp\\(\\)`"),
     ],
 )
-def test_bad_input_gets_a_sentence(make, error, sentence):
+def test_bad_input_gets_a_sentence(make, error, sentence, unchecked):
     with pytest.raises(error, match=sentence):
         make()

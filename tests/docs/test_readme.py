@@ -1,42 +1,22 @@
 """The README's code runs, and does what the README says of it."""
 
-import pathlib
 import re
 
 import jax
 import numpy as np
+from support import pages
 
-ROOT = pathlib.Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text()
-
-
-def blocks():
-    found = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-    assert len(found) == 5
-    return found
-
-
-def test_the_code_runs():
-    names = {}
-    for block in blocks():
-        exec(compile(block, "README.md", "exec"), names)
-    assert names["part"].shape == (7, 8, 8, 1)
-    assert np.isfinite(names["x0"]).all() and np.isfinite(names["slope"]).all()
-    assert names["plan"].nfe == 18
+TEXT = pages.text_of("README")
 
 
 def test_rows_7_to_13():
-    names = {}
-    for block in (blocks()[0], blocks()[3]):
-        exec(compile(block, "README.md", "exec"), names)
+    names = pages.run("README", 0, 3)
     # Programs for 16 and for 7 rows round their matrix products otherwise.
     np.testing.assert_allclose(names["part"], names["x0"][7:14], rtol=1e-3, atol=1e-3)
 
 
 def test_the_example_under_jit_holds_no_constant_above_a_kilobyte():
-    names = {}
-    for block in blocks()[:2]:
-        exec(compile(block, "README.md", "exec"), names)
+    names = pages.run("README", 0, 1)
     arguments = (names["net"], names["plan"], names["x"], names["key"])
     text = names["generate"].lower(*arguments).as_text()
     constants = re.findall(r"stablehlo\.constant dense<(.*?)> : tensor<(.*?)>", text)
@@ -48,14 +28,19 @@ def test_the_example_under_jit_holds_no_constant_above_a_kilobyte():
 
 
 def test_the_ten_lines_are_ten_lines():
-    code = blocks()[-1].split("\n\n")[0].strip().splitlines()
+    code = pages.blocks_of("README")[-1].split("\n\n")[0].strip().splitlines()
     assert len(code) <= 10
 
 
 def test_its_adams_bashforth_is_of_second_order():
     names = {}
     exec(
-        compile("import edmjax as ej\n" + blocks()[-1].split("\n\n")[0], "README.md", "exec"), names
+        compile(
+            "import edmjax as ej\n" + pages.blocks_of("README")[-1].split("\n\n")[0],
+            "README.md",
+            "exec",
+        ),
+        names,
     )
     import edmjax as ej
 

@@ -1,6 +1,5 @@
 """The code of docs/recipes.md runs, and samples what its exact networks say."""
 
-import pathlib
 import re
 
 import jax
@@ -9,11 +8,12 @@ import numpy as np
 import pytest
 from jax import random
 from jax.tree_util import Partial
+from support import pages
 
 import edmjax as ej
 from edmjax import training
 
-TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+TEXT = pages.text_of("recipes")
 FIRST, *REST = re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.S | re.M)
 RECIPES = dict([FIRST, *REST])
 # Two points of deviation 0.1 a coordinate. Each label has one of them, and 2 stands for both.

@@ -629,21 +629,6 @@ def test_bad_input_gets_a_sentence(call, error, sentence, unchecked):
         call()
 
 
-# ---- the page
-
-
-@pytest.mark.thorough
-def test_the_code_of_the_page_runs():
-    text = (ROOT / "docs" / "guidance.md").read_text()
-    names = {}
-    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(blocks) >= 5
-    for block in blocks:
-        exec(compile(block, "docs/guidance.md", "exec"), names)
-    for name in re.findall(r"^\| `(\w+)", text, re.M):
-        assert hasattr(g, name), name
-
-
 def test_what_wraps_a_denoiser_declares_its_range():
     class Declares:
         sigma_range = (0.01, 50.0)

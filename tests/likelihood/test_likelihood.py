@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 
 import diffrax
 import jax
@@ -755,17 +754,6 @@ def test_max_steps_names_the_samples(x64):
     for log_p, stats in (aloud, run(x)):
         np.testing.assert_array_equal(np.flatnonzero(np.isnan(log_p)), lost)
         np.testing.assert_array_equal(np.flatnonzero(~stats.arrived), lost)
-
-
-# ---- the page
-
-
-@pytest.mark.slow
-def test_the_code_of_the_page_runs():
-    text = (pathlib.Path(__file__).parents[2] / "docs" / "likelihood.md").read_text()
-    names = {}
-    for block in re.findall(r"```python\n(.*?)```", text, re.S):
-        exec(compile(block, "likelihood.md", "exec"), names)
 
 
 def test_the_golden_numbers_agree_with_themselves():

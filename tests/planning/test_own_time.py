@@ -85,7 +85,7 @@ def test_songs_tutorial(x64, case):
     levels = ej.processes.Levels(
         np.append(process.sigma(times), 0.0), np.append(times, beyond), process
     )
-    plan = ej.make_plan(s.euler_maruyama(process, final="mean"), levels)
+    plan = ej.make_plan(s.euler_maruyama(process, final="method"), levels)
     got = ej.sample(problem, plan, noise * plan.grid[0], noise=bank[: plan.num_draws])
     expected = np.array(case["euler_maruyama"])
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
@@ -102,11 +102,11 @@ def test_the_last_step():
     process, times = ej.processes.vp(), np.linspace(1.0, 0.01, 6)
     above, to_zero = process.levels(times), process.levels(np.append(times, 0.0))
     assert ej.make_plan(s.euler_maruyama(process), above).num_draws == 5
-    assert ej.make_plan(s.euler_maruyama(process, final="mean"), above).num_draws == 4
+    assert ej.make_plan(s.euler_maruyama(process, final="method"), above).num_draws == 4
     plan = ej.make_plan(s.euler_maruyama(process), to_zero)
     np.testing.assert_array_equal(plan.y[-1], 0.0)
     np.testing.assert_array_equal(plan.d[-1], 1.0)
-    mean = ej.make_plan(s.euler_maruyama(process, final="mean"), to_zero)
+    mean = ej.make_plan(s.euler_maruyama(process, final="method"), to_zero)
     # By hand at t = 0.01: beta 0.299, B = 0.001995, scale = e^(-B / 2), variance 1 - e^-B.
     pull = -0.01 * 0.299 / -np.expm1(-0.001995)
     expected = np.exp(-0.001995 / 2) * (1 + 0.01 * 0.299 / 2 + pull)
@@ -143,10 +143,10 @@ def test_slopes_in_lam_the_times_and_the_process(x64):
         np.testing.assert_allclose(gradient[i], difference, rtol=1e-5, atol=1e-7)
 
 
-def test_bad_options_get_a_sentence():
+def test_bad_options_get_a_sentence(unchecked):
     with pytest.raises(TypeError, match=r"such as `ej.processes.vp\(\)`, got <function vp"):
         s.euler_maruyama(ej.processes.vp)
     with pytest.raises(TypeError, match="`process` must be a process"):
         s.euler_maruyama(1.0)
     with pytest.raises(ValueError, match="no time at sigma = 0"):
-        ej.make_plan(s.euler_maruyama(ej.processes.ve(), final="mean"), [1.0, 0.5, 0.0])
+        ej.make_plan(s.euler_maruyama(ej.processes.ve(), final="method"), [1.0, 0.5, 0.0])

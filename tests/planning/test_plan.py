@@ -309,7 +309,7 @@ def test_gradient_in_the_levels_against_finite_differences(x64, name):
             for make in (
                 lambda v: s.churn(s.heun(), 1.0, s_noise=v),
                 lambda v: s.ancestral(s.dpm_2(), 1.0, s_noise=v),
-                lambda v: s.euler_maruyama(lam=v),
+                lambda v: s.euler_maruyama(eta=v),
             )
         ),
     ],
@@ -455,6 +455,19 @@ def test_what_is_not_a_sampler_gets_a_sentence():
         ej.make_plan(lambda x, at: x if x > 0 else at.denoise(x, at.sigma), GRID)
 
 
+def test_what_is_not_called_gets_a_sentence():
+    """A function that makes a sampler, or a schedule, in the place of what it returns; a name."""
+    for name in s.__all__:
+        if name != "gaussian_split":
+            with pytest.raises(TypeError, match=rf"pass what `{name}\(...\)` returns"):
+                ej.make_plan(getattr(s, name), GRID)
+    for name in ej.schedules.__all__:
+        with pytest.raises(ValueError, match=rf"the function `{name}`: pass what it returns"):
+            ej.make_plan(s.heun(), getattr(ej.schedules, name))
+    with pytest.raises(TypeError, match=r"got 'heun': pass `ej.samplers.from_name\('heun'\)`"):
+        ej.make_plan("heun", GRID)
+
+
 @pytest.mark.parametrize(
     "make, words",
     [
@@ -464,8 +477,8 @@ def test_what_is_not_a_sampler_gets_a_sentence():
         (lambda: s.churn(s.heun(), 1.0, s_min=2, s_max=1), "`s_min` must not exceed `s_max`"),
         (lambda: s.ancestral(s.euler(), 1.5), r"`eta` must be in \[0, 1\], got 1.5"),
         (lambda: s.ddim(-0.1), r"`eta` must be in \[0, 1\], got -0.1"),
-        (lambda: s.euler_maruyama(lam=-1), "`lam` must not be negative"),
-        (lambda: s.euler_maruyama(final="noise"), "`final` must be 'denoise' or 'mean'"),
+        (lambda: s.euler_maruyama(eta=-1), "`eta` must not be negative"),
+        (lambda: s.euler_maruyama(final="noise"), "`final` must be 'denoise' or 'method'"),
     ],
 )
 def test_bad_options_get_a_sentence(make, words):

@@ -69,7 +69,7 @@ OPTIONS = {
         [[0, 1], [1, 0]],
     ),
     "ddim": (lambda v: s.ddim(eta=v[0]), [0.6], [[0], [1]]),
-    "euler_maruyama": (lambda v: s.euler_maruyama(lam=v[0]), [0.8], [[0], [1]]),
+    "euler_maruyama": (lambda v: s.euler_maruyama(eta=v[0]), [0.8], [[0], [1]]),
     "dpmpp_2s": (lambda v: s.dpmpp_2s(r=v[0]), [0.4], [[1]]),
     "dpmpp_sde": (
         lambda v: s.dpmpp_sde(eta=v[0], s_noise=v[1], r=v[2]),
@@ -98,7 +98,7 @@ OPTIONS = {
     ),
     "er_sde": (lambda v: s.er_sde(s_noise=v[0]), [1.1], [[0]]),
     "sa_solver": (
-        lambda v: s.sa_solver(tau=v[0], interval=(0.3, 3.0), s_noise=v[1]),
+        lambda v: s.sa_solver(eta=v[0], interval=(0.3, 3.0), s_noise=v[1]),
         [0.6, 1.1],
         [[0, 1], [1, 0]],
     ),

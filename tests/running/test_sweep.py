@@ -1,8 +1,6 @@
 """`ej.sweep`: plans of any length, width and kind in one program, each as `sample` runs it."""
 
 import collections
-import pathlib
-import re
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,6 @@ from edmjax import samplers as s
 from edmjax.schedules import karras
 
 KEY = jax.random.key(7)
-DOC = (pathlib.Path(__file__).parents[2] / "docs" / "sweep.md").read_text()
 
 
 def noise_of(shape, dtype=jnp.float32):
@@ -336,13 +333,3 @@ def test_a_plan_refuses_a_denoiser_of_another_range():
     denoise.sigma_range = (0.01, 50.0)
     with pytest.raises(ValueError, match=r"the denoiser declares `sigma_range` \(0.01, 50\)"):
         ej.sweep(denoise, [EULER], noise_of((2, 2)))
-
-
-@pytest.mark.thorough
-def test_the_page_runs():
-    names = {}
-    blocks = re.findall(r"```python\n(.*?)```", DOC, re.S)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "sweep.md", "exec"), names)
-    assert names["x0"]["heun"].shape == names["x"].shape

@@ -67,7 +67,7 @@ def test_weights_are_the_integrals_of_the_lagrange_polynomials(variable, width):
 
 def test_equal_angles_give_the_classical_weights():
     """3/2 and -1/2 and so on, on the grid of `theta` (Liu et al. 2022, eq. 12)."""
-    levels = ej.schedules.theta(9, 0.05, 20.0, 0.5, final_zero=False)[::-1].tolist()
+    levels = ej.schedules.theta(9, 0.05, 20.0, sigma_data=0.5, final_zero=False)[::-1].tolist()
     step = math.atan(levels[1] / 0.5) - math.atan(levels[0] / 0.5)
     for order, (weights, divisor) in enumerate([([1], 1), ([3, -1], 2), ([23, -16, 5], 12)], 1):
         got = integrals(levels[1 : order + 1], levels[1], levels[0], "theta", 0.5)
@@ -161,7 +161,7 @@ def test_gradient_of_f_trig_in_the_levels(x64):
 @pytest.mark.thorough
 def test_sigma_data_may_be_traced(x64):
     def total(width):
-        plan = ej.make_plan(s.f_pc(2, "theta", width), GRID)
+        plan = ej.make_plan(s.f_pc(2, "theta", sigma_data=width), GRID)
         return jnp.sum(jnp.sin(plan.d)) + jnp.sum(jnp.cos(plan.y))
 
     slope = (total(0.5 + 1e-5) - total(0.5 - 1e-5)) / 2e-5
@@ -193,7 +193,7 @@ def test_weights_of_f_trig_are_exact_for_sines_and_cosines():
         return math.hypot(sigma, width)
 
     for corrected in (False, True):
-        plan = ej.make_plan(s.f_trig(corrected, width), levels)
+        plan = ej.make_plan(s.f_trig(corrected, sigma_data=width), levels)
         points, outputs = [y(50.0) * total(50.0)], []
         for k in range(plan.nfe + 1):
             point = sum(w * v for w, v in zip(plan.y[k], reversed(points), strict=False))
@@ -211,7 +211,7 @@ def test_weights_of_f_trig_are_exact_for_sines_and_cosines():
 @pytest.mark.parametrize("corrected", [False, True])
 def test_f_trig_is_exact_on_a_moved_gaussian_and_nearly_on_a_point(corrected):
     mean, width, x = np.array([5.0, -3.0]), 0.5, np.array([[70.0, -9.0], [-1.0, 100.0]])
-    plan = ej.make_plan(s.f_trig(corrected, width), [80.0, 6.0, 1.3, 0.9, 0.1])
+    plan = ej.make_plan(s.f_trig(corrected, sigma_data=width), [80.0, 6.0, 1.3, 0.9, 0.1])
 
     def of_variance(variance):
         return lambda x, sigma: mean + variance / (variance + sigma**2) * (x - mean)
@@ -220,7 +220,7 @@ def test_f_trig_is_exact_on_a_moved_gaussian_and_nearly_on_a_point(corrected):
     got = run(of_variance(width**2), plan, x)
     np.testing.assert_allclose(got, mean + shrunk * (x - mean), atol=1e-12)
     # Of one point F is of sines and cosines, which the first step, of sines alone, cannot know.
-    after = ej.make_plan(s.f_trig(corrected, width), [80.0, 79.9, 6.0, 1.3, 0.9, 0.1])
+    after = ej.make_plan(s.f_trig(corrected, sigma_data=width), [80.0, 79.9, 6.0, 1.3, 0.9, 0.1])
     off = np.abs(run(of_variance(0.0), after, x) - (mean + 0.1 / 80.0 * (x - mean)))
     assert off.max() < 1e-4
 
@@ -254,7 +254,7 @@ def test_teleport_is_the_flow_of_the_gaussian_and_then_the_inner_sampler():
     mixture, x = Mixture(**MIXTURE), start(80.0)
     for inner in (s.f_pc(3), s.dpmpp_2m(), s.heun()):
         grid = [80.0, *GRID[3:]]
-        plan = ej.make_plan(s.teleport(inner, 0.7), grid)
+        plan = ej.make_plan(s.teleport(inner, sigma_data=0.7), grid)
         assert plan.nfe == ej.make_plan(inner, grid[1:]).nfe
         skipped = Gaussian([0.0, 0.0], 0.49 * np.eye(2)).flow(x, 80.0, grid[1])
         expected = run(mixture.denoise, ej.make_plan(inner, grid[1:]), skipped)
@@ -282,7 +282,7 @@ def test_split_coordinates_make_its_gaussian_the_one_of_sigma_data(x64, cov):
         plan = ej.make_plan(sampler, [80.0, 0.1])
         got = split.leave(ej.sample(split(problem), plan, z), 0.1)
         np.testing.assert_allclose(got, problem.flow(x, 80.0, 0.1), rtol=1e-9)
-    sampler = s.teleport(s.f_ab(sigma_data=0.7), 0.7)
+    sampler = s.teleport(s.f_ab(sigma_data=0.7), sigma_data=0.7)
     plan = ej.make_plan(sampler, [80.0, 1.0, 0.1])
     got = split.leave(ej.sample(split(problem), plan, z), 0.1)
     np.testing.assert_allclose(got, problem.flow(x, 80.0, 0.1), rtol=1e-9)

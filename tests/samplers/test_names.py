@@ -70,7 +70,7 @@ SAMPLERS = {
     "sample_euler_ancestral": s.ancestral(s.euler(), eta=1.0, s_noise=1.0),
     "sample_dpm_2_ancestral": s.ancestral(s.dpm_2(), eta=1.0, s_noise=1.0),
     "sample_dpmpp_2s_ancestral": s.ancestral(s.dpmpp_2s(r=0.5), eta=1.0, s_noise=1.0),
-    "sample_lms": s.lms(order=4, final="multistep"),
+    "sample_lms": s.lms(order=4, final="method"),
     "sample_dpmpp_sde": s.dpmpp_sde(eta=1.0, s_noise=1.0, r=0.5, noise="brownian"),
     "sample_dpmpp_2m": s.dpmpp_2m("midpoint", lower_order_final=False, euler_at_final=False),
     "sample_dpmpp_2m_sde": s.dpmpp_2m_sde(eta=1.0, s_noise=1.0, solver_type="midpoint"),
@@ -82,11 +82,11 @@ SAMPLERS = {
     "HeunDiscreteScheduler": s.heun(),
     "KDPM2DiscreteScheduler": s.dpm_2(),
     "KDPM2AncestralDiscreteScheduler": s.ancestral(s.dpm_2(), eta=1.0),
-    "LMSDiscreteScheduler": s.lms(order=4, final="multistep"),
+    "LMSDiscreteScheduler": s.lms(order=4, final="method"),
     "DDIMScheduler": s.ddim(eta=0.0),
     "DDPMScheduler": s.ddim(eta=1.0),  # variance_type="fixed_small"
-    "PNDMScheduler": s.pndm(runge_kutta=True, final="multistep"),
-    "IPNDMScheduler": s.ipndm(order=4, final="multistep"),
+    "PNDMScheduler": s.pndm(runge_kutta=True, final="method"),
+    "IPNDMScheduler": s.ipndm(order=4, final="method"),
     "DEISMultistepScheduler": s.deis(order=2, kind="tab", lower_order_final=True),
     "UniPCMultistepScheduler": s.unipc(
         order=2, variant="bh2", predict="x0", lower_order_final=True, disable_corrector=()
@@ -119,7 +119,7 @@ SAMPLERS = {
     "DPM++ 2M SDE Heun Exponential": s.dpmpp_2m_sde(1.0, 1.0, "heun"),
     "DPM++ 3M SDE Exponential": s.dpmpp_3m_sde(1.0, 1.0),
     "DPM++ SDE Karras": s.dpmpp_sde(1.0, 1.0, 0.5, "brownian"),
-    "LMS Karras": s.lms(4, "multistep"),
+    "LMS Karras": s.lms(4, "method"),
     "DDIM": s.ddim(0.0),
     "PLMS": s.pndm(runge_kutta=False),
     "UniPC": s.unipc(3, "bh1"),

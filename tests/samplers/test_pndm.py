@@ -56,8 +56,8 @@ def test_under_fresh_noise_every_step_is_a_first_step():
     np.testing.assert_allclose(one.d, other.d, atol=1e-13)
 
 
-def test_bad_options_get_a_sentence():
-    with pytest.raises(ValueError, match="`final` must be 'multistep' or 'denoise', got 'mean'"):
+def test_bad_options_get_a_sentence(unchecked):
+    with pytest.raises(ValueError, match="`final` must be 'method' or 'denoise', got 'mean'"):
         s.pndm(final="mean")
     with pytest.raises(TypeError, match="`process` must be a process or None, got 3"):
         s.pndm(process=3)

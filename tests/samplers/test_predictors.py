@@ -98,7 +98,7 @@ def test_with_exact_steps_of_the_variance_it_is_euler_maruyama():
         time=lambda sigma: sigma**2,
     )
     for lam in (0.0, 0.6, 1.0):
-        one, other = s.reverse_diffusion(lam=lam), s.euler_maruyama(process, lam)
+        one, other = s.reverse_diffusion(eta=lam), s.euler_maruyama(process, lam)
         assert same(one, other)
         assert same(s.reverse_diffusion(ej.processes.ve(), lam), one)
     assert not same(s.reverse_diffusion(), s.euler_maruyama())
@@ -123,11 +123,11 @@ def test_the_last_step():
     above, to_zero = process.levels(TIMES), process.levels(np.append(TIMES, 0.0))
     for make in (s.reverse_diffusion, s.ancestral_sampling):
         assert ej.make_plan(make(process), above).num_draws == 7
-        assert ej.make_plan(make(process, final="mean"), above).num_draws == 6
+        assert ej.make_plan(make(process, final="method"), above).num_draws == 6
         plan = ej.make_plan(make(process), to_zero)
         assert plan.num_draws == 7 and plan.d[-1, 0] == 1.0 and plan.y[-1, 0] == 0.0
     # y' = (2 - r) y - (1 - ratio^2) (y - scale D), at t = 0.05 with scale_next = 1 and ratio 0.
-    plan = ej.make_plan(s.reverse_diffusion(process, final="mean"), to_zero)
+    plan = ej.make_plan(s.reverse_diffusion(process, final="method"), to_zero)
     r = np.exp(-(0.1 * 0.05 + 19.9 * 0.05**2 / 2) / 2)
     np.testing.assert_allclose([plan.y[-1, 0], plan.d[-1, 0]], [1 - r, r], rtol=1e-12)
 
@@ -159,7 +159,7 @@ def test_slopes_in_lam_the_levels_and_the_process(x64):
     check_slopes(make, [20.0, 0.7, 5.0, 2.0, 0.5])
     check_slopes(ancestral, [20.0, 5.0, 2.0, 0.5])
     check_slopes(exploding, [5.0, 2.0, 0.5])
-    assert finite_slopes(lambda lam: ej.make_plan(s.reverse_diffusion(lam=lam), [2.0, 1.0]), 0.0)
+    assert finite_slopes(lambda lam: ej.make_plan(s.reverse_diffusion(eta=lam), [2.0, 1.0]), 0.0)
 
 
 def test_traced_levels_in_an_exploding_process_keep_its_variance(x64):
@@ -174,14 +174,14 @@ def test_traced_levels_in_an_exploding_process_keep_its_variance(x64):
     np.testing.assert_allclose(plan_of(levels).z, ej.make_plan(s.ddpm(), levels).z, rtol=1e-12)
 
 
-def test_bad_options_get_a_sentence():
+def test_bad_options_get_a_sentence(unchecked):
     for make in (s.reverse_diffusion, s.ancestral_sampling):
         with pytest.raises(TypeError, match=r"such as `ej.processes.vp\(\)`, got <function vp"):
             make(ej.processes.vp)
-        with pytest.raises(ValueError, match="`final` must be 'denoise' or 'mean', got 'noise'"):
+        with pytest.raises(ValueError, match="`final` must be 'denoise' or 'method', got 'noise'"):
             make(final="noise")
         with pytest.raises(ValueError, match="go up"):
             ej.make_plan(make(), [0.1, 1.0])
     for lam in (-1.0, np.nan):
-        with pytest.raises(ValueError, match="`lam` must not be negative"):
-            s.reverse_diffusion(lam=lam)
+        with pytest.raises(ValueError, match="`eta` must not be negative"):
+            s.reverse_diffusion(eta=lam)

@@ -149,11 +149,11 @@ def test_defaults_are_the_fields():
 
 def test_options_do_what_they_say():
     for sigma_data in (0.2, 3.0):
-        levels = schedules.theta(9, LOW, HIGH, sigma_data, final_zero=False)
+        levels = schedules.theta(9, LOW, HIGH, sigma_data=sigma_data, final_zero=False)
         np.testing.assert_allclose(np.ptp(np.diff(np.arctan(levels / sigma_data))), 0, atol=1e-14)
-        np.testing.assert_array_equal(
-            schedules.kl_optimal(9, LOW, HIGH, sigma_data, final_zero=False), levels
-        )
+        with pytest.warns(DeprecationWarning, match=r"write theta\(..., sigma_data=...\)"):
+            former = schedules.kl_optimal(9, LOW, HIGH, sigma_data, final_zero=False)
+        np.testing.assert_array_equal(former, levels)
         np.testing.assert_array_equal(
             schedules.logistic(9, LOW, HIGH, sigma_data=sigma_data),
             schedules.logistic(9, LOW, HIGH, center=math.log(sigma_data / 2)),
@@ -243,11 +243,11 @@ def test_uniform_says_what_is_wrong(args, error, message):
         (schedules.laplace, {"mu": 1e6}, "not all different in float64"),
         (schedules.beta, {"alpha": 0.0}, "alpha must be positive and finite, got 0.0"),
         (schedules.beta, {"beta": math.inf}, "beta must be positive and finite, got inf"),
-        (schedules.vp, {"beta_d": 0.0}, "beta_d must be positive and finite, got 0.0"),
+        (schedules.vp, {"beta_max": 0.1}, "beta_max must be above beta_min, got 0.1 and 0.1"),
         (schedules.vp, {"beta_min": -0.1}, "beta_min must be positive and finite, got -0.1"),
         (schedules.vp, {"eps_s": 0.0}, "eps_s must be positive and finite, got 0.0"),
         (schedules.vp, {"eps_s": 1.0}, "eps_s must be below 1, where the times start, got 1.0"),
-        (schedules.vp, {"beta_d": 1e5}, "sigma_max must be positive and finite, got inf"),
+        (schedules.vp, {"beta_max": 1e5}, "sigma_max must be positive and finite, got inf"),
         (
             schedules.linear_quadratic,
             {"sigma_min": -1.0},

@@ -72,7 +72,7 @@ def test_vp_levels_are_those_of_its_times(case):
     golden = GOLDEN["continuous"][f"vp({case})"]
     beta_d, beta_min = (float(pair.split("=")[1]) for pair in case.split(","))
     for t, sigma, t_back in zip(golden["t"], golden["sigma"], golden["t_from_sigma"], strict=True):
-        betas = {"beta_d": beta_d, "beta_min": beta_min}
+        betas = {"beta_min": beta_min, "beta_max": beta_min + beta_d}
         if t < 1:
             _close(schedules.vp(2, eps_s=t, **betas)[1], sigma, rtol=1e-12)
         # From a level to its time and back: the middle of three is that of the middle time.

@@ -294,7 +294,7 @@ def test_functions_that_return_anything_are_not_offered_as_samplers(monkeypatch)
     assert choices.sampler_names() == before
     # All others of the public functions are samplers or wrappers of one.
     functions = {n for n in ej.samplers.__all__ if inspect.isfunction(getattr(ej.samplers, n))}
-    assert functions - before.keys() == {"from_name", "gaussian_split", "helper"}
+    assert functions - before.keys() == {"from_name", "helper"}
 
 
 def test_samples_are_written_whole_or_refused_in_a_sentence(tmp_path):

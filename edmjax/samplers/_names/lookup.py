@@ -38,8 +38,8 @@ class Names:
 
     def __init__(self, file: str, ours: Mapping[str, Callable[..., Any]]):
         text = Path(__file__).with_name(file).read_text(encoding="utf-8")
-        self.rows = [_row(entry, ours) for entry in tomllib.loads(text)["names"]]
-        self.ours = ours
+        self.rows: list[Row] = [_row(entry, ours) for entry in tomllib.loads(text)["names"]]
+        self.ours: Mapping[str, Callable[..., Any]] = ours
         told = [(name, row) for row in self.rows for names in row.names for name in names]
         # Where a row gives our plain function its own name, it is ours, with the row's wrapper.
         entries = [(name, row) for name, row in told if name in ours and row.make is ours[name]]

@@ -50,7 +50,7 @@ add(
     name="dpmpp_2m_heun",
     order=2,
     formal=(2, 1),
-    equals=("res_multistep", "sa_solver(2, 0, tau=0.0)"),
+    equals=("res_multistep", "sa_solver(2, 0, eta=0.0)"),
     shared=True,
 )
 add(
@@ -104,7 +104,7 @@ add(
     multistep(3, "heun", corrected=True),
     order=2,
     formal=(3, 2),
-    equals=("sa_solver(3, 0, tau=0.0)",),
+    equals=("sa_solver(3, 0, eta=0.0)",),
 )
 add(
     "dpmpp_3m(corrected=True, start_order=2)",

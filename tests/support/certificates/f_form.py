@@ -34,7 +34,7 @@ for order in (1, 2, 3, 4):
         **({"name": "f_pc", "shared": True} if order == 2 else {}),
     )
 add(
-    "f_ab(3, 'log_sigma', 0.9)",
+    "f_ab(3, 'log_sigma', sigma_data=0.9)",
     "n",
     paper(f_form.f_ab, 3, "log_sigma", 0.9),
     order=2,
@@ -42,7 +42,7 @@ add(
     highest=3,
 )
 add(
-    "f_pc(2, 'theta', 0.9)",
+    "f_pc(2, 'theta', sigma_data=0.9)",
     "n",
     paper(f_form.f_pc, 2, "theta", 0.9),
     order=3,
@@ -51,7 +51,7 @@ add(
 add("f_trig()", "n", paper(f_form.f_trig), order=3, name="f_trig", shared=True)
 add("f_trig(False)", "n", paper(f_form.f_trig, False), order=2)
 add("f_trig(above=1.5)", "n", paper(f_form.f_trig, True, 0.5, 1.5), order=2)
-add("f_trig(True, 0.9)", "n", paper(f_form.f_trig, True, 0.9), order=3)
+add("f_trig(sigma_data=0.9)", "n", paper(f_form.f_trig, True, 0.9), order=3)
 for order, nfe in ((2, "2n - 1"), (3, "3n - 2"), (4, "4n - 3")):
     add(
         "f_rk()" if order == 2 else f"f_rk({order})",
@@ -60,7 +60,7 @@ for order, nfe in ((2, "2n - 1"), (3, "3n - 2"), (4, "4n - 3")):
         order=order,
         **({"name": "f_rk", "shared": True} if order == 2 else {}),
     )
-add("f_rk(3, 'log_sigma', 0.9)", "3n - 2", runge_kutta(3, "log_sigma", 0.9), order=3)
+add("f_rk(3, 'log_sigma', sigma_data=0.9)", "3n - 2", runge_kutta(3, "log_sigma", 0.9), order=3)
 
 
 @functools.cache

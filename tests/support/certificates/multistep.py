@@ -78,7 +78,7 @@ for order in (1, 2, 3, 4):
     )
 add('lms(final="denoise")', "n", adams(4, "denoise"), order=2, formal=(4, 3), equals=("ipndm_v",))
 add('ipndm(final="denoise")', "n", of_equal_steps(4, "denoise"), order=2, formal=(2, 3))
-add('ipndm_v(final="multistep")', "n", adams(4), order=2, zero="own", equals=("lms",))
+add('ipndm_v(final="method")', "n", adams(4), order=2, zero="own", equals=("lms",))
 
 for order in (1, 2, 3):
     euler = ("euler",) if order == 1 else ()

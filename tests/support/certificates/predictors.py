@@ -27,24 +27,24 @@ def diffusers_fixed_large():
 
 
 add("reverse_diffusion()", "n", reverse(), name="reverse_diffusion", weak=1, shared=True)
-add("reverse_diffusion(lam=0.6)", "n", reverse(lam=0.6), weak=1)
-add("reverse_diffusion(lam=0.0)", "n", reverse(lam=0.0), order=1)
-add('reverse_diffusion(final="mean")', "n", reverse(final="mean"), weak=1)
+add("reverse_diffusion(eta=0.6)", "n", reverse(lam=0.6), weak=1)
+add("reverse_diffusion(eta=0.0)", "n", reverse(lam=0.0), order=1)
+add('reverse_diffusion(final="method")', "n", reverse(final="mean"), weak=1)
 add("reverse_diffusion(vp())", "n", reverse(True), weak=1)
 add("reverse_diffusion(vp(), 0.6)", "n", reverse(True, 0.6), weak=1)
 add("reverse_diffusion(vp(), 0.0)", "n", reverse(True, 0.0), order=1)
 add(
-    'reverse_diffusion(vp(), final="mean")',
+    'reverse_diffusion(vp(), final="method")',
     "n",
     reverse(True, final="mean"),
     weak=1,
     zero="own",
 )
 add("ancestral_sampling()", "n", ancestral(), weak=1, equals=("ddpm",))
-add('ancestral_sampling(final="mean")', "n", ancestral(final="mean"), weak=1)
+add('ancestral_sampling(final="method")', "n", ancestral(final="mean"), weak=1)
 add("ancestral_sampling(vp())", "n", diffusers_fixed_large(), ancestral(True), weak=1)
 add(
-    'ancestral_sampling(vp(), final="mean")',
+    'ancestral_sampling(vp(), final="method")',
     "n",
     ancestral(True, final="mean"),
     weak=1,

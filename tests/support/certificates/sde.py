@@ -20,7 +20,7 @@ add(
     shared=True,
 )
 add(
-    "euler_maruyama(lam=0.0)",
+    "euler_maruyama(eta=0.0)",
     "n",
     paper(stochastic.euler_maruyama, 0.0),
     name="euler_maruyama_0",
@@ -28,9 +28,9 @@ add(
     equals=("euler",),
     shared=True,
 )
-add("euler_maruyama(lam=0.8)", "n", paper(stochastic.euler_maruyama, 0.8), weak=1)
+add("euler_maruyama(eta=0.8)", "n", paper(stochastic.euler_maruyama, 0.8), weak=1)
 add(
-    'euler_maruyama(lam=0.8, final="mean")',
+    'euler_maruyama(eta=0.8, final="method")',
     "n",
     paper(stochastic.euler_maruyama, 0.8, "mean"),
     weak=1,
@@ -40,9 +40,9 @@ add(
 em = functools.partial(paper, stochastic.euler_maruyama)
 add("euler_maruyama(edm())", "n", em(), weak=1, equals=("euler_maruyama",))
 add("euler_maruyama(vp())", "n", em(process=stochastic.VP), weak=1)
-add("euler_maruyama(vp(), lam=0.0)", "n", em(0.0, process=stochastic.VP), order=1)
+add("euler_maruyama(vp(), eta=0.0)", "n", em(0.0, process=stochastic.VP), order=1)
 add(
-    'euler_maruyama(vp(), 0.8, final="mean")',
+    'euler_maruyama(vp(), 0.8, final="method")',
     "n",
     em(0.8, "mean", stochastic.VP),
     weak=1,
@@ -156,7 +156,7 @@ for eta in (1.0, 0.5, 0.0):
         "n",
         p.k_diffusion("sample_dpmpp_3m_sde", key="x_d2_doubled", eta=eta),
         multistep_sde(3, eta, corrected=True),
-        equals=(f"sa_solver(3, 0, tau={eta} ** 0.5)",),
+        equals=(f"sa_solver(3, 0, eta={eta} ** 0.5)",),
         float32=2e-6,
         **claims,
     )
@@ -239,30 +239,30 @@ add(
 )
 add("sa_solver(1, 0)", "n", sa(1, 0), weak=1, equals=("ddpm",))
 add("sa_solver(2, 2)", "n", sa(2, 2), weak=2)
-add("sa_solver(1, 2, tau=0.0)", "n", sa(1, 2, 0.0), name="sa_solver_0", order=2, shared=True)
-add("sa_solver(1, 0, tau=0.0)", "n", sa(1, 0, 0.0), order=1, equals=("euler",))
-add("sa_solver(1, 1, tau=0.0)", "n", sa(1, 1, 0.0), order=1)
+add("sa_solver(1, 2, eta=0.0)", "n", sa(1, 2, 0.0), name="sa_solver_0", order=2, shared=True)
+add("sa_solver(1, 0, eta=0.0)", "n", sa(1, 0, 0.0), order=1, equals=("euler",))
+add("sa_solver(1, 1, eta=0.0)", "n", sa(1, 1, 0.0), order=1)
 add(
-    "sa_solver(2, 0, tau=0.0)",
+    "sa_solver(2, 0, eta=0.0)",
     "n",
     sa(2, 0, 0.0),
     order=2,
     formal=(2, 1),
     equals=("dpmpp_2m_heun",),
 )
-add("sa_solver(2, 3, tau=0.0)", "n", sa(2, 3, 0.0), order=3, formal=(3, 1))
+add("sa_solver(2, 3, eta=0.0)", "n", sa(2, 3, 0.0), order=3, formal=(3, 1))
 add(
-    "sa_solver(3, 0, tau=0.0)",
+    "sa_solver(3, 0, eta=0.0)",
     "n",
     sa(3, 0, 0.0),
     order=2,
     formal=(3, 2),
     equals=('dpmpp_3m("heun", corrected=True)',),
 )
-add("sa_solver(3, 4, tau=0.0)", "n", sa(3, 4, 0.0), order=3, formal=(4, 2), highest=4)
-add("sa_solver(4, 0, tau=0.0)", "n", sa(4, 0, 0.0), order=2, formal=(4, 3), float32=2e-6)
+add("sa_solver(3, 4, eta=0.0)", "n", sa(3, 4, 0.0), order=3, formal=(4, 2), highest=4)
+add("sa_solver(4, 0, eta=0.0)", "n", sa(4, 0, 0.0), order=2, formal=(4, 3), float32=2e-6)
 # The predictor's error, of order 5, is still the larger part.
-add("sa_solver(4, 4, tau=0.0)", "n", sa(4, 4, 0.0), order=3, formal=(4, 3), highest=5, float32=2e-6)
+add("sa_solver(4, 4, eta=0.0)", "n", sa(4, 4, 0.0), order=3, formal=(4, 3), highest=5, float32=2e-6)
 for p_order, c_order in ((3, 0), (1, 1), (3, 4), (4, 4)):
     add(
         f"sa_solver({p_order}, {c_order}, 0.8, (0.2, 3.0), 1.05)",
