@@ -88,7 +88,7 @@ def candidates(problem: Any, nfe: int, width: float) -> list[Method]:
     samplers = {
         **{n: known[n] for n in ("f_trig()", "f_trig(above=0.3)", "unipc(2)", "unipc(3)")},
         "f_ab(2)": ej.samplers.f_ab(2, sigma_data=width),
-        "f_pc(2, 'sigma^(1/7)')": ej.samplers.f_pc(2, "sigma^(1/7)", width),
+        "f_pc(2, 'sigma^(1/7)')": ej.samplers.f_pc(2, "sigma^(1/7)", sigma_data=width),
         "ipndm": ej.samplers.ipndm(3),
     }
     found = []

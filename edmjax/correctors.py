@@ -15,6 +15,7 @@ an option here.
 import dataclasses
 import functools
 import math
+import operator
 from typing import Any
 
 import jax
@@ -188,8 +189,7 @@ def _norms(tree: PyTree, ahead: int) -> Any:
         return jnp.sum(leaf**2, axis=tuple(range(ahead, leaf.ndim)))
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]
-    total: jax.Array = sum(squares[1:], squares[0])
-    return root(total)
+    return root(functools.reduce(operator.add, squares))
 
 
 def __dir__() -> list[str]:

@@ -30,6 +30,7 @@ solver = likelihood.reversible(40)
 code = likelihood.encode(
     example.denoise, noisy, solver=solver, cond=labels, sigma_min=low, sigma_max=high
 )
+assert isinstance(code, likelihood.Pair)  # a reversible solver keeps two points
 back = likelihood.decode(
     example.denoise, code, solver=solver, cond=labels, sigma_min=low, sigma_max=high
 )

@@ -99,7 +99,7 @@ class Corrects(Protocol):
     denoiser; `on_result`, True to run on the point that a step ends in.
     """
 
-    def __call__(self, denoise: Denoises, x: PyTree, sigma: Any, key: Any, /) -> PyTree: ...
+    def __call__(self, denoise: Any, x: PyTree, sigma: Any, key: Any, /) -> PyTree: ...
 
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def levels(text: str, n: int, sigma_data: float) -> np.ndarray:
     return grid
 
 
-def adaptive_of(text: str, tolerance: float, sigma_data: float) -> Any:
+def adaptive_of(text: str, tolerance: float, sigma_data: float) -> ej.adaptive.Method:
     """The method of `ej.adaptive` that a text such as `adaptive(order=3)` describes."""
     try:
         call = ast.parse(text, mode="eval").body

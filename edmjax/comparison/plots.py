@@ -78,6 +78,7 @@ def draw(results: Sequence[Result], problems: Mapping[str, str], path: Path) -> 
 def _panel(axes: Axes, results: Sequence[Result], cost: str, error: str) -> None:
     labels = []
     axes.set(xscale="log", yscale="log")
+    axes.tick_params(axis="x", which="minor", labelsize=6)  # or they touch within a decade
     for line in LINES:
         points = envelope((getattr(r, cost), getattr(r, error)) for r in results if line.takes(r))
         # Above 1 a sample is as wrong as noise, and the picture has better uses for its room.

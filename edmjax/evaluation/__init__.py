@@ -1,5 +1,8 @@
 """How good a trained network and its samples are: losses, bits, distances, copies."""
 
+from collections.abc import Callable
+from typing import Any
+
 from edmjax._common.deprecation import former_names
 from edmjax.evaluation.bits import image_bits
 from edmjax.evaluation.budgets import Method, parse_methods, plan_of
@@ -22,7 +25,7 @@ __all__ = [
     "mean_loss", "parse_methods", "plan_of", "precision_recall",
 ]  # fmt: skip
 
-__getattr__ = former_names(
+__getattr__: Callable[[str], Any] = former_names(
     __name__,
     {
         "Judge": "edmjax.evaluation.TrainedClassifier",

@@ -73,7 +73,7 @@ class PatchUNet(nnx.Module):
         layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
         options: dict[str, Any] = dict(impl=impl, **layer)
 
-        def blocks(level: int, number: int) -> nnx.List[ResidualBlock]:
+        def blocks(level: int, number: int):
             width = channels[level]
             return nnx.List(
                 [ResidualBlock(width, width, embed_dim=embed_dim, **options) for _ in range(number)]

@@ -190,7 +190,7 @@ class Levels:
         return np.array(self.sigmas, dtype=dtype, copy=copy)
 
 
-def check_process(process: Any, name: str = "process") -> None:
+def check_process(process: object, name: str = "process") -> None:
     """Raises TypeError where `process` is something else."""
     if not isinstance(process, Process):
         raise TypeError(

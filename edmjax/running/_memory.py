@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jaxlib.xla_client import Device
 
 from edmjax._common.typing import PyTree
 
@@ -19,7 +18,7 @@ def is_exhausted(err: BaseException) -> bool:
 
 
 def too_large(
-    rows: int, run: Callable[..., Any], batched: PyTree, device: Device, devices: int = 1
+    rows: int, run: Callable[..., Any], batched: PyTree, device: Any, devices: int = 1
 ) -> MemoryError:
     """The error for a batch of `rows` samples, with the largest power of two that would fit.
 
@@ -60,7 +59,7 @@ def _bytes_of(run: Callable[..., Any], batched: PyTree, rows: int) -> int:
     return used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes
 
 
-def _free(device: Device) -> int:
+def _free(device: Any) -> int:
     """The bytes that a device has left; on a CPU, that the machine has left.
 
     `os.sysconf` knows them on Linux; elsewhere it raises ValueError or does not exist.

@@ -1,7 +1,7 @@
 """Calls that run one plan: `sample`, `trajectory`, and the noise that they would draw."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,16 @@ from edmjax.running.body import Body, Visit
 from edmjax.running.declared import Declared, check_corrector_fits
 from edmjax.running.source import no_draws, source_of_noise
 from edmjax.scalar import flag
+
+if TYPE_CHECKING:
+    # What `trajectory` keeps of an evaluation: a function of the point, its denoised output, sigma.
+    Save: TypeAlias = Callable[[PyTree, PyTree, jax.Array], PyTree]
+else:
+    Save = Any
+
+
+def _point(x: PyTree, denoised: PyTree, sigma: jax.Array) -> PyTree:
+    return x
 
 
 def sample(
@@ -91,7 +101,7 @@ def trajectory(
     remat: bool = False,
     batched: bool = True,
     progress: bool = False,
-    save: Callable[[Any, Any, Any], PyTree] | None = None,
+    save: Save = _point,
 ) -> tuple[X, Any]:
     """Returns `(x0, saved)`: the sample, and `save(x, denoised, sigma)` of every evaluation.
 
@@ -99,10 +109,11 @@ def trajectory(
     and `denoised` come in the dtypes of `x`. Without `save`, the evaluated points are saved. Every
     other argument and error is as in `sample`.
     """
-    if save is not None:
-        check_function(save, "save", "x", "denoised", "sigma")
+    check_function(save, "save", "x", "denoised", "sigma")
     options = {"remat": remat, "batched": batched, "progress": progress, "look": _saved}
-    return dispatch(run, denoise, plan, x, key, noise, cond, corrector, save, **options)
+    # The default is known not to change: without it, calls on data share a compiled program.
+    given = None if save is _point else save
+    return dispatch(run, denoise, plan, x, key, noise, cond, corrector, given, **options)
 
 
 def _nothing(visit: Visit, save: None) -> None:

@@ -34,7 +34,7 @@ class PartialSample:
 
     x: PyTree
     evaluation: Any
-    held: list[PyTree]
+    held: Any
     widths: Any
     marks: Any
 

@@ -7,7 +7,7 @@ One word means one thing. `eta` is the strength of the noise, 0 for the probabil
 docstring says in which formula. `s_noise` multiplies the noise alone. `final` says how a method
 ends: "denoise" with the denoiser, "method" with its own formula. `sigma_data` is the standard
 deviation of the data. In the docstrings `D` is the denoised output, `h = log(sigma / sigma_next)`
-unless it is defined otherwise, and n steps are those of a grid that ends at 0.
+unless it is defined otherwise, and counts for n steps are for a grid that ends at 0.
 """
 
 from collections.abc import Callable

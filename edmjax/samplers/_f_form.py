@@ -135,7 +135,7 @@ def measure_at(sigma: Scalar, variable: str, width: Scalar) -> Scalar:
     return by_sigma * sigma if variable == "log_sigma" else by_sigma * 7 * sigma ** (6 / 7)
 
 
-def variable_of(variable: object) -> str:
+def variable_of(variable: str) -> str:
     """`variable` where it is one of the three."""
     return choice(variable, "variable", *VARIABLES)
 

@@ -17,7 +17,7 @@ on the network's own output are exact on that Gaussian: there F of D_z is 0. In 
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from edmjax._common.arguments import on_host, positive_number
 from edmjax._common.arrays import check_sigma, has_no_value, register_fields, working_dtype
 from edmjax._common.functions import Wraps, is_data
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import Arraylike, Denoiser, Number, PyTree, Sigma
+from edmjax._common.typing import Arraylike, Denoiser, Number, PyTree, Scalar, Sigma
 from edmjax.problems.problem import Point, freeze, scaled, spectrum
 
 # A direction is given at least this share of the mean variance: estimates are no better than that,
@@ -81,7 +81,7 @@ class GaussianSplit:
             raise ValueError("`cov` must have a direction of positive variance, got none.")
         variances = np.maximum(variances, FLOOR * mean_variance)
         given = np.sqrt(mean_variance) if sigma_data is None else sigma_data
-        width = positive_number("sigma_data", given)
+        width = positive_number("sigma_data", cast(Scalar, given))
         freeze(self, mean=centre, variances=variances, basis=basis, sigma_data=width)
 
     def __call__(self, denoise: Denoiser) -> Denoiser:

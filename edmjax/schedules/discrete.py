@@ -35,7 +35,7 @@ def ddpm(
         leading     (n - 1 - i) floor(T / n)                 ends at step 0, misses the last
         linspace    round((T - 1) - i (T - 1) / (n - 1))     both
 
-    The table is that of `ej.processes.ddpm(betas, beta_start, beta_end, num_timesteps)`, by the
+    The table belongs to `ej.processes.ddpm(betas, beta_start, beta_end, num_timesteps)`, by the
     same names, or `table` where it is given. The default here, "scaled_linear", is Stable
     Diffusion's, from 14.6; the default of the process, "linear", is Ho et al.'s, from 157.4. `n`
     levels, then 0. Raises ValueError if `n` is more than the number of levels in the table. Source:
@@ -156,7 +156,7 @@ def beta_discrete(
 
 
 def _read(levels: np.ndarray, steps: np.ndarray, interpolate: bool) -> np.ndarray:
-    """The levels at steps that need not be whole; at whole steps those of the table exactly."""
+    """The levels at steps that need not be whole; at whole steps exactly those of the table."""
     nearest = np.round(steps).astype(int)
     if not interpolate:
         return levels[nearest]

@@ -124,7 +124,7 @@ def test_what_makes_no_sense_gets_a_sentence(unchecked):
     ddpm = ej.make_plan(s.ddpm(), [2.0, 1.0])
     with pytest.raises(ValueError, match="Draw 0 of this plan is no increment of a path"):
         ej.sample(gaussian(), churned, x, PATH)
-    with pytest.raises(ValueError, match="A corrector's draws are no increments"):
+    with pytest.raises(ValueError, match="The draws of a corrector are no increments"):
         ej.sample(gaussian(), ddpm, x, PATH, corrector=ej.correctors.langevin())
     with pytest.raises(TypeError, match="`process` must be a process"):
         ej.brownian(random.key(0), 0.5)

@@ -64,7 +64,7 @@ def test_a_draw_is_what_the_contract_says(x64, plan):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", over(STOCHASTIC))
+@pytest.mark.parametrize("name", over(STOCHASTIC, ["two_draws"], KINDS))
 @pytest.mark.parametrize("dtype", [jnp.float32, *later(jnp.bfloat16)])
 def test_noise_passed_in_is_bit_equal_to_noise_drawn(name, dtype):
     plan = ej.make_plan(STOCHASTIC[name][0](), GRID)
@@ -128,7 +128,7 @@ def test_a_mesh_changes_nothing(plan, axis_type):
         np.testing.assert_array_equal(draws, ej.draw_noise(plan, KEY, x))
 
 
-@pytest.mark.parametrize("shape", first(2, [(3,), (8, 8, 1), (), (7, 1), (5, 7, 3)]))
+@pytest.mark.parametrize("shape", [(3,), *later((8, 8, 1)), *first(0, [(), (7, 1), (5, 7, 3)])])
 @pytest.mark.parametrize("dtype", [jnp.float32, *later(jnp.float64)])
 def test_noise_of_any_part_of_a_batch_is_equal_to_the_bit(x64, shape, dtype):
     keys = ej.sample_keys(KEY, 64)

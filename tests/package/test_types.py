@@ -54,12 +54,13 @@ def parameters(tree):
                 yield from of(node.body, within)
             elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 yield from of(node.body, node.name)
-            elif isinstance(node, ast.FunctionDef):
-                if not node.name.startswith("_") or node.name in ("__call__", "__init__"):
-                    taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-                    first = bool(within) and taken and taken[0].arg in ("self", "cls")
-                    for parameter in taken[bool(first) :]:
-                        yield f"{within}{'.' * bool(within)}{node.name}({parameter.arg})", parameter
+            elif isinstance(node, ast.FunctionDef) and (
+                not node.name.startswith("_") or node.name in ("__call__", "__init__")
+            ):
+                taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                first = bool(within) and taken and taken[0].arg in ("self", "cls")
+                for parameter in taken[bool(first) :]:
+                    yield f"{within}{'.' * bool(within)}{node.name}({parameter.arg})", parameter
 
     yield from of(tree.body, "")
 

@@ -12,6 +12,7 @@ from tqdm import auto
 import edmjax as ej
 from edmjax import samplers as s
 from edmjax._common.progress import MAX_CALLBACKS, _open
+from edmjax.running import one_plan
 
 
 class Bar(auto.tqdm):
@@ -161,8 +162,8 @@ def test_without_a_bar_the_program_is_unchanged(monkeypatch):
 
     plain = text()
     assert "callback" not in plain and "callback" in text(progress=True)
-    monkeypatch.setattr(_progress, "start", None)
-    monkeypatch.setattr(_progress, "tick", None)
+    monkeypatch.setattr(one_plan, "start_bar", None)
+    monkeypatch.setattr(one_plan, "tick_bar", None)
     assert text(progress=False) == plain
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 import edmjax as ej
 from edmjax import processes, schedules
-from edmjax.schedules import _ends
+from edmjax._common.arguments import number
 
 # Each continuous schedule with the function of the level that it spaces evenly, at the defaults
 # and the ends that it is given here: the inverse of what it computes.
@@ -121,12 +121,12 @@ def test_levels_equal_in_float64_are_refused(schedule):
 @pytest.mark.parametrize("value", ["80", None, 1j])
 def test_what_is_no_number_gets_a_sentence(value):
     with pytest.raises(TypeError, match=r"sigma_max must be a number, got .* computed on the host"):
-        _ends.number("sigma_max", value)
+        number("sigma_max", value)
 
 
 def test_a_traced_number_gets_a_sentence():
     with pytest.raises(TypeError, match=r"sigma_max must be a number, got .* give `make_plan` the"):
-        jax.jit(lambda high: _ends.number("sigma_max", high))(2.0)
+        jax.jit(lambda high: number("sigma_max", high))(2.0)
 
 
 @pytest.mark.parametrize("schedule", EVEN, ids=lambda f: f.__name__)
@@ -227,7 +227,7 @@ def test_uniform_is_even_in_the_time_of_the_process():
         ((0, np.sqrt), ValueError, "at least n = 1 positive level, got n = 0"),
     ],
 )
-def test_uniform_says_what_is_wrong(args, error, message):
+def test_uniform_says_what_is_wrong(unchecked, args, error, message):
     with pytest.raises(error, match=re.escape(message)):
         schedules.uniform(*args)
 
@@ -377,7 +377,7 @@ def test_discrete_tables_of_ones_own():
     np.testing.assert_allclose(table**2, 0.9 ** -np.arange(1.0, 51.0) - 1, rtol=1e-13)
     for schedule in (schedules.ddpm, schedules.normal, schedules.sgm_uniform, schedules.simple):
         assert schedule(50, table=table)[0] == table[-1]
-        with pytest.raises(ValueError, match="The table has 50 levels, got n = 51: ask for 50"):
+        with pytest.raises(ValueError, match="50 levels, got n = 51: ask for at most 50"):
             schedule(51, table=table)
     inside = schedules.iddpm(20, 0.1, 10.0, final_zero=False)
     assert 0.1 <= inside[-1] < 0.105 and 9.5 < inside[0] <= 10
@@ -393,7 +393,10 @@ def test_discrete_tables_of_ones_own():
         (lambda: schedules.normal(2, [0.0, 2.0]), "must be positive and finite: leave out"),
         (lambda: schedules.normal(1, [2.0, math.inf]), "must be positive and finite: leave out"),
         (lambda: schedules.normal(1, [[2.0]]), "table must be a sequence of levels, got shape (1"),
-        (lambda: schedules.ddpm_table([0.1, 1.0]), "got betas[1] = 1.0: at 1 nothing of the data"),
+        (
+            lambda: schedules.ddpm_table([0.1, 1.0]),
+            "got betas[1] = 1.0: at 1 nothing is left",
+        ),
         (lambda: schedules.ddpm_table([math.nan]), "Every beta must be in (0, 1), got betas[0]"),
         (lambda: schedules.ddpm_table([]), "betas must be a sequence of numbers, got shape (0,)"),
         (lambda: schedules.ddpm_table(linear_end=2.0), "Every beta must be in (0, 1), got betas["),
@@ -480,8 +483,11 @@ def test_reverse_goes_up_without_zero_and_can_be_planned():
         (lambda: schedules.truncate([2.0, 1.0, 0.0], 0.0), "strength must be in (0, 1], got 0.0"),
         (lambda: schedules.truncate([2.0, 1.0, 0.0], 1.5), "strength must be in (0, 1], got 1.5"),
         (lambda: schedules.truncate([2.0, 1.0], math.nan), "strength must be in (0, 1], got nan"),
-        (lambda: schedules.truncate([2.0, 1.0, 0.0], 0.4), "leaves none of the 2 steps: take 0.5"),
-        (lambda: schedules.truncate([2.0], 1.0), "has two levels at least, got one"),
+        (
+            lambda: schedules.truncate([2.0, 1.0, 0.0], 0.4),
+            "none of the 2 steps: take at least 0.5",
+        ),
+        (lambda: schedules.truncate([2.0], 1.0), "at least two levels, got one"),
         (lambda: schedules.truncate([1.0, 2.0], 1.0), "must be strictly decreasing, got [1. 2.]"),
         (lambda: schedules.reverse([1.0, 1.0, 0.0]), "must be strictly decreasing, got"),
         (lambda: schedules.reverse([0.0]), "has a positive level, got 0 alone"),
