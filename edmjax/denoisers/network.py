@@ -23,7 +23,7 @@ class Preconditioned:
     net: Network
     learned_range: bool = False
 
-    def coefficients(self, sigma: jax.Array) -> tuple[Values, Values, Values, Values]:
+    def coefficients(self, sigma: Values) -> tuple[Values, Values, Values, Values]:
         """`(c_skip, c_out, c_in, c_noise)` in the shape and dtype of `sigma`."""
         raise NotImplementedError  # abstract: every subclass has its own
 

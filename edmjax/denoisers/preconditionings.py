@@ -9,7 +9,6 @@ coefficients.
 import dataclasses
 from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
@@ -31,7 +30,7 @@ class EDM(Preconditioned):
     net: Network
     sigma_data: Scalar
 
-    def coefficients(self, sigma: jax.Array) -> _Coefficients:
+    def coefficients(self, sigma: Values) -> _Coefficients:
         sigma_data = jnp.asarray(self.sigma_data, sigma.dtype)
         total = jnp.hypot(sigma, sigma_data)  # does not overflow where sigma ** 2 would
         # At 0 the output is multiplied by c_out = 0, so any finite c_noise gives D = x. The c_noise
@@ -77,7 +76,7 @@ class Song(Preconditioned):
     net: Network
     sigma: Scalar
 
-    def coefficients(self, sigma: jax.Array) -> _Coefficients:
+    def coefficients(self, sigma: Values) -> _Coefficients:
         one = jnp.ones_like(sigma)
         return one, sigma, one, processes.song_ve(self.sigma).time(sigma)
 
@@ -107,7 +106,7 @@ class VP(Preconditioned):
     process: processes.Process
     last: Scalar
 
-    def coefficients(self, sigma: jax.Array) -> _Coefficients:
+    def coefficients(self, sigma: Values) -> _Coefficients:
         total = jnp.hypot(1, sigma)
         time = self.process.time(sigma) * jnp.asarray(self.last, sigma.dtype)
         return jnp.ones_like(sigma), -sigma, 1 / total, time
@@ -138,7 +137,7 @@ class VE(Preconditioned):
 
     net: Network
 
-    def coefficients(self, sigma: jax.Array) -> _Coefficients:
+    def coefficients(self, sigma: Values) -> _Coefficients:
         one = jnp.ones_like(sigma)
         # As in `EDM`, any finite number will do at 0; 0.02 is the paper's lowest level.
         return one, sigma, one, jnp.log(jnp.where(sigma > 0, sigma, 0.02) / 2)
@@ -163,7 +162,7 @@ class IDDPM(Preconditioned):
     table: Values
     learned_range: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    def coefficients(self, sigma: jax.Array) -> _Coefficients:
+    def coefficients(self, sigma: Values) -> _Coefficients:
         table = jnp.asarray(self.table, sigma.dtype)
         # Entry i of the table is u_(M-1-i), so its index is the number that the network knows.
         step = jnp.argmin(jnp.abs(table - sigma[..., None]), axis=-1).astype(sigma.dtype)
@@ -199,7 +198,7 @@ class Flow(Preconditioned):
 
     net: Network
 
-    def coefficients(self, sigma: jax.Array) -> _Coefficients:
+    def coefficients(self, sigma: Values) -> _Coefficients:
         alpha, t = processes.flow().scale_of(sigma), processes.flow().time(sigma)
         return alpha, -t, alpha, t
 
@@ -225,7 +224,7 @@ class Consistency(Preconditioned):
     sigma_min: Scalar
     sigma_data: Scalar
 
-    def coefficients(self, sigma: jax.Array) -> _Coefficients:
+    def coefficients(self, sigma: Values) -> _Coefficients:
         low = jnp.asarray(self.sigma_min, sigma.dtype)
         sigma_data = jnp.asarray(self.sigma_data, sigma.dtype)
         sigma = jnp.maximum(sigma, low)  # below the boundary the same as at it: x itself

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
@@ -25,7 +24,7 @@ class Prediction(Preconditioned):
     quantize: bool = dataclasses.field(default=False, metadata={"static": True})
     learned_range: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    def coefficients(self, sigma: jax.Array) -> tuple[Values, Values, Values, Values]:
+    def coefficients(self, sigma: Values) -> tuple[Values, Values, Values, Values]:
         # No network knows a time below 0: `ddpm` puts sigma = 0 at -1, and `ve` at -inf.
         t = jnp.maximum(self.process.time(sigma), 0)
         t = jnp.round(t).astype(int) if self.quantize else t

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax.planning.table import Plan
-from edmjax.processes.process import Process
+from edmjax.processes.process import ProcessLike
 from edmjax.scalar import Scalar, is_traced
 
 # The level at which the denoiser is evaluated in place of infinity: its square fits float32, and no
@@ -25,7 +25,7 @@ _LARGE = 10.0 ** np.linspace(40, 140, 8)
 _TABLES = ("y", "d", "z", "r")
 
 
-def in_scale(plan: Plan, process: Process) -> Plan:
+def in_scale(plan: Plan, process: ProcessLike) -> Plan:
     """`plan` with its points held as `scale(sigma) x`, as the process holds them."""
     module = jnp if is_traced(plan.sigmas, plan.grid) else np
     levels = module.concatenate([plan.grid[:1], plan.sigmas, plan.grid[-1:]])
@@ -51,7 +51,7 @@ def _rescaled(plan: Plan, scale: Any) -> Plan:
 
 
 def from_infinity(
-    read: Callable[[tuple[Scalar, ...]], Plan], levels: tuple[Scalar, ...], process: Process
+    read: Callable[[tuple[Scalar, ...]], Plan], levels: tuple[Scalar, ...], process: ProcessLike
 ) -> Plan:
     """The plan from an infinite first level, in the scale of the process.
 
@@ -102,12 +102,12 @@ def from_infinity(
     )
 
 
-def _deviation(process: Process) -> float:
+def _deviation(process: ProcessLike) -> float:
     """The standard deviation of the noise at the end of the process, in its own scale."""
     return float(process.marginal(process.t_max)[1])
 
 
-def _at(read: Callable[..., Plan], levels: tuple[Scalar, ...], process: Process) -> Plan:
+def _at(read: Callable[..., Plan], levels: tuple[Scalar, ...], process: ProcessLike) -> Plan:
     """The plan from a finite, large first level, whose scale is what it tends to."""
     plan = read(levels)
     large = _deviation(process) / levels[0]

@@ -1,7 +1,7 @@
 """What a process is: marginals, SDE and levels; `edmjax.processes` has the instances."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -188,6 +188,13 @@ class Levels:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.sigmas, dtype=dtype, copy=copy)
+
+
+if TYPE_CHECKING:
+    ProcessLike: TypeAlias = Process
+else:
+    # Anything with the methods of a process will do; `check_process` has its own message.
+    ProcessLike = Any
 
 
 def check_process(process: object, name: str = "process") -> None:

@@ -67,7 +67,7 @@ CASES = [
     ("ej.recommend(2.5)", TypeError, r"nfe.*got 2\.5"),
     ("ej.sweep(half, [PLAN, s.heun()], X)", TypeError, r"`plans\[1\]` must be a Plan"),
     ("ej.sweep(half, [PLAN, NOISY], X)", ValueError, r"plans\[1\] draws noise"),
-    ("ej.sweep(half, [NOISY], X, ej.brownian(KEY))", TypeError, "`key` must be a typed key"),
+    ("ej.sweep(half, [NOISY], X, ej.brownian(KEY))", ValueError, "pass a key in place of `ej.br"),
     ("ej.sweep(3, [PLAN], X)", TypeError, "`denoise` must be a function"),
     ("ej.sample_in_chunks(half, PLAN, KEY, num_samples=0, chunk_size=1, shape=ONE)", ValueError,
      "`num_samples` must be at least 1, got 0"),

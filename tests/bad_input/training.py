@@ -42,7 +42,7 @@ CASES = [
     ("evaluation.frechet_distance(np.ones((1, 2)), np.ones((3, 2)))", ValueError,
      r"2 or more, got shape \(1, 2\)"),
     ("evaluation.precision_recall(np.ones((2, 2)), np.ones((3, 3)))", ValueError,
-     "rows of features, more than k.*got shapes"),
+     "rows of features, more than k.*got shape"),
     ("evaluation.evaluate('/nowhere', 'o')", OSError, "/nowhere"),
     ("evaluation.load_classifier('/nowhere')", OSError, "/nowhere"),
     ("script('sample', '--out', 'o')", SystemExit, "--checkpoint"),

@@ -70,7 +70,7 @@ def test_the_table_holds_pairs_that_are_compared():
         assert sampler in samplers and grid in grids
 
 
-def test_bad_arguments_get_a_sentence():
+def test_bad_arguments_get_a_sentence(unchecked):
     with pytest.raises(ValueError, match="`nfe` must be 1 at least, got 0"):
         ej.recommend(0)
     for nfe in (10.0, True, "10"):

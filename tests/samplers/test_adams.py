@@ -49,10 +49,10 @@ def test_the_step_to_zero(x64):
         plan = ej.make_plan(make(3, final="denoise"), GRID)
         np.testing.assert_array_equal(plan.y[-1], 0)
         np.testing.assert_array_equal(plan.d[-1], np.eye(plan.d.shape[1])[0])
-        formula = ej.make_plan(make(3, final="multistep"), GRID)
+        formula = ej.make_plan(make(3, final="method"), GRID)
         assert np.count_nonzero(formula.d[-1]) == np.count_nonzero(formula.y[-1]) == 3
         assert np.isfinite(ej.sample(problem, formula, x)).all()
-        assert same(make(3, final="multistep") if make is not s.ipndm_v else make(3), make(3))
+        assert same(make(3, final="method") if make is not s.ipndm_v else make(3), make(3))
         # Without a past the formula is the denoiser, exactly.
         plan = ej.make_plan(make(4), [2.0, 0.0])
         np.testing.assert_array_equal([plan.y[1, 0], plan.d[1, 0]], [0, 1])
@@ -96,5 +96,5 @@ def test_bad_options_get_a_sentence(make):
     for order in (0, 5):
         with pytest.raises(ValueError, match=f"`order` must be 1, 2, 3 or 4, got {order}"):
             make(order)
-    with pytest.raises(ValueError, match="`final` must be 'multistep' or 'denoise', got 'euler'"):
+    with pytest.raises(ValueError, match="`final` must be 'method' or 'denoise', got 'euler'"):
         make(4, final="euler")
