@@ -19,13 +19,14 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 import edmjax as ej
 
 ROOT = Path(ej.__file__).parent.parent
 
 # Path of a name, without "edmjax." -> other paths, the first that there is being taken.
-PATHS: dict[str, tuple[str, ...]] = {}
+PATHS: dict[str, tuple[str, ...]] = {"adaptive.adaptive": ("adaptive.multistep",)}
 # (path of a function or "*", keyword) -> other spellings of the keyword.
 KEYWORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("samplers.euler_maruyama", "lam"): ("eta",),
@@ -135,9 +136,10 @@ def plan_arrays(plan: Any) -> dict[str, Any]:
 
 
 def adaptive_result(result: tuple[Any, Any]) -> dict[str, Any]:
-    """The sample and the count of evaluations of `(x0, report)` or of `(x0, nfe)`."""
+    """The sample and the evaluations, one number a sample, of `(x0, report)` or `(x0, nfe)`."""
     x0, second = result
-    return {"x0": x0, "nfe": getattr(second, "nfe", second)}
+    batch = jax.tree.leaves(x0)[0].shape[:1]
+    return {"x0": x0, "nfe": jnp.broadcast_to(getattr(second, "nfe", second), batch)}
 
 
 def report_arrays(report: Any) -> dict[str, Any]:

@@ -85,12 +85,13 @@ def in_a_program() -> Any:
 SOLVERS = ("Heun", "Tsit5")
 
 
-def by_diffrax(solver: str, dtype: str, **options: Any) -> Any:
+def by_diffrax(solver: str, dtype: str, *, per_sample: bool = False, **options: Any) -> Any:
     x = cases.points(dtype=dtype, scale=20.0)
+    options |= ENDS | {"per_sample": per_sample}  # given, as its default has changed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = api.terms.adaptive_sample(
-            cases.mixture(), x, solver=getattr(diffrax, solver)(), **ENDS, **options
+            cases.mixture(), x, solver=getattr(diffrax, solver)(), **options
         )
     return adapter.adaptive_result(result)
 
