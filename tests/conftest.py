@@ -80,16 +80,20 @@ def pytest_collection_modifyitems(items):
 # ---- memory
 
 WORKER_BYTES = 1.5e9  # what a worker may hold at its peak
-PEAKS: dict[str, float] = {}  # worker -> bytes, in the process that starts the workers
+PEAKS: dict[str, tuple[float, str]] = {}  # worker -> bytes and file, where the workers start
+_highest = (0.0, "")  # the peak of this process, and the file that it is of
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_stays_of_a_file():
+def nothing_stays_of_a_file(request):
     """A worker holds the compiled programs of one file, not of all the files that it has run.
 
     `clear_caches` frees them, but glibc keeps what is freed: only `malloc_trim` gives it back.
     """
+    global _highest
     yield
+    if peak_bytes() > _highest[0]:
+        _highest = peak_bytes(), request.path.name
     _defined.clear()
     jax.clear_caches()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -98,12 +102,12 @@ def nothing_stays_of_a_file():
 
 
 def peak_bytes():
-    """The most memory that this process has held; None on Windows, which does not say."""
+    """The most memory that this process has held; 0 on Windows, which does not say."""
     try:
         import resource
     except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
+        return 0.0
+    unit = 1.0 if sys.platform == "darwin" else 1024.0
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -121,23 +125,24 @@ def pytest_xdist_auto_num_workers():
 
 def pytest_sessionfinish(session):
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["peak_bytes"] = peak_bytes()
+        session.config.workeroutput["highest"] = _highest
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    peak = getattr(node, "workeroutput", {}).get("peak_bytes")  # a worker that died says nothing
-    if peak:
-        PEAKS[node.gateway.id] = peak
+    highest = getattr(node, "workeroutput", {}).get("highest")  # a worker that died says nothing
+    if highest:
+        PEAKS[node.gateway.id] = highest
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
-    alone = None if hasattr(terminalreporter.config, "workerinput") else peak_bytes()
-    peaks = PEAKS or ({"this process": alone} if alone else {})
+    peaks = {name: peak for name, peak in (PEAKS or {"this process": _highest}).items() if peak[0]}
     if peaks:
-        each = ", ".join(f"{name} {peak / 1e9:.2f} GB" for name, peak in sorted(peaks.items()))
-        over = max(peaks.values()) > WORKER_BYTES
+        each = ", ".join(
+            f"{n} {peak / 1e9:.2f} GB in {f}" for n, (peak, f) in sorted(peaks.items())
+        )
+        over = max(peaks.values())[0] > WORKER_BYTES
         terminalreporter.write_line(
             f"peak memory: {each} (at most {WORKER_BYTES / 1e9:.1f} GB)", red=over, green=not over
         )

@@ -124,6 +124,7 @@ def test_a_level_that_a_wrapper_has_moved_is_not_at_the_grids_time():
     np.testing.assert_allclose(plan.d / plan.scale[:, None], bare.d, rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_slopes_in_lam_the_times_and_the_process(x64):
     times, x = np.linspace(0.9, 0.1, 5), np.random.default_rng(1).normal(size=(4, 2))
     noise = np.random.default_rng(2).normal(size=(4, 4, 2))
