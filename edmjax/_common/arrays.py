@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from edmjax._common.typing import Level, PyTree, X
+from edmjax._common.typing import Level, PyTree, Values, X
 
 T = TypeVar("T", bound=type)
 
@@ -21,7 +21,7 @@ def working_dtype(*dtypes: DTypeLike) -> Any:
     return jax.dtypes.canonicalize_dtype(functools.reduce(jnp.promote_types, dtypes, jnp.float32))
 
 
-def from_left(sigma: Level, x: Level) -> jax.Array:
+def from_left(sigma: Level, x: Level) -> Values:
     """`sigma`, a scalar or one level a sample, with trailing axes to broadcast against `x`."""
     return jnp.reshape(sigma, jnp.shape(sigma) + (1,) * (jnp.ndim(x) - jnp.ndim(sigma)))
 
