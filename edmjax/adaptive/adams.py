@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 
 from edmjax._common.arguments import real, whole
-from edmjax._common.typing import Int, Scalar
+from edmjax._common.typing import Int, PyTree, Scalar
 from edmjax.adaptive.task import Method, Task, combine, select, tolerances
 from edmjax.scalar import flag
 
@@ -45,7 +45,7 @@ class State(NamedTuple):
     """Between steps; all but `y` and `past` of shape (batch,), the newest output first."""
 
     sigma: Any
-    y: Any
+    y: PyTree
     past: Any  # a tuple of trees: the last outputs F
     levels: Any  # (order, batch): the position of each, log(theta + BEND)
     count: Any  # how many of them there are

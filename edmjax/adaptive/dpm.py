@@ -13,7 +13,7 @@ from jax import lax
 
 from edmjax._common.arguments import real, whole
 from edmjax._common.arrays import has_no_value
-from edmjax._common.typing import Int, Scalar
+from edmjax._common.typing import Int, PyTree, Scalar
 from edmjax.adaptive.task import Method, Task, combine, select, tolerances
 from edmjax.scalar import flag
 
@@ -24,7 +24,7 @@ class State(NamedTuple):
     """Between steps; all but `x` and `low` of shape (batch,)."""
 
     t: Any
-    x: Any
+    x: PyTree
     low: Any  # the last accepted result of the lower order: the scale of rtol
     step: Any
     inverses: Any  # (2, batch): 1 / error of the last accepted steps, newest first
@@ -127,7 +127,7 @@ class DPMAdaptive(Method):
         spread = jnp.sqrt(jnp.maximum(target**2 - jnp.exp(-2 * t_down), 0))
         return t_down, spread
 
-    def _solve(self, task: Task, x: Any, t: Any, h: Any) -> tuple[Any, Any]:
+    def _solve(self, task: Task, x: PyTree, t: Any, h: Any) -> tuple[Any, Any]:
         """The results of the lower and the higher order at `t + h`."""
         table = _coefficients(self.order, t, h)
         stages, results = table[: self.order], table[self.order :]

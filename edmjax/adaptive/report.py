@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax._common.arrays import from_left
+from edmjax._common.typing import PyTree
 
 
 @jax.tree_util.register_dataclass
@@ -79,6 +80,6 @@ def warn_of_unfinished(report: Report, *, stacklevel: int) -> None:
         warnings.warn(failure, RuntimeWarning, stacklevel=stacklevel + 1)
 
 
-def nan_unless(finished: Any, tree: Any) -> Any:
+def nan_unless(finished: Any, tree: PyTree) -> Any:
     """`tree` with NaN in place of the samples, on axis 0 of every leaf, that did not finish."""
     return jax.tree.map(lambda leaf: jnp.where(from_left(finished, leaf), leaf, jnp.nan), tree)

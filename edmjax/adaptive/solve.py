@@ -110,7 +110,7 @@ def _run(denoise, method, x, key, noise, cond, levels, *, max_steps, differentia
 
 
 def _levels(
-    denoise: Any, method: Any, sigma_max: Any, sigma_min: Any, x: Any
+    denoise: Denoiser, method: Any, sigma_max: Any, sigma_min: Any, x: PyTree
 ) -> tuple[Any, Any, Any]:
     high = positive_number("sigma_max", sigma_max)
     low = positive_number("sigma_min", sigma_min)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from edmjax._common.arguments import real
 from edmjax._common.arrays import from_left, has_no_value, wide
 from edmjax._common.functions import outputs_of, with_cond
-from edmjax._common.typing import PyTree
+from edmjax._common.typing import Denoiser, PyTree, Scalar
 from edmjax.noise.keys import keys_of, normal_like
 
 
@@ -55,7 +55,14 @@ class Task(NamedTuple):
 
 
 def task_of(
-    denoise: Any, x: Any, key: Any, noise: Any, cond: Any, levels: Any, *, per_sample: bool
+    denoise: Denoiser,
+    x: PyTree,
+    key: Any,
+    noise: PyTree,
+    cond: PyTree,
+    levels: Any,
+    *,
+    per_sample: bool,
 ) -> Task:
     dtypes = jax.tree.map(lambda leaf: wide(leaf.dtype), x)
     dtype = jnp.result_type(*jax.tree.leaves(dtypes))
@@ -115,12 +122,12 @@ def combine(*terms: tuple[Any, Any]) -> Any:
     return jax.tree.map(leaf, *trees)
 
 
-def select(which: Any, yes: Any, no: Any) -> Any:
+def select(which: jax.Array, yes: PyTree, no: PyTree) -> Any:
     """`yes` for the samples where `which`, else `no`; trees with the samples on axis 0."""
     return jax.tree.map(lambda a, b: jnp.where(from_left(which, a), a, b), yes, no)
 
 
-def tolerances(rtol: Any, atol: Any) -> tuple[Any, Any]:
+def tolerances(rtol: Scalar, atol: Scalar) -> tuple[Any, Any]:
     """`rtol` and `atol` as numbers, finite and not both 0; left as they are where traced."""
     rtol, atol = real(rtol, "rtol", least=0), real(atol, "atol", least=0)
     if not has_no_value(rtol) and not has_no_value(atol) and rtol == 0 and atol == 0:

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import edmjax as ej
 from edmjax.planning.table import Plan

@@ -132,7 +132,7 @@ def log_likelihood(
     return log_p, Stats(_standard_error(end.ell, trace), end.nfe, x, arrived)
 
 
-def _of_prior(values: Any, shape: tuple[int, ...]) -> Any:
+def _of_prior(values: PyTree, shape: tuple[int, ...]) -> Any:
     if not isinstance(values, jax.Array | np.ndarray | np.generic | float | int):
         raise TypeError(
             f"`log_prior` must return an array of one number a sample, shape {shape}, got "
@@ -147,7 +147,7 @@ def _of_prior(values: Any, shape: tuple[int, ...]) -> Any:
     return values
 
 
-def _normal(rows: Any, sigma: Any) -> Any:
+def _normal(rows: PyTree, sigma: Any) -> Any:
     sigma = jnp.asarray(sigma, rows.dtype)
     constant = jnp.log(sigma) + 0.5 * math.log(2 * math.pi)
     return -jnp.sum(0.5 * (rows / sigma) ** 2, axis=-1) - rows.shape[1] * constant

@@ -105,7 +105,7 @@ def round_trip(
 
 
 def _move(
-    denoise: Any, x: Any, name: str, ends: Any, options: Any, sigma_data: Any, cond: Any
+    denoise: Denoiser, x: PyTree, name: str, ends: Any, options: Any, sigma_data: Any, cond: PyTree
 ) -> Any:
     companion = None
     if isinstance(x, Pair):

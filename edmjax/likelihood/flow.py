@@ -18,10 +18,11 @@ import jax.numpy as jnp
 
 from edmjax._common.functions import denoised_rows
 from edmjax._common.trees import Flat
+from edmjax._common.typing import Denoiser, PyTree
 from edmjax.likelihood.traces import Probes, value_and_traces
 
 
-def field(denoise: Any, flat: Flat, sigma_data: Any) -> Any:
+def field(denoise: Denoiser, flat: Flat, sigma_data: Any) -> Any:
     """`(theta, (u, ell), (probes, cond)) -> (du/dtheta, dell/dtheta)` of a batch of rows."""
 
     def slope(theta: Any, state: tuple[Any, Any], context: tuple[Probes, Any]) -> tuple[Any, Any]:
@@ -54,11 +55,11 @@ class Augmented:
     nats; this has 3e-7.)
     """
 
-    denoise: Any
+    denoise: Denoiser
     sigma_data: Any
     flat: Flat = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, state: Any, sigma: Any, context: Any) -> Any:
+    def __call__(self, state: PyTree, sigma: Any, context: PyTree) -> Any:
         rows, w = state["x"], state["ell"]
         sigma, data = sigma.astype(rows.dtype), jnp.asarray(self.sigma_data, rows.dtype)
         r = jnp.hypot(sigma, data)

@@ -52,7 +52,7 @@ def reversible(num_steps: Int = 50) -> Reversible:
     return Reversible(whole(num_steps, "num_steps"))
 
 
-def run(slope: Any, start: Any, ends: Any, context: Any, steps: int) -> Any:
+def run(slope: Any, start: PyTree, ends: Any, context: PyTree, steps: int) -> Any:
     """`(y, y_hat)` at the second of `ends`, from `start = (y, y_hat)` at the first.
 
     Down and up use the same angles and step lengths, to the bit, or a step would not be undone.

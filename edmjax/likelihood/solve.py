@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import DTypeLike
 
 from edmjax import scalar
 from edmjax._common.arguments import positive_number, whole
 from edmjax._common.functions import checked_inputs, compiled
 from edmjax._common.trees import Flat
+from edmjax._common.typing import Denoiser, Int, PyTree, Scalar
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import tolerances
 from edmjax.likelihood import reversing
@@ -31,7 +33,7 @@ else:
 class End(NamedTuple):
     """Where the flow leads: rows (batch, d), and what is known of the solve."""
 
-    x: Any
+    x: PyTree
     companion: Any  # of `reversible`, else None
     ell: Any  # (batch, width): minus the change of the log-density of u
     nfe: Any
@@ -42,7 +44,7 @@ class End(NamedTuple):
 class Route:
     """How to follow the flow between two levels. Made by `route`, which checks it."""
 
-    start: Any
+    start: PyTree
     stop: Any
     plan: Any
     solver: Any
@@ -52,15 +54,15 @@ class Route:
 
 def route(
     *,
-    sigma_min: Any,
-    sigma_max: Any,
+    sigma_min: Scalar | None,
+    sigma_max: Scalar | None,
     upward: bool,
     plan: Any,
     solver: Any,
-    rtol: Any,
-    atol: Any,
-    max_steps: Any,
-    dtype: Any,
+    rtol: Scalar | None,
+    atol: Scalar | None,
+    max_steps: Int,
+    dtype: DTypeLike,
 ) -> Route:
     """The arguments that say how to solve, checked."""
     if plan is not None:
@@ -89,13 +91,13 @@ def route(
 
 
 def follow(
-    denoise: Any,
-    rows: Any,
+    denoise: Denoiser,
+    rows: PyTree,
     route: Route,
     flat: Flat,
     *,
     sigma_data: Any,
-    cond: Any,
+    cond: PyTree,
     probes: Probes,
     companion: Any = None,
     stacklevel: int = 3,
@@ -168,13 +170,13 @@ def _rms(leaf: Any) -> Any:
     return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
-def data_width(denoise: Any, sigma_data: Any) -> Any:
+def data_width(denoise: Denoiser, sigma_data: Any) -> Any:
     """`sigma_data`, else the denoiser's own, else 0.5."""
     own = getattr(denoise, "sigma_data", None) if sigma_data is None else sigma_data
     return positive_number("sigma_data", 0.5 if own is None else own)
 
 
-def checked(denoise: Any, x: Any, name: str, cond: Any) -> tuple[Any, Flat]:
+def checked(denoise: Denoiser, x: PyTree, name: str, cond: PyTree) -> tuple[Any, Flat]:
     """`x` with its leaves as arrays, and how to flatten it."""
     x = checked_inputs(denoise, x, cond, name=name)
     flat = Flat(x)

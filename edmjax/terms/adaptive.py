@@ -16,7 +16,7 @@ from jax.core import Tracer
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import register_fields, working_dtype
 from edmjax._common.functions import as_pytree, checked_inputs, compiled
-from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, X
+from edmjax._common.typing import Denoiser, Int, Level, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import tolerances
 from edmjax.processes.process import Process
@@ -148,12 +148,12 @@ class Shown:
     function: Any
     like: Any  # empty arrays of those dtypes
 
-    def __call__(self, x: Any, level: Any, *cond: Any) -> Any:
+    def __call__(self, x: PyTree, level: Level, *cond: Any) -> Any:
         x = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), x, self.like)
         return self.function(x, level, *cond)
 
 
-def _shown_in(denoise: Any, x: Any) -> Any:
+def _shown_in(denoise: Any, x: PyTree) -> Any:
     """`denoise`, shown its points in the dtypes of `x`; as it is where those are wide already."""
     if all(leaf.dtype == working_dtype(leaf.dtype) for leaf in jax.tree.leaves(x)):
         return denoise

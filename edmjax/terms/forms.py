@@ -215,12 +215,12 @@ def _one(sigma: Any) -> Any:
     return xp.ones_like(sigma)
 
 
-def _precision(x: Any) -> Any:
+def _precision(x: PyTree) -> Any:
     leaves = jax.tree.leaves(floating_tree(x, "x", shapes=True))
     return working_dtype(*[leaf.dtype for leaf in leaves])
 
 
-def _scaled(tree: Any, factor: Any) -> Any:
+def _scaled(tree: PyTree, factor: Any) -> Any:
     """`factor * tree` in at least float32: a solver's state in half precision would not do."""
     wide = jax.tree.map(lambda leaf: leaf.astype(working_dtype(leaf.dtype)), tree)
     return weighted((as_level(factor, wide), wide))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from edmjax._common.arrays import from_left, working_dtype
 from edmjax._common.functions import as_pytree, outputs_of, with_cond
 from edmjax._common.trees import check_like
-from edmjax._common.typing import Denoiser, Scalar
+from edmjax._common.typing import Denoiser, Level, PyTree, Scalar
 from edmjax.denoisers.network import call
 from edmjax.denoisers.preconditionings import EDM
 from edmjax.processes.process import Process
@@ -62,7 +62,7 @@ def ode_term(
     return diffrax.ODETerm(Flow(made, as_pytree(denoise, "denoise"), direct and is_edm(denoise)))
 
 
-def is_edm(denoise: Any) -> bool:
+def is_edm(denoise: Denoiser) -> bool:
     return type(denoise) is EDM
 
 
@@ -79,7 +79,7 @@ class Flow:
     denoise: Any
     direct: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    def __call__(self, s: Any, y: Any, args: Any) -> Any:
+    def __call__(self, s: Level, y: PyTree, args: PyTree) -> Any:
         s = in_precision_of(s, y)
         sigma = self.form.level(s)
         if self.direct:
@@ -92,12 +92,12 @@ class Flow:
         return affine(a, y, b, denoised(self.denoise, x, sigma, args))
 
 
-def denoised(denoise: Any, x: Any, sigma: Any, cond: Any) -> Any:
+def denoised(denoise: Denoiser, x: PyTree, sigma: Any, cond: PyTree) -> Any:
     """The denoised output alone, in the structure and shapes of `x`."""
     return outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0]
 
 
-def affine(a: Any, y: Any, b: Any, outputs: Any) -> Any:
+def affine(a: Level, y: PyTree, b: Level, outputs: PyTree) -> Any:
     """`a y + b D` in the dtypes of `y`."""
     return jax.tree.map(
         lambda leaf, out: from_left(a, leaf) * leaf + from_left(b, leaf) * out.astype(leaf.dtype),
@@ -106,7 +106,7 @@ def affine(a: Any, y: Any, b: Any, outputs: Any) -> Any:
     )
 
 
-def in_precision_of(s: Any, y: Any) -> jax.Array:
+def in_precision_of(s: Level, y: PyTree) -> jax.Array:
     """The time as an array in the dtype of the state; raises where it has another."""
     dtype = working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(y)])
     given = getattr(s, "dtype", dtype)

@@ -20,7 +20,7 @@ from edmjax._common.arrays import has_no_value, register_fields, working_dtype
 from edmjax._common.deprecation import renamed
 from edmjax._common.functions import as_pytree
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import Denoiser, Grid, Keys, PyTree, Scalar
+from edmjax._common.typing import Denoiser, Grid, Keys, Level, PyTree, Scalar
 from edmjax.noise.keys import check_key
 from edmjax.processes.process import Process
 from edmjax.terms.forms import Own, process_of
@@ -172,9 +172,9 @@ class Drift:
 
     process: Any
     eta: Any
-    denoise: Any
+    denoise: Denoiser
 
-    def __call__(self, tau: Any, y: Any, args: Any) -> Any:
+    def __call__(self, tau: Level, y: PyTree, args: PyTree) -> Any:
         t = -in_precision_of(tau, y)
         scale = self.process.scale(t)
         x = jax.tree.map(lambda leaf: leaf / scale, y)
@@ -194,7 +194,7 @@ class Diffusion:
     eta: Any
     like: Any = dataclasses.field(metadata={"static": True})  # structure and shapes of the path
 
-    def __call__(self, tau: Any, y: Any, args: Any) -> lineax.DiagonalLinearOperator:
+    def __call__(self, tau: Level, y: PyTree, args: PyTree) -> lineax.DiagonalLinearOperator:
         # A path of one sample would be broadcast, and all samples would have its noise.
         if self.like is not None and self.like != _shapes(y):
             (path, shapes), state = self.like, jax.tree.map(jnp.shape, y)
@@ -207,7 +207,7 @@ class Diffusion:
         return lineax.DiagonalLinearOperator(jax.tree.map(lambda v: jnp.full_like(v, g), y))
 
 
-def _shapes(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+def _shapes(tree: PyTree) -> tuple[Any, tuple[Any, ...]]:
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(tuple(leaf.shape) for leaf in leaves)
 

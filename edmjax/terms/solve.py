@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from optimistix import rms_norm
 
+from edmjax._common.typing import PyTree
 from edmjax.terms.tableaus import explicit_solver
 
 # The interval over the first step that is tried. Where time falls diffrax itself would try a step
@@ -19,7 +20,7 @@ FIRST = 20
 class Solved(NamedTuple):
     """The end of a solve; all but `y` one number, or one a sample where each has its own steps."""
 
-    y: Any
+    y: PyTree
     t: jax.Array  # the time that was reached
     nfe: jax.Array  # evaluations, including rejected steps
     accepted: jax.Array
@@ -43,7 +44,7 @@ def solver_with_error(solver: Any) -> diffrax.AbstractERK:
 
 def solve(
     slope: Callable[[Any, Any, Any], Any],
-    y: Any,
+    y: PyTree,
     ends: jax.Array,
     args: Any,
     tolerances: jax.Array,
