@@ -11,10 +11,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = ROOT / "edmjax"
 PROGRAMS = pathlib.Path(__file__).with_name("wrong_programs.py")
-pytest.importorskip("pyright", reason="pip install --group dev")
 
 
 def pyright(*options):
+    pytest.importorskip("pyright", reason="needs pyright: pip install --group dev")
     command = [sys.executable, "-m", "pyright", "--outputjson", *map(str, options)]
     return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=False).stdout)
 
