@@ -88,12 +88,16 @@ def write_pages(folder: Path) -> None:
 
 def _page(module: ModuleType) -> str:
     blocks = [f".. automodule:: {module.__name__}", ""]
+    first = set() if module is edmjax else set(public_names(edmjax))
     for name in public_names(module):
         thing, path = getattr(module, name), f"{module.__name__}.{name}"
+        # What the package itself shows is indexed there, and shown again in its own room.
+        again = name in first and getattr(edmjax, name) is thing
+        index = ["   :no-index:"] if again else []
         if inspect.isclass(thing) and name not in ALIASES:
-            blocks += [f".. autoclass:: {path}", "   :members:", ""]
+            blocks += [f".. autoclass:: {path}", "   :members:", *index, ""]
         elif inspect.isroutine(thing):
-            blocks += [f".. autofunction:: {path}", ""]
+            blocks += [f".. autofunction:: {path}", *index, ""]
         else:
             text = "\n".join(to_rst([documentation(module, name)]))
             blocks += [f".. py:data:: {path}", "", f"   {text}", ""]

@@ -37,7 +37,9 @@ class Process:
     `jax.jvp`.
 
     Attributes:
-        scale, sigma, time: the three functions.
+        scale: the factor of the data at a time.
+        sigma: the noise level at a time.
+        time: the time of a noise level.
         variance: the fourth, by default made of `scale` and `sigma`.
         t_max: the time of the most noise.
         t_min: the time of the data, 0 or, for `DDPM`, -1.
