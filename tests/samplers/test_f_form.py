@@ -123,7 +123,7 @@ def test_the_step_to_zero_is_the_denoiser_and_counts_are_what_is_said(make, orde
 
 @everyone
 def test_windows_do_not_grow(make, order):
-    assert widths(make(order), 20) == widths(make(order), 60)
+    assert widths(make(order), 20) == widths(make(order), 200)
     assert max(widths(make(order), 20)) <= order + 1
 
 
