@@ -90,7 +90,7 @@ def _classify(
     return features, net.logits(features)
 
 
-def load_classifier(path: str | os.PathLike) -> TrainedClassifier:
+def load_classifier(path: str | os.PathLike[str]) -> TrainedClassifier:
     """The classifier of a file that `benchmarks/mnist/train_classifier.py` has written.
 
     `FileNotFoundError` where there is none; `ValueError` where the file is damaged or holds another

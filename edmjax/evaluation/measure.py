@@ -67,12 +67,12 @@ QUICK = Amounts(500, 1, ("heun@karras:35", "unipc(order=3)@cosine:10"), 1000, 50
 
 
 def evaluate(
-    checkpoint: str | os.PathLike,
-    out: str | os.PathLike,
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     amounts: Amounts = FULL,
     *,
-    features: str | os.PathLike | None = None,
-    data_dir: str | os.PathLike | None = None,
+    features: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     chunk_size: int = 500,
     mesh: Mesh | None = None,
 ) -> str:

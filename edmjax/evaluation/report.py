@@ -30,7 +30,7 @@ class Table:
         OSError: the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike, columns: Mapping[str, type], num_keys: int):
+    def __init__(self, path: str | os.PathLike[str], columns: Mapping[str, type], num_keys: int):
         self.path, self.columns, self.num_keys = Path(path), dict(columns), num_keys
         self.rows: dict[tuple[str, ...], dict[str, Any]] = {}
         make_directory(self.path.parent)

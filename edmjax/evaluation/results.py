@@ -60,7 +60,7 @@ def over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[Quality]:
     ]
 
 
-def write_quality(qualities: Sequence[Quality], path: str | os.PathLike) -> None:
+def write_quality(qualities: Sequence[Quality], path: str | os.PathLike[str]) -> None:
     """Writes a CSV file: a line for each method, each figure in two columns."""
     names = list(qualities[0].figures)
     text = io.StringIO()
@@ -108,7 +108,7 @@ def plus_minus(mean: Mean) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike) -> None:
+def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike[str]) -> None:
     """A panel for each figure: a line for each sampler with its schedule, test images dashed."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     names = dict.fromkeys(q.name for q in qualities if q.name != TEST_IMAGES)
@@ -141,7 +141,7 @@ def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike) -> None:
     figure.savefig(path, dpi=100)
 
 
-def draw_levels(levels: Mapping[str, Sequence[LevelLoss]], path: str | os.PathLike) -> None:
+def draw_levels(levels: Mapping[str, Sequence[LevelLoss]], path: str | os.PathLike[str]) -> None:
     """The loss by noise level of the network and of the best denoiser for the training set."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes, labels = figure.subplots(), []

@@ -45,7 +45,7 @@ class Subject(NamedTuple):
         return labels if self.num_classes else None
 
 
-def load_subject(path: str | os.PathLike) -> Subject:
+def load_subject(path: str | os.PathLike[str]) -> Subject:
     """The network of a run's directory or its `weights.safetensors`.
 
     `FileNotFoundError` and `ValueError` as `training.load_denoiser` raises them; `ValueError` where
@@ -79,7 +79,7 @@ class Images(NamedTuple):
     labels: Int[np.ndarray, " n"]
 
 
-def load_images(data_dir: str | os.PathLike | None, split: str) -> Images:
+def load_images(data_dir: str | os.PathLike[str] | None, split: str) -> Images:
     """MNIST's "train" or "test" images, as networks see them; errors as of `load_mnist`."""
     images, labels = load_mnist(data_dir, split=split)
     return Images(scaled(images), labels.astype(np.int32))
@@ -90,6 +90,6 @@ def scaled(images: UInt8[np.ndarray, "n 28 28"]) -> Float[np.ndarray, "n 28 28 1
     return images[..., None].astype(np.float32) * np.float32(2 / 255) - np.float32(1)
 
 
-def sha256(path: str | os.PathLike) -> str:
+def sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -84,7 +84,7 @@ class About:
         return [said] if said else []
 
 
-def write_plan(path: str | os.PathLike, arrays: dict[str, Any], about: About) -> None:
+def write_plan(path: str | os.PathLike[str], arrays: dict[str, Any], about: About) -> None:
     """Writes the arrays of a plan; until all of it is on the disk, an old file stays."""
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -118,7 +118,7 @@ def _path(path: Any) -> Path:
     return Path(path)
 
 
-def read_plan(path: str | os.PathLike) -> tuple[dict[str, Any], About]:
+def read_plan(path: str | os.PathLike[str]) -> tuple[dict[str, Any], About]:
     """The arrays of a plan and what it was fitted on, from a file that `write` wrote."""
     path = _path(path)
     try:

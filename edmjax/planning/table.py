@@ -88,7 +88,7 @@ class Plan:
             )
         return int(np.max(self.draws, initial=-1)) + 1
 
-    def save(self, path: str | os.PathLike, **about: Any) -> None:
+    def save(self, path: str | os.PathLike[str], **about: Any) -> None:
         """Writes the plan as JSON, each float by its `repr`: `Plan.load` gives the same bits.
 
         Args:
@@ -107,7 +107,7 @@ class Plan:
         write_plan(path, fields, About.of(about_all))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Plan":
+    def load(cls, path: str | os.PathLike[str]) -> "Plan":
         """Returns the plan of a file that `save` wrote, in NumPy arrays.
 
         Raises:
