@@ -1,7 +1,7 @@
 """Compares the bits of this package with the bits of the package at another commit.
 
     python checks/bits.py COMMIT
-    python checks/bits.py COMMIT --only "samplers/*" --keep /tmp/bits
+    python checks/bits.py COMMIT --only "samplers/*" --keep runs/bits
     python checks/bits.py --list
 
 The package at COMMIT is extracted into a temporary directory. The runs in `checks/bits_runs` are

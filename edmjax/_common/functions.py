@@ -82,7 +82,7 @@ def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable
     share a program. Any other function hides what it closes over, which may have changed since the
     last call, so the program is made anew and is for the calls of this one alone.
     """
-    if all(is_data(function) for function in functions if function is not None):
+    if are_data(functions):
         return functools.partial(_jitted(run, tuple(sorted(static))), *functions, **static)
     return jax.jit(functools.partial(run, *functions, **static))
 
@@ -91,8 +91,9 @@ def compiled(
     run: Callable[..., Any], functions: tuple[Any, ...], arrays: tuple[Any, ...], **static: Any
 ) -> Any:
     """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays)))
-    if traced and not all(is_data(function) for function in functions if function is not None):
+    if not are_data(functions) and any(
+        isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays))
+    ):
         return run(*functions, *arrays, **static)
     return program(run, *functions, **static)(*arrays)
 
@@ -115,6 +116,11 @@ def is_data(function: object) -> bool:
     return bool(leaves) and all(
         isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int) for leaf in leaves
     )
+
+
+def are_data(functions: tuple[Any, ...]) -> bool:
+    """Whether all of these functions that are given, and not None, are data."""
+    return all(is_data(function) for function in functions if function is not None)
 
 
 def as_pytree(function: Any, name: str, what: str = "a function of (x, sigma)") -> Any:

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import wide
-from edmjax._common.functions import check_function, is_data
+from edmjax._common.functions import are_data, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout
@@ -109,7 +109,7 @@ def sample_in_chunks(
         denoise, corrector = split_parameters((denoise, corrector), mesh)
 
     run = functools.partial(_sampled, denoise, plan, corrector, path)
-    if not all(map(is_data, [denoise] + ([] if corrector is None else [corrector]))):
+    if not are_data((denoise, corrector)):
         run = jax.jit(run)  # a plain function is traced once, and not once a chunk
 
     def begin(first: int, rows: int) -> tuple[PyTree, Keys]:

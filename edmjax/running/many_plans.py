@@ -157,7 +157,7 @@ def _source(
     batched: bool,
 ) -> tuple[Keys | None, PyTree]:
     """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
-    traced = any(isinstance(plan.draws, Tracer) for plan in plans)
+    known = noise is not None and not any(isinstance(plan.draws, Tracer) for plan in plans)
     first = next((i for i, plan in enumerate(plans) if may_draw(plan)), None)
     return source_of_noise(
         x,
@@ -166,7 +166,7 @@ def _source(
         who="`sweep`",
         batched=batched,
         room=shape.z > 0,
-        num_draws=None if traced else max(plan.num_draws for plan in plans),
+        num_draws=max(plan.num_draws for plan in plans) if known else None,
         needed=f"plans[{first}] draws noise: pass `key` or `noise` to `sweep`.",
     )
 

@@ -254,10 +254,13 @@ def _source(
         )
     if isinstance(key, Brownian) and noise is None and drawing and not declared.there:
         return key.over(plan, x, batched), None
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan))
     # A plan that was padded has room for draws, and makes none.
     padded = drawing and not isinstance(plan.draws, Tracer) and plan.num_draws == 0
-    draws = None if traced else plan.num_draws + declared.calls(plan) * declared.draws
+    concrete = noise is not None and not any(
+        isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan)
+    )
+    # Counted only where there are draws to be compared with.
+    draws = plan.num_draws + declared.calls(plan) * declared.draws if concrete else None
     takes_noise = declared.draws > 0 if noise is not None else declared.there
     needed = bool(declared.num_draws) or (drawing and not padded)
     key, noise = source_of_noise(
