@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from edmjax._common.arguments import whole
-from edmjax._common.arrays import has_no_value, weighted, wide
+from edmjax._common.arguments import one_of, whole
+from edmjax._common.arrays import has_no_value, weighted, working_dtype
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, Sigma, X
 from edmjax.noise.keys import is_typed, normal_like
 from edmjax.processes.process import Process, check_process, root
@@ -63,7 +63,7 @@ class Langevin:
         `key` is what `ej.sample` passes: keys of shape (num_steps, batch), or the draws themselves,
         with leaves of shape (num_steps, *leaf.shape).
         """
-        held = jax.tree.map(lambda leaf: leaf.astype(wide(leaf.dtype)), x)
+        held = jax.tree.map(lambda leaf: leaf.astype(working_dtype(leaf.dtype)), x)
         move = functools.partial(self._move, denoise, x, sigma)
         if self.num_steps == 1:
             return move(held, jax.tree.map(lambda draw: draw[0], key))
@@ -143,8 +143,7 @@ def langevin(
         TypeError: if `num_steps` is not an integer, or `process` not a process.
         ValueError: if `snr` is negative or NaN, `num_steps` below 1, or `norm` something else.
     """
-    if norm not in NORMS:
-        raise ValueError(f"`norm` must be one of {', '.join(map(repr, NORMS))}, got {norm!r}.")
+    one_of(norm, "norm", NORMS)
     return _corrector(snr, num_steps, norm, process, on_result)
 
 
@@ -185,7 +184,7 @@ def _norms(tree: PyTree, ahead: int) -> Any:
     """The Euclidean norm over all leaves and all axes after the first `ahead`."""
 
     def square(leaf: Any) -> Any:
-        leaf = leaf.astype(wide(leaf.dtype))
+        leaf = leaf.astype(working_dtype(leaf.dtype))
         return jnp.sum(leaf**2, axis=tuple(range(ahead, leaf.ndim)))
 
     squares = [square(leaf) for leaf in jax.tree.leaves(tree)]

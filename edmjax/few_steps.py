@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edmjax._common.arguments import count, ordered, positive
+from edmjax._common.arguments import ordered, positive, whole
 from edmjax._common.typing import Int, Levels, Number
 from edmjax.planning.step import Sampler
 from edmjax.scalar import flag
@@ -55,9 +55,9 @@ def recommend(
         ValueError: if `nfe` is below 1, `sigma_min` is not below `sigma_max`, or one of these or
             `sigma_data` is not positive and finite.
     """
-    nfe = count(nfe, "`nfe`")
+    nfe = whole(nfe, "nfe")
     low, high = ordered(sigma_min, sigma_max)
-    width, zero = positive("sigma_data", sigma_data), flag(final_zero, "final_zero")
+    width, zero = positive(sigma_data, "sigma_data"), flag(final_zero, "final_zero")
     _, name, grid = max(row for row in TABLE if row[0] <= nfe)
     return pair(name, grid, nfe, low, high, width, zero)
 

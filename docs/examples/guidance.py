@@ -23,16 +23,16 @@ x = sigmas[0] * jax.random.normal(jax.random.key(0), (40, *example.images.shape[
 # itself. All of them start from the same noise.
 
 # %%
-spread = {}
+spread, pictures = {}, []
 for scale in (1.0, 2.0, 4.0):
     guided = ej.guidance.classifier_free(example.denoise, scale, uncond=example.unknown)
     x0 = ej.sample(ej.guidance.clip(guided, -1.0, 1.0), plan, x, cond=labels)
     by_class = x0.reshape(4, 10, -1)
     spread[scale] = float(by_class.std(axis=0).mean())
     if scale != 2.0:
-        pictures = x0 if scale == 1.0 else jnp.concatenate([pictures, x0])
+        pictures.append(x0)
     print(f"scale {scale}: spread within a class {spread[scale]:.3f}")
-ej.plot.samples(pictures, columns=10).figure
+ej.plot.samples(jnp.concatenate(pictures), columns=10).figure
 
 # %% [markdown]
 # The first four rows are scale 1, the last four scale 4. The spread falls with the scale.

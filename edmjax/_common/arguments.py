@@ -28,7 +28,7 @@ def whole(value: Int, name: str, *, least: int = 1, most: int | None = None) -> 
     except TypeError:
         raise TypeError(f"`{name}` must be an integer, got {value!r:.80}.") from None
     if number < least or (most is not None and number > most):
-        limits = f"at least {least}" + (f" and at most {most}" if most is not None else "")
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"`{name}` must be {limits}, got {number}.")
     return number
 
@@ -42,31 +42,40 @@ def real(
     value: Scalar,
     name: str,
     *,
-    above: float | int | None = None,
+    above: float | int = -math.inf,
     least: float | int | None = None,
-    below: float | int | None = None,
+    below: float | int = math.inf,
     most: float | int | None = None,
 ) -> Any:
-    """`value` as a finite float greater than `above`, not less than `least` and so on.
+    """`value` as a float greater than `above`, or not less than `least`, and so on.
 
-    A traced value has no number to look at, and is left as it is.
+    It must be finite, unless `most` or `least` is infinite itself. A traced value has no number to
+    look at, and is left as it is.
     """
     value = host(value, name)
     if is_traced(value):
         return value
-    inside = (
-        math.isfinite(value)
-        and (above is None or value > above)
-        and (least is None or value >= least)
-        and (below is None or value < below)
-        and (most is None or value <= most)
-    )
-    if not inside:
-        limits = {"above": above, "at least": least, "below": below, "at most": most}
-        words = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
-        words += ["finite"] if below is None and most is None else []
-        raise ValueError(f"`{name}` must be {' and '.join(words)}, got {value:g}.")
+    high_enough = value > above if least is None else value >= least
+    low_enough = value < below if most is None else value <= most
+    if not (high_enough and low_enough):  # NaN is neither
+        raise ValueError(f"`{name}` must be {_range(above, least, below, most)}, got {value}.")
     return value
+
+
+def _range(
+    above: float | int, least: float | int | None, below: float | int, most: float | int | None
+) -> str:
+    low, high = above if least is None else least, below if most is None else most
+    if math.isfinite(low) and math.isfinite(high):
+        return f"in {'(['[least is not None]}{low:g}, {high:g}{')]'[most is not None]}"
+    words = []
+    if math.isfinite(low):
+        words.append(f"at least {low:g}" if least is not None else f"above {low:g}")
+    if math.isfinite(high):
+        words.append(f"at most {high:g}" if most is not None else f"below {high:g}")
+    if high == math.inf and most is None:
+        words.append("finite")
+    return " and ".join(words).replace("above 0 and", "positive and") or "a number"
 
 
 def one_of(value: object, name: str, known: Iterable[str]) -> str:
@@ -74,9 +83,11 @@ def one_of(value: object, name: str, known: Iterable[str]) -> str:
     known = list(known)
     if isinstance(value, str) and value in known:
         return value
+    *others, last = map(repr, known)
+    words = f"{', '.join(others)} or {last}" if others else last
     near = difflib.get_close_matches(str(value), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r:.80}.{hint}")
+    raise ValueError(f"`{name}` must be {words}, got {value!r:.80}.{hint}")
 
 
 def refuse(who: str, why: str, **options: object) -> None:
@@ -89,49 +100,35 @@ def refuse(who: str, why: str, **options: object) -> None:
             raise ValueError(f"`{who}` takes no `{name}`: {why}.")
 
 
-def on_host(name: str, value: Arraylike) -> np.ndarray:
+def on_host(value: Arraylike, name: str) -> np.ndarray:
     """`value` as a float64 NumPy array; a sentence if it is traced, complex, or not finite."""
     if has_no_value(value):
         raise TypeError(
-            f"{name} is prepared on the host in float64, so it cannot be traced: "
+            f"`{name}` is prepared on the host in float64, so it cannot be traced: "
             "build the object outside `jit` and pass it in as an argument."
         )
     array = np.asarray(value)
     if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+        raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}.")
     array = np.array(array, np.float64)  # a copy: what the caller does to its own array stays there
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got {_first_bad(array)}.")
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        where = f" at index {index}" if index else ""
+        raise ValueError(f"`{name}` must be finite, got {array[index]}{where}.")
     return array
 
 
-def positive_number(name: str, value: Scalar) -> Any:
+def positive_leaf(value: Scalar, name: str) -> Any:
     """`value` as a positive float64 scalar array, a leaf; left as it is where it is traced."""
     if has_no_value(value):
         return value
-    number = on_host(name, value)
-    if number.shape != () or number <= 0:
-        raise ValueError(f"{name} must be one positive number, got {value}.")
-    return number
+    found = on_host(value, name)
+    if found.shape != () or found <= 0:
+        raise ValueError(f"`{name}` must be one positive number, got {value}.")
+    return found
 
 
-def _first_bad(array: np.ndarray) -> str:
-    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    return f"{array[index]}" + (f" at index {index}" if index else "")
-
-
-def count(n: Int, name: str = "The number of levels n", *, least: int = 1) -> int:
-    """`n` as an int of at least `least`, or a sentence."""
-    if not isinstance(n, int | np.integer) or isinstance(n, bool):
-        raise TypeError(f"{name} must be an integer, got {n!r}.")
-    if n < least:
-        if least == 1 and name.endswith(" n"):
-            raise ValueError(f"A schedule has at least n = 1 positive level, got n = {n}.")
-        raise ValueError(f"{name} must be {least} at least, got {n}.")
-    return int(n)
-
-
-def number(name: str, value: Number) -> float:
+def number(value: Number, name: str) -> float:
     """`value` as a float, or a sentence; a traced value has no place in a host computation."""
     try:
         if isinstance(value, str | bytes):
@@ -139,22 +136,24 @@ def number(name: str, value: Number) -> float:
         return float(value)
     except (TypeError, ValueError) as err:
         raise TypeError(
-            f"{name} must be a number, got {value!r:.80}: schedules are computed on the host; to "
+            f"`{name}` must be a number, got {value!r:.80}: schedules are computed on the host; to "
             "trace a grid, write its formula in jax.numpy and give `make_plan` the levels."
         ) from err
 
 
-def positive(name: str, value: Number) -> float:
-    found = number(name, value)
+def positive(value: Number, name: str) -> float:
+    """`number(value, name)`, positive and finite."""
+    found = number(value, name)
     if not 0 < found < math.inf:  # false for NaN too
-        raise ValueError(f"{name} must be positive and finite, got {found}.")
+        raise ValueError(f"`{name}` must be positive and finite, got {found}.")
     return found
 
 
 def ordered(sigma_min: Number, sigma_max: Number) -> tuple[float, float]:
-    low, high = positive("sigma_min", sigma_min), positive("sigma_max", sigma_max)
+    """Both as positive floats, the first below the second."""
+    low, high = positive(sigma_min, "sigma_min"), positive(sigma_max, "sigma_max")
     if low >= high:
-        raise ValueError(f"sigma_min must be below sigma_max, got {low} and {high}.")
+        raise ValueError(f"`sigma_min` must be below `sigma_max`, got {low} and {high}.")
     return low, high
 
 

@@ -90,7 +90,7 @@ def check_sigma(sigma: Level) -> None:
         return
     numbers = reals(sigma)
     if numbers is None:
-        raise TypeError(f"sigma must be a noise level, got {sigma!r:.80}.")
+        raise TypeError(f"`sigma` must be a noise level, got {sigma!r:.80}.")
     if not (np.asarray(numbers) >= 0).all():  # NaN too
         raise ValueError(f"A noise level must not be negative or NaN, got sigma = {sigma!s:.80}.")
 
@@ -114,8 +114,3 @@ def as_level(sigma: Level, x: PyTree, name: str = "sigma") -> jax.Array:
                 "expected a scalar, or one number for each entry of axis 0."
             )
     return sigma
-
-
-def wide(dtype: DTypeLike) -> Any:
-    """The dtype to compute in: float32, or float64 where `dtype` is."""
-    return jnp.dtype(dtype) if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)

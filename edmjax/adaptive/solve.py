@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax._common.arguments import positive_number, whole
+from edmjax._common.arguments import positive_leaf, whole
 from edmjax._common.arrays import has_no_value, working_dtype
 from edmjax._common.functions import checked_inputs, compiled
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
@@ -112,8 +112,8 @@ def _run(denoise, method, x, key, noise, cond, levels, *, max_steps, differentia
 def _levels(
     denoise: Denoiser, method: Any, sigma_max: Any, sigma_min: Any, x: PyTree
 ) -> tuple[Any, Any, Any]:
-    high = positive_number("sigma_max", sigma_max)
-    low = positive_number("sigma_min", sigma_min)
+    high = positive_leaf(sigma_max, "sigma_max")
+    low = positive_leaf(sigma_min, "sigma_min")
     # Two levels that are one in float32 leave no step between them.
     dtype = working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(x)])
     if not has_no_value(high) and not has_no_value(low) and high.astype(dtype) <= low.astype(dtype):

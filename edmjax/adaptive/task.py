@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from edmjax._common.arguments import real
-from edmjax._common.arrays import from_left, has_no_value, wide
+from edmjax._common.arrays import from_left, has_no_value, working_dtype
 from edmjax._common.functions import outputs_of, with_cond
 from edmjax._common.typing import Denoiser, PyTree, Scalar
 from edmjax.noise.keys import keys_of, normal_like
@@ -64,7 +64,7 @@ def task_of(
     *,
     per_sample: bool,
 ) -> Task:
-    dtypes = jax.tree.map(lambda leaf: wide(leaf.dtype), x)
+    dtypes = jax.tree.map(lambda leaf: working_dtype(leaf.dtype), x)
     dtype = jnp.result_type(*jax.tree.leaves(dtypes))
     batch = jax.tree.leaves(x)[0].shape[0]
     keys: Any = None if key is None else keys_of(key, x, batched=True)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from edmjax import processes
-from edmjax._common.arguments import positive_number
+from edmjax._common.arguments import positive_leaf
 from edmjax._common.deprecation import now_keywords
 from edmjax._common.typing import Int, Network, Number, Scalar, Values
 from edmjax.denoisers.network import Preconditioned, network_as_pytree
@@ -65,7 +65,7 @@ def edm(net: Network, sigma_data: Scalar = 0.5) -> EDM:
 
     Source: Karras et al. (2022), Table 1 (rightmost column) and equation 7.
     """
-    return EDM(network_as_pytree(net), positive_number("sigma_data", sigma_data))
+    return EDM(network_as_pytree(net), positive_leaf(sigma_data, "sigma_data"))
 
 
 @register_dataclass
@@ -94,7 +94,7 @@ def song(net: Network, sigma: Scalar = 25.0) -> Song:
     al. (2021), equation 30 for the loss.
     """
     processes.song_ve(sigma)  # raises where the base makes no process
-    return Song(network_as_pytree(net), positive_number("sigma", sigma))
+    return Song(network_as_pytree(net), positive_leaf(sigma, "sigma"))
 
 
 @register_dataclass
@@ -126,7 +126,7 @@ def vp(
     do. Source: Karras et al. (2022), Table 1, with `beta_d = beta_max - beta_min`.
     """
     process = processes.vp(beta_min, beta_max)
-    last = positive_number("num_timesteps", num_timesteps) - 1
+    last = positive_leaf(num_timesteps, "num_timesteps") - 1
     return VP(network_as_pytree(net), process, last)
 
 
@@ -246,5 +246,5 @@ def consistency(
     whatever the network. Published code passes `1000 c_noise`: `lambda x, c: net(x, 1000 * c)`.
     Raises as `edm` does. Source: Song et al. (2023), "Consistency models", appendix C.
     """
-    low, width = positive_number("sigma_min", sigma_min), positive_number("sigma_data", sigma_data)
+    low, width = positive_leaf(sigma_min, "sigma_min"), positive_leaf(sigma_data, "sigma_data")
     return Consistency(network_as_pytree(net), low, width)

@@ -244,7 +244,7 @@ def _scale(scale: Arraylike) -> tuple[Arraylike, bool]:
     """The scale as a leaf, and whether it is the number 1."""
     if has_no_value(scale):
         return scale, False
-    value = on_host("scale", scale)
+    value = on_host(scale, "scale")
     if value.ndim > 1:
         raise ValueError(
             f"`scale` must be one number, or one number a sample, got shape {value.shape}."

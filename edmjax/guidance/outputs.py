@@ -1,7 +1,6 @@
 """What guidance shares: the outputs of an evaluation, options, and sums over a sample."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +10,15 @@ from edmjax._common.arrays import working_dtype
 from edmjax._common.functions import with_cond
 from edmjax._common.trees import check_like, floating_tree
 from edmjax._common.typing import Denoiser, PyTree, Scalar
-from edmjax.scalar import host, is_traced
+from edmjax.scalar import is_traced
 
 # The outputs of an evaluation by name: "x0", and whatever else the denoiser returned.
 Outputs = dict[str, PyTree]
 
 
-def option(name: str, value: Scalar, allows: Callable[..., bool], kind: str) -> PyTree:
-    """`value` as a scalar leaf: float64 on the host, left as it is where it is traced."""
-    value = host(value, name)
-    if is_traced(value):
-        return value
-    if not allows(value):
-        raise ValueError(f"`{name}` must be {kind}, got {value}.")
-    return np.asarray(value, np.float64)
+def scalar_leaf(value: Scalar) -> PyTree:
+    """A number as a scalar leaf, float64 on the host; left as it is where it is traced."""
+    return value if is_traced(value) else np.asarray(value, np.float64)
 
 
 def call(denoise: Denoiser, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
+from edmjax._common.arguments import one_of, real
 from edmjax._common.arrays import weighted
 from edmjax._common.typing import Arraylike, PyTree, Scalar
 from edmjax.guidance.branches import Guided
-from edmjax.guidance.outputs import Outputs, dot, option, vectors, wide
+from edmjax.guidance.outputs import Outputs, dot, scalar_leaf, vectors, wide
+from edmjax.scalar import is_traced
 
 
 class Rule(Guided):
@@ -78,9 +80,9 @@ def interval(guided: Guided, sigma_min: Scalar, sigma_max: Scalar) -> Interval:
     Source: Kynkäänniemi et al. (2024).
     """
     _check(guided, "interval")
-    low = option("sigma_min", sigma_min, lambda v: v >= 0, "at least 0")
-    high = option("sigma_max", sigma_max, lambda v: v > 0, "above 0")
-    if not (isinstance(low, jax.Array) or isinstance(high, jax.Array)) and low >= high:
+    low = scalar_leaf(real(sigma_min, "sigma_min", least=0))
+    high = scalar_leaf(real(sigma_max, "sigma_max", above=0, most=math.inf))
+    if not is_traced(low, high) and low >= high:
         raise ValueError(f"`sigma_min` must be below `sigma_max`, got {low} and {high}.")
     return Interval(guided, low, high)
 
@@ -143,8 +145,8 @@ def adaptive_projected(
             "`adaptive_projected` replaces how the branches are combined, so it comes before "
             "`rescale` and only once: `rescale(adaptive_projected(guided))`."
         )
-    eta = option("eta", eta, math.isfinite, "finite")
-    threshold = option("norm_threshold", norm_threshold, lambda v: v > 0, "above 0")
+    eta = scalar_leaf(real(eta, "eta"))
+    threshold = scalar_leaf(real(norm_threshold, "norm_threshold", above=0, most=math.inf))
     return AdaptiveProjected(guided, eta, threshold)
 
 
@@ -202,9 +204,8 @@ def rescale(guided: Guided, phi: Scalar = 0.7, prediction: str = "v") -> Rescale
     section 3.4.
     """
     _check(guided, "rescale")
-    if prediction not in _CENTRES:
-        raise ValueError(f"`prediction` must be 'v', 'eps' or 'x0', got {prediction!r}.")
-    return Rescaled(guided, option("phi", phi, lambda v: 0 <= v <= 1, "in [0, 1]"), prediction)
+    one_of(prediction, "prediction", _CENTRES)
+    return Rescaled(guided, scalar_leaf(real(phi, "phi", least=0, most=1)), prediction)
 
 
 def _variance(tree: PyTree) -> jax.Array:

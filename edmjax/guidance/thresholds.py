@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
+from edmjax._common.arguments import real
 from edmjax._common.arrays import as_sigma, from_left
 from edmjax._common.functions import Wraps, denoiser_as_pytree
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Denoiser, PyTree, Scalar, Sigma
-from edmjax.guidance.outputs import call, option, returned, sampled, vectors, wide
+from edmjax.guidance.outputs import call, returned, sampled, scalar_leaf, vectors, wide
+from edmjax.scalar import is_traced
 
 
 @register_dataclass
@@ -52,9 +54,9 @@ def clip(denoise: Denoiser, low: Scalar = -1.0, high: Scalar = 1.0) -> Clipped:
 
     Source: Ho et al. (2020), whose code clips; the name is from Saharia et al. (2022), section 2.3.
     """
-    low = option("low", low, lambda v: not math.isnan(v), "a number")
-    high = option("high", high, lambda v: not math.isnan(v), "a number")
-    if not (isinstance(low, jax.Array) or isinstance(high, jax.Array)) and low >= high:
+    low = scalar_leaf(real(low, "low", least=-math.inf, most=math.inf))
+    high = scalar_leaf(real(high, "high", least=-math.inf, most=math.inf))
+    if not is_traced(low, high) and low >= high:
         raise ValueError(f"`low` must be below `high`, got {low} and {high}.")
     return Clipped(denoiser_as_pytree(denoise, "denoise"), low, high)
 
@@ -106,6 +108,6 @@ def dynamic_threshold(
 
     Source: Saharia et al. (2022, Imagen), section 2.3.
     """
-    quantile = option("quantile", quantile, lambda v: 0 <= v <= 1, "in [0, 1]")
-    max_value = option("max_value", max_value, lambda v: v >= 1, "at least 1")
+    quantile = scalar_leaf(real(quantile, "quantile", least=0, most=1))
+    max_value = scalar_leaf(real(max_value, "max_value", least=1, most=math.inf))
     return DynamicThreshold(denoiser_as_pytree(denoise, "denoise"), quantile, max_value)

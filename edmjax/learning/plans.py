@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax._common.arguments import count
+from edmjax._common.arguments import whole
 from edmjax._common.typing import Arraylike, Denoiser, Int, Keys, Number, PyTree
 from edmjax.few_steps import recommend
 from edmjax.learning import grids
@@ -84,9 +84,9 @@ def fit_plan(
     The family of solvers is due to Shaul et al. (2024), "Bespoke non-stationary solvers"; they fit
     it by gradients alone.
     """
-    shown, moves = flag(progress, "progress"), count(updates, "`updates`", least=0)
-    width = count(window, "`window`")
-    size = None if batch_size is None else count(batch_size, "`batch_size`", least=4)
+    shown, moves = flag(progress, "progress"), whole(updates, "updates", least=0)
+    width = whole(window, "window")
+    size = None if batch_size is None else whole(batch_size, "batch_size", least=4)
     task = task_of(
         denoise,
         nfe,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax._common.arguments import count
+from edmjax._common.arguments import whole
 from edmjax._common.typing import Denoiser, Int, Keys, Levels, Number, PyTree
 from edmjax.learning import grids
 from edmjax.learning.descent import descend
@@ -61,10 +61,10 @@ def fit_schedule(
     Grids were learned by Sabour et al. (2024), "Align Your Steps", and by Tong et al. (2025),
     "Learning to discretize denoising diffusion ODEs", the latter with gradients through the solver.
     """
-    nfe = count(nfe, "`nfe`")
+    nfe = whole(nfe, "nfe")
     steps = _steps(sampler, nfe, flag(final_zero, "final_zero"))
-    shown, moves = flag(progress, "progress"), count(updates, "`updates`", least=0)
-    size = count(batch_size, "`batch_size`", least=4)
+    shown, moves = flag(progress, "progress"), whole(updates, "updates", least=0)
+    size = whole(batch_size, "batch_size", least=4)
     task = task_of(
         denoise,
         nfe,

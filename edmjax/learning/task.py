@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax, random
 from jax.core import Tracer
 
-from edmjax._common.arguments import count, ordered, positive
+from edmjax._common.arguments import ordered, positive, whole
 from edmjax._common.functions import as_pytree, outputs_of, with_cond
 from edmjax._common.trees import Flat, check_batch_axis, check_cond, floating_tree
 from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree, Sigma
@@ -110,7 +110,7 @@ def task_of(
             "A fit returns numbers and runs programs of its own, so it cannot run under `jit`: "
             "call it outside, and use what it returns inside."
         )
-    nfe = count(nfe, "`nfe`")
+    nfe = whole(nfe, "nfe")
     low, high = ordered(sigma_min, sigma_max)
     zero = flag(final_zero, "final_zero")
     x = floating_tree(x, "x")
@@ -131,7 +131,7 @@ def task_of(
         raise ValueError(f"`key` must be one key, got an array of keys of shape {key.shape}.")
     _check_scale(np.asarray(flat.rows(x)), high)
     steps = max(128, min(16 * nfe, 320), 2 * nfe) if reference_nfe is None else reference_nfe
-    steps = count(steps, "`reference_nfe`", least=max(2 * nfe, 8))
+    steps = whole(steps, "reference_nfe", least=max(2 * nfe, 8))
 
     grid = exponential(steps + 1, low, high, final_zero=False)
     # Not left to `trajectory`: the wrapper that `as_pytree` adds hides the declared range.
@@ -143,9 +143,9 @@ def task_of(
     x, cond = jax.tree.map(lambda leaf: jnp.asarray(leaf)[order], (x, cond))
     held = max(total // 4, 1)
     denoise = as_pytree(denoise, "denoise")
-    whole = _flow(denoise, flat, fine, x, cond, zero)
+    flow = _flow(denoise, flat, fine, x, cond, zero)
     rows = np.arange(total)
-    end = np.asarray(whole.end, np.float64)
+    end = np.asarray(flow.end, np.float64)
     width = float(np.sqrt(np.mean((end - end.mean(axis=0)) ** 2)))
     return Task(
         denoise=denoise,
@@ -155,9 +155,9 @@ def task_of(
         high=high,
         final_zero=zero,
         # A denoiser of one point has no width; the grids need a positive one.
-        width=positive("sigma_data", max(width, low)),
-        train=whole.take(rows[held:]),
-        validation=whole.take(rows[:held]),
+        width=positive(max(width, low), "sigma_data"),
+        train=flow.take(rows[held:]),
+        validation=flow.take(rows[:held]),
         x=x,
         cond=cond,
         key=batches,

@@ -17,12 +17,12 @@ import numpy as np
 from jax import random
 from jax.core import Tracer
 
-from edmjax._common.arguments import whole
-from edmjax._common.arrays import wide
+from edmjax._common.arguments import real, whole
+from edmjax._common.arrays import working_dtype
 from edmjax._common.trees import check_batch_axis, floating_tree
 from edmjax._common.typing import Arraylike, Int, Keys, Scalar, X
 from edmjax.noise.keys import check_keys, sample_keys
-from edmjax.scalar import host, is_traced
+from edmjax.scalar import is_traced
 
 _LAST = 2**31 - 1  # an ordinal that no draw has: probes from the same key are other numbers
 
@@ -41,7 +41,7 @@ def dequantize(x: X, key: Keys, *, step: Scalar) -> X:
         ValueError: `step` is not positive, keys do not fit `x`, or values are not `step` apart, as
             pixels of another scale are; under `jit` that is not seen.
     """
-    step = _positive(step)
+    step = real(step, "step", above=0)
     x = floating_tree(x, "x")
     check_batch_axis(x, "x", True)
     check_keys(key, x, True)
@@ -53,9 +53,9 @@ def dequantize(x: X, key: Keys, *, step: Scalar) -> X:
     def spread(index, leaf):
         def one(key):
             key = random.fold_in(random.fold_in(key, _LAST), index)
-            return random.uniform(key, leaf.shape[1:], wide(leaf.dtype))
+            return random.uniform(key, leaf.shape[1:], working_dtype(leaf.dtype))
 
-        level = leaf.astype(wide(leaf.dtype))
+        level = leaf.astype(working_dtype(leaf.dtype))
         return (level + step * (jax.vmap(one)(keys) - 0.5)).astype(leaf.dtype)
 
     return treedef.unflatten([spread(i, leaf) for i, leaf in enumerate(leaves)])
@@ -80,7 +80,7 @@ def bits_per_dim(log_p: Arraylike, dim: Int, *, step: Scalar) -> jax.Array:
         log_p = jnp.asarray(log_p)
     except (TypeError, ValueError):
         raise TypeError(f"`log_p` must hold real numbers, got {log_p!r:.80}.") from None
-    return -(log_p / whole(dim, "dim") + jnp.log(_positive(step))) / np.log(2)
+    return -(log_p / whole(dim, "dim") + jnp.log(real(step, "step", above=0))) / np.log(2)
 
 
 def _on_steps(leaf: Any, step: Any) -> None:
@@ -98,10 +98,3 @@ def _on_steps(leaf: Any, step: Any) -> None:
             f"and {values[worst]:g}, {apart[worst]:g} steps apart: pass the distance of "
             "neighbouring values in the scale of `x`, such as 1 / 127.5 for k / 127.5 - 1."
         )
-
-
-def _positive(step: Any) -> Any:
-    step = host(step, "step")
-    if not is_traced(step) and not 0 < step < np.inf:
-        raise ValueError(f"`step` must be positive and finite, got {step}.")
-    return step

@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from edmjax import scalar
-from edmjax._common.arguments import positive_number, whole
+from edmjax._common.arguments import positive_leaf, whole
 from edmjax._common.functions import checked_inputs, compiled
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar
@@ -173,7 +173,7 @@ def _rms(leaf: Any) -> Any:
 def data_width(denoise: Denoiser, sigma_data: Any) -> Any:
     """`sigma_data`, else the denoiser's own, else 0.5."""
     own = getattr(denoise, "sigma_data", None) if sigma_data is None else sigma_data
-    return positive_number("sigma_data", 0.5 if own is None else own)
+    return positive_leaf(0.5 if own is None else own, "sigma_data")
 
 
 def checked(denoise: Denoiser, x: PyTree, name: str, cond: PyTree) -> tuple[Any, Flat]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax._common.arguments import whole
+from edmjax._common.arguments import one_of, whole
 from edmjax._common.trees import Flat, floating_tree
 from edmjax.noise.keys import check_keys, draw_all, keys_of
 
@@ -52,8 +52,7 @@ class Probes:
 
 def make_probes(trace: Any, num_probes: Any, law: Any, key: Any, flat: Flat, batch: int) -> Probes:
     """The probes of a call, checked. Those of sample `i` depend on `(key, i)` alone."""
-    if not isinstance(trace, str) or trace not in TRACES:
-        raise ValueError(f"`trace` must be one of {', '.join(TRACES)}, got {trace!r}.")
+    one_of(trace, "trace", TRACES)
     if trace == "exact":
         return Probes(method="exact")
     if law is None:

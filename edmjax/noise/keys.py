@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import random
 
 from edmjax._common.arguments import whole
-from edmjax._common.arrays import wide
+from edmjax._common.arrays import working_dtype
 from edmjax._common.trees import Layout, floating_tree
 from edmjax._common.typing import Array, Int, Keys, PyTree, Scalar, X
 
@@ -137,7 +137,8 @@ def _padded_like(key: Any, x: Any) -> Any:
         size = padded_size(math.prod(shape[key.ndim :]))
 
         def one(key: Any) -> Any:
-            return random.normal(random.fold_in(key, index), (size,), wide(dtype)).astype(dtype)
+            wide = working_dtype(dtype)
+            return random.normal(random.fold_in(key, index), (size,), wide).astype(dtype)
 
         return (jax.vmap(one) if key.ndim else one)(key)
 

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from edmjax._common.arrays import wide
+from edmjax._common.arrays import working_dtype
 from edmjax._common.trees import Layout, check_batch_axis, floating_tree
 from edmjax._common.typing import Array, Keys, PyTree, Scalar, X
 from edmjax.noise.keys import check_key, check_keys, cut_draw, draw, keys_of
 from edmjax.planning.table import PlanLike
-from edmjax.processes.process import Process
+from edmjax.processes.process import Process, check_process
 from edmjax.scalar import flag, host, is_traced
 
 if TYPE_CHECKING:
@@ -144,10 +144,7 @@ def brownian(key: Keys, process: Process | None = None) -> Brownian:
         from edmjax.processes import edm
 
         process = edm()
-    if not isinstance(process, Process):
-        raise TypeError(
-            f"`process` must be a process, such as `ej.processes.vp()`, got {process!r:.80}."
-        )
+    check_process(process)
     return Brownian(key, process)
 
 
@@ -174,7 +171,7 @@ def unit_increment(keys: Keys, times: Array, x: PyTree, length: Scalar = 1.0) ->
     scale = jnp.where(gap > 0, scale, gap)  # NaN where a time is
     (octave_a, index_a), (octave_b, index_b) = _place(low), _place(high)
     shared = octave_a == octave_b
-    held = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, wide(v.dtype)), x)
+    held = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, working_dtype(v.dtype)), x)
 
     def add(total: Any, weight: Any, octave: Any, node: Any) -> Any:
         normal = draw(keys, (octave << _LEVELS) + node, held)

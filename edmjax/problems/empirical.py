@@ -42,11 +42,11 @@ class Empirical(Problem):
     std: Num[Array | np.ndarray, ""]
 
     def __init__(self, data: Arraylike, std: Arraylike = 0.0):
-        points, blur = on_host("data", data), on_host("std", std)
+        points, blur = on_host(data, "data"), on_host(std, "std")
         if points.ndim < 1 or points.size == 0:
             raise ValueError(f"data has shape {points.shape}: expected (n, *point), n at least 1.")
         if blur.shape != () or blur < 0:
-            raise ValueError(f"std must be one number, 0 or above, got {blur}.")
+            raise ValueError(f"`std` must be one number, 0 or above, got {blur}.")
         centre = points.mean(axis=0)
         points -= centre
         flat = points.reshape(len(points), -1)

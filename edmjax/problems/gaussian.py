@@ -48,8 +48,8 @@ class Gaussian(Problem):
     basis: Num[Array | np.ndarray, "d d"] | None  # eigenvectors in columns; None where diagonal
 
     def __init__(self, mean: Arraylike, cov: Arraylike):
-        centre = on_host("mean", mean)
-        variances, basis = spectrum(on_host("cov", cov), centre.shape)
+        centre = on_host(mean, "mean")
+        variances, basis = spectrum(on_host(cov, "cov"), centre.shape)
         freeze(self, mean=centre, variances=variances, basis=basis)
 
     @property

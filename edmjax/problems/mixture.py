@@ -37,7 +37,7 @@ class Mixture(Problem):
     bases: Num[Array | np.ndarray, "k d d"] | None  # eigenvectors in columns; None where diagonal
 
     def __init__(self, weights: Arraylike, means: Arraylike, covs: Arraylike):
-        w, mu, cov = on_host("weights", weights), on_host("means", means), on_host("covs", covs)
+        w, mu, cov = on_host(weights, "weights"), on_host(means, "means"), on_host(covs, "covs")
         if mu.ndim < 1 or w.shape != mu.shape[:1] or not len(w):
             raise ValueError(
                 f"weights has shape {w.shape} and means {mu.shape}: "
@@ -45,7 +45,7 @@ class Mixture(Problem):
             )
         if not (w > 0).all() or abs(w.sum() - 1) > 1e-6:
             raise ValueError(
-                "weights must be positive and sum to 1: "
+                "`weights` must be positive and sum to 1: "
                 f"got a least weight of {w.min()} and a sum of {w.sum()}."
             )
         if cov.ndim == 0:

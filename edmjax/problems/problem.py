@@ -57,7 +57,7 @@ class Problem:
         check_sigma(sigma)
         if np.shape(sigma) not in ((), (n,)):
             raise ValueError(
-                f"sigma must be a scalar or one level for each of {n} samples, got shape "
+                f"`sigma` must be a scalar or one level for each of {n} samples, got shape "
                 f"{np.shape(sigma)}."
             )
         levels = jnp.broadcast_to(jnp.asarray(sigma, dtype), (n,))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jax.tree_util import Partial
 
-from edmjax._common.arguments import positive_number
+from edmjax._common.arguments import positive_leaf
 from edmjax._common.arrays import check_sigma, has_no_value
 from edmjax._common.typing import Scalar
 from edmjax.processes.process import Process, array_module, root
@@ -23,7 +23,7 @@ def edm(sigma_max: Scalar = 80.0) -> Process:
 
     Source: Karras et al. (2022), Table 1.
     """
-    return Process(_one, _same, _same_time, _plain_square, positive_number("sigma_max", sigma_max))
+    return Process(_one, _same, _same_time, _plain_square, positive_leaf(sigma_max, "sigma_max"))
 
 
 def ve(sigma_min: Scalar = 0.02, sigma_max: Scalar = 100.0) -> Process:
@@ -35,9 +35,9 @@ def ve(sigma_min: Scalar = 0.02, sigma_max: Scalar = 100.0) -> Process:
     `0 < sigma_min < sigma_max`. Source: Song et al. (2021), equation 30, with the defaults
     of Karras et al. (2022).
     """
-    low, high = positive_number("sigma_min", sigma_min), positive_number("sigma_max", sigma_max)
+    low, high = positive_leaf(sigma_min, "sigma_min"), positive_leaf(sigma_max, "sigma_max")
     if not (has_no_value(low) or has_no_value(high)) and low >= high:
-        raise ValueError(f"sigma_min must be below sigma_max, got {low} and {high}.")
+        raise ValueError(f"`sigma_min` must be below `sigma_max`, got {low} and {high}.")
     return Process(_one, Partial(_ve_sigma, low, high), Partial(_ve_time, low, high))
 
 
@@ -49,9 +49,9 @@ def song_ve(sigma: Scalar = 25.0) -> Process:
     Raises ValueError where the base `sigma` is not above 1. Source: "Generative modeling by
     estimating gradients of the data distribution", the tutorial's code.
     """
-    base = positive_number("sigma", sigma)
+    base = positive_leaf(sigma, "sigma")
     if not has_no_value(base) and base <= 1:
-        raise ValueError(f"sigma must be above 1, so that the noise of sigma^t grows, got {base}.")
+        raise ValueError(f"`sigma` must be above 1, so that sigma^t grows, got {base}.")
     variance = Partial(_song_variance, base)
     return Process(_one, Partial(_root_of, variance), Partial(_song_time, base), variance)
 
@@ -103,9 +103,9 @@ def flow() -> Process:
 
 def _with_betas(beta_min: Scalar, beta_max: Scalar, *functions: Callable[..., Any]) -> Process:
     """The process of functions of `(beta_min, beta_max, t)`, once the two are in order."""
-    low, high = positive_number("beta_min", beta_min), positive_number("beta_max", beta_max)
+    low, high = positive_leaf(beta_min, "beta_min"), positive_leaf(beta_max, "beta_max")
     if not (has_no_value(low) or has_no_value(high)) and low > high:
-        raise ValueError(f"beta_min must not be above beta_max, got {low} and {high}.")
+        raise ValueError(f"`beta_min` must not be above `beta_max`, got {low} and {high}.")
     scale, sigma, time, variance = (Partial(function, low, high) for function in functions)
     return Process(scale, sigma, time, variance)
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from edmjax._common.arguments import count, number, positive
+from edmjax._common.arguments import number, positive, whole
 from edmjax._common.arrays import weighted
 from edmjax._common.trees import argument_like, floating_tree
 from edmjax._common.typing import Arraylike, Int, Number, PyTree, Values, X
@@ -82,8 +82,8 @@ class DDPM(Process):
                 spacing does not have, or one that leads beyond the training timesteps.
             TypeError: `n` or `steps_offset` is not an integer.
         """
-        n, total = count(n, "The number of steps n"), self.num_timesteps
-        offset = count(steps_offset, "steps_offset", least=0)
+        n, total = whole(n, "n"), self.num_timesteps
+        offset = whole(steps_offset, "steps_offset", least=0)
         if n > total:
             raise ValueError(
                 f"The model has {total} training timesteps, got n = {n}: ask for at most {total}."
@@ -199,25 +199,25 @@ def _table(
     if given:
         if np.ndim(betas) != 1 or not np.issubdtype(np.asarray(betas).dtype, np.number):
             raise TypeError(
-                f"betas must be the name of a spacing, or a sequence of numbers, got {betas!r:.80}."
+                f"`betas` must name a spacing, or be a sequence of numbers, got {betas!r:.80}."
             )
         table = ddpm_table(betas)
-        if num_timesteps is not None and number("num_timesteps", num_timesteps) != len(table):
+        if num_timesteps is not None and number(num_timesteps, "num_timesteps") != len(table):
             raise ValueError(
                 f"num_timesteps is {num_timesteps}, but there are {len(table)} betas: leave it out."
             )
         return table
-    total = count(1000 if num_timesteps is None else num_timesteps, "num_timesteps")
+    total = whole(1000 if num_timesteps is None else num_timesteps, "num_timesteps")
     if betas == "squaredcos_cap_v2":
         return iddpm_table(total)
     if betas not in _ENDS:
         raise ValueError(
-            "betas must be 'linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid' or the betas "
-            f"themselves, got {betas!r}."
+            "`betas` must be 'linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid' or the "
+            f"betas themselves, got {betas!r}."
         )
     first, last = _ENDS[betas]
-    first = first if start is None else positive("beta_start", start)
-    last = last if end is None else positive("beta_end", end)
+    first = first if start is None else positive(start, "beta_start")
+    last = last if end is None else positive(end, "beta_end")
     return ddpm_table(between(betas, first, last, total))
 
 

@@ -136,10 +136,10 @@ class Process:
         _, t = array_module(times)
         if t.ndim != 1 or not len(t):
             raise ValueError(
-                f"times must be one-dimensional, got shape {t.shape}: give at least one time."
+                f"`times` must be one-dimensional, got shape {t.shape}: give at least one time."
             )
         if not has_no_value(t) and not np.isfinite(t).all():
-            raise ValueError(f"times must be finite, got {t}.")
+            raise ValueError(f"`times` must be finite, got {t}.")
         self._refuse(t)
         return Levels(self.sigma(t), t, self)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edmjax._common.arguments import count, number, positive
+from edmjax._common.arguments import number, positive, whole
 from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Arraylike, Int, Levels, Number
 
@@ -25,11 +25,11 @@ def ddpm_table(
     every beta is in (0, 1). Source: Ho et al. (2020); Rombach et al. (2022) for the spacing.
     """
     if betas is None:
-        start, end = positive("beta_start", beta_start), positive("beta_end", beta_end)
-        betas = between("scaled_linear", start, end, count(num_timesteps, "num_timesteps"))
+        start, end = positive(beta_start, "beta_start"), positive(beta_end, "beta_end")
+        betas = between("scaled_linear", start, end, whole(num_timesteps, "num_timesteps"))
     betas = np.asarray(betas, np.float64)
     if betas.ndim != 1 or not len(betas):
-        raise ValueError(f"betas must be a sequence of numbers, got shape {betas.shape}.")
+        raise ValueError(f"`betas` must be a sequence of numbers, got shape {betas.shape}.")
     inside = (betas > 0) & (betas < 1)  # false for NaN too
     if not inside.all():
         i = int(np.argmin(inside))
@@ -67,12 +67,12 @@ def iddpm_table(num_timesteps: Int = 1000, *, c1: Number = 0.001, c2: Number = 0
     et al. (2022), Table 1; Nichol and Dhariwal (2021), equation 17, with `c2` their offset and `1 -
     c1` their largest beta.
     """
-    m, c1 = count(num_timesteps, "num_timesteps"), positive("c1", c1)
+    m, c1 = whole(num_timesteps, "num_timesteps"), positive(c1, "c1")
     if c1 >= 1:
-        raise ValueError(f"c1 must be below 1, got {c1}: 1 - c1 is the largest beta.")
-    c2 = number("c2", c2)
+        raise ValueError(f"`c1` must be below 1, got {c1}: 1 - c1 is the largest beta.")
+    c2 = number(c2, "c2")
     if not 0 <= c2 < np.inf:
-        raise ValueError(f"c2 must be finite and not negative, got {c2}.")
+        raise ValueError(f"`c2` must be finite and not negative, got {c2}.")
     abar = np.sin(np.pi / 2 * np.arange(m + 1) / (m * (c2 + 1))) ** 2
     u = np.zeros(m + 1)
     # The recursion that all such models were trained with: a log form is 2e-12 off at u_(M-1).
@@ -87,7 +87,7 @@ def checked(table: Arraylike | None) -> Levels:
         return ddpm_table()
     levels = np.asarray(table, np.float64)
     if levels.ndim != 1 or not len(levels):
-        raise ValueError(f"table must be a sequence of levels, got shape {levels.shape}.")
+        raise ValueError(f"`table` must be a sequence of levels, got shape {levels.shape}.")
     if not (np.isfinite(levels) & (levels > 0)).all():
         raise ValueError("The levels of a table must be positive and finite: leave out the others.")
     if not (np.diff(levels) > 0).all():
@@ -100,7 +100,7 @@ def checked(table: Arraylike | None) -> Levels:
 
 def fits(n: Int, levels: np.ndarray) -> int:
     """`n`, if the table has as many levels."""
-    n = count(n)
+    n = whole(n, "n")
     if n > len(levels):
         raise ValueError(
             f"The table has {len(levels)} levels, got n = {n}: ask for at most {len(levels)}."

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jax.sharding import AxisType, Mesh
 
 from edmjax._common.arguments import whole
-from edmjax._common.arrays import wide
+from edmjax._common.arrays import working_dtype
 from edmjax._common.functions import are_data, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
@@ -245,7 +245,7 @@ def _begin(
     )
 
     def scaled(noise: Any) -> Any:
-        return (jnp.asarray(std, wide(noise.dtype)) * noise).astype(noise.dtype)
+        return (jnp.asarray(std, working_dtype(noise.dtype)) * noise).astype(noise.dtype)
 
     return jax.tree.map(scaled, normal_like(keys_start, shapes)), keys_steps
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from edmjax._common.arrays import wide
+from edmjax._common.arrays import working_dtype
 from edmjax._common.typing import Array, PyTree
 from edmjax.noise.keys import cut_draw, padded_draw
 from edmjax.planning.table import Plan
@@ -26,7 +26,7 @@ class Points:
 
     def __init__(self, x: PyTree, batched: bool):
         self.x, self.batched = x, batched
-        self.wide = jax.tree.map(lambda leaf: wide(leaf.dtype), x)
+        self.wide = jax.tree.map(lambda leaf: working_dtype(leaf.dtype), x)
         self.dtype = jnp.result_type(*jax.tree.leaves(self.wide))
         self.shapes = jax.tree.map(self._shape, x)
 

@@ -23,8 +23,7 @@ import numpy as np
 
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Step
-from edmjax.samplers._options import choice
-from edmjax.scalar import Scalar, host, is_traced, log, sqrt
+from edmjax.scalar import Scalar, is_traced, log, sqrt
 
 # The integrand has its poles pi / 2 off the axis of log sigma: 64 points are right to 1e-14 on a
 # step from 80 to 0.002.
@@ -133,16 +132,3 @@ def measure_at(sigma: Scalar, variable: str, width: Scalar) -> Scalar:
     if variable == "theta":
         return 1.0
     return by_sigma * sigma if variable == "log_sigma" else by_sigma * 7 * sigma ** (6 / 7)
-
-
-def variable_of(variable: str) -> str:
-    """`variable` where it is one of the three."""
-    return choice(variable, "variable", *VARIABLES)
-
-
-def width_of(sigma_data: Scalar) -> Scalar:
-    """`sigma_data`, which must be positive and finite where it is a number."""
-    width = host(sigma_data, "sigma_data")
-    if not is_traced(width) and not 0 < width < math.inf:
-        raise ValueError(f"`sigma_data` must be positive and finite, got {width}.")
-    return width

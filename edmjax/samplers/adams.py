@@ -6,16 +6,14 @@ error remains, so the whole is of second order however smooth the problem. Nothi
 sigma = 0 in this form, so the formula holds on the step to zero too.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
+from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.deprecation import renamed_words
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._interpolation import weights_of
-from edmjax.samplers._options import choice, order_of
-from edmjax.scalar import host, is_traced
 
 # The weights of equally spaced steps, newest first.
 CONSTANT = (
@@ -126,7 +124,7 @@ def advance(
 def _adams(
     order: int, final: str, weights: Callable[[Step, Sequence[Evaluation]], list[Scalar]]
 ) -> Sampler:
-    order, final = order_of(order, 4), choice(final, "final", "method", "denoise")
+    order, final = whole(order, "order", most=4), one_of(final, "final", ["method", "denoise"])
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -150,9 +148,7 @@ def gradient_estimation(gamma: Scalar = 2.0) -> Sampler:
     Raises:
         ValueError: if `gamma` is infinite or NaN.
     """
-    gamma = host(gamma, "gamma")
-    if not is_traced(gamma) and not math.isfinite(gamma):
-        raise ValueError(f"`gamma` must be finite, got {gamma}.")
+    gamma = real(gamma, "gamma")
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)

@@ -8,10 +8,10 @@ where `(x - D) / sigma` is the predicted noise, and `sigma_up` the standard devi
 papers write for points of the variance-preserving process, divided by its scale at the next level.
 """
 
+from edmjax._common.arguments import one_of
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._options import choice
 from edmjax.samplers.runge_kutta import euler
 from edmjax.samplers.wrappers import ancestral
 from edmjax.scalar import flag, log, not_negative, sqrt
@@ -92,7 +92,7 @@ def ddpm(variance: str = "fixed_small", *, s_noise: Scalar = 1.0) -> Sampler:
     Raises:
         ValueError: if `variance` is something else, or `s_noise` is negative or NaN.
     """
-    variance = choice(variance, "variance", "fixed_small", "fixed_large", "learned_range")
+    variance = one_of(variance, "variance", ["fixed_small", "fixed_large", "learned_range"])
     if variance == "fixed_small":
         return ddim(1.0, s_noise=s_noise)
     s_noise = not_negative(s_noise, "s_noise")

@@ -8,11 +8,11 @@ in which the outputs are extrapolated.
 import math
 from collections.abc import Sequence
 
+from edmjax._common.arguments import one_of, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi, weights_of
-from edmjax.samplers._options import choice, order_of
 from edmjax.samplers.adams import adams_weights, advance
 from edmjax.scalar import flag, log
 
@@ -41,9 +41,9 @@ def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> S
     Raises:
         ValueError: if `order` or `kind` is something else.
     """
-    order = order_of(order, 3)
+    order = whole(order, "order", most=3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
-    tab = choice(kind, "kind", "tab", "rho_ab") == "tab"
+    tab = one_of(kind, "kind", ["tab", "rho_ab"]) == "tab"
     weights_on = log_weights if tab else adams_weights
 
     def step(x: Combination, at: Step) -> Combination:

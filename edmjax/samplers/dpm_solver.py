@@ -8,13 +8,13 @@ and with `eps` a polynomial by `x - sigma_next (h phi_1(h) eps + h^2 phi_2(h) ep
 `h phi_1(h) = e^h - 1`.
 """
 
+from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import differences, phi
-from edmjax.samplers._options import choice, order_of, share
 from edmjax.samplers.runge_kutta import dpm_2, euler
-from edmjax.scalar import exp, expm1, is_zero, log, not_negative, sqrt, static, where
+from edmjax.scalar import exp, expm1, is_zero, log, not_negative, sqrt, where
 
 
 def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -> Sampler:
@@ -40,8 +40,8 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
     Raises:
         ValueError: if an option is something else.
     """
-    order, start_order = order_of(order, 3), order_of(start_order, 2, "start_order")
-    kind = choice(kind, "kind", "singlestep", "multistep")
+    order, start_order = whole(order, "order", most=3), whole(start_order, "start_order", most=2)
+    kind = one_of(kind, "kind", ["singlestep", "multistep"])
     if kind == "singlestep" or order == 1:
         return (euler(), dpm_2(), _third)[order - 1]
     start = (euler(), dpm_2())[start_order - 1]
@@ -85,9 +85,8 @@ def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
         ValueError: if `nfe` is below 1, `eta` outside [0, 1] or `s_noise` negative; in `make_plan`,
             if the grid has another number of steps.
     """
-    if not static(nfe, "nfe") >= 1 or nfe % 1:
-        raise ValueError(f"`nfe` must be a whole number of at least 1, got {nfe!r}.")
-    eta, s_noise = share(eta, "eta"), not_negative(s_noise, "s_noise")
+    nfe = whole(nfe, "nfe")
+    eta, s_noise = real(eta, "eta", least=0, most=1), not_negative(s_noise, "s_noise")
     full, rest = divmod(nfe, 3)
     last = {0: [dpm_2(), euler()], 1: [euler()], 2: [dpm_2()]}[rest]
     steps = [_third] * (full if rest else full - 1) + last

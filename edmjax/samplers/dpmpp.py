@@ -10,11 +10,11 @@ and the methods differ in how they extrapolate `D` over the step. With `D` a pol
 `h (1 - e^-h) D' / 2`, which differs by O(h^3).
 """
 
+from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import differences, phi
-from edmjax.samplers._options import choice, order_of, place
 from edmjax.scalar import exp, flag, log
 
 
@@ -33,7 +33,7 @@ def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
     Raises:
         ValueError: if `r` is outside (0, 1].
     """
-    r = place(r, "r")
+    r = real(r, "r", above=0, most=1)
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -69,7 +69,7 @@ def dpmpp_2m(
     Raises:
         ValueError: if `solver_type` is something else.
     """
-    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
+    solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
     lower_order_final = flag(lower_order_final, "lower_order_final")
     euler_at_final = flag(euler_at_final, "euler_at_final")
 
@@ -120,11 +120,11 @@ def dpmpp_3m(
     Raises:
         ValueError: if `solver_type` or `start_order` is something else.
     """
-    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
+    solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
     lower_order_final = flag(lower_order_final, "lower_order_final")
     euler_at_final = flag(euler_at_final, "euler_at_final")
     corrected = flag(corrected, "corrected")
-    start_order = order_of(start_order, 2, "start_order")
+    start_order = whole(start_order, "start_order", most=2)
     start = dpmpp_2s()
 
     def step(x: Combination, at: Step) -> Combination:

@@ -11,11 +11,11 @@ diffusion. The methods differ in how they extrapolate `D` over the step. Multist
 extrapolate across their own noise, which makes them second order, so they keep their history.
 """
 
+from edmjax._common.arguments import one_of, real
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi
-from edmjax.samplers._options import choice, place, share
 from edmjax.samplers._reverse_sde import first_order, fresh_noise, psi
 from edmjax.scalar import exp, expm1, flag, is_zero, log, not_negative, sqrt
 
@@ -42,7 +42,7 @@ def dpmpp_2m_sde(
         ValueError: if `eta` or `s_noise` is negative or NaN, or `solver_type` is something else.
     """
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
+    solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -137,8 +137,12 @@ def dpmpp_sde(
         ValueError: if `eta` is outside [0, 1], `r` outside (0, 1], `s_noise` negative or NaN, or
             `noise` something else.
     """
-    eta, r, s_noise = share(eta, "eta"), place(r, "r"), not_negative(s_noise, "s_noise")
-    noise = choice(noise, "noise", "brownian", "independent")
+    eta, r, s_noise = (
+        real(eta, "eta", least=0, most=1),
+        real(r, "r", above=0, most=1),
+        not_negative(s_noise, "s_noise"),
+    )
+    noise = one_of(noise, "noise", ["brownian", "independent"])
     quiet = is_zero(eta) or is_zero(s_noise)
 
     def step(x: Combination, at: Step) -> Combination:

@@ -5,10 +5,10 @@ with the k outputs made since. So n steps take n evaluations, and the orders of 
 1, 2, 1, 2, ... or 1, 2, 3, 1, 2, 3, ...
 """
 
+from edmjax._common.arguments import one_of, whole
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi
-from edmjax.samplers._options import choice, order_of
 from edmjax.scalar import flag, log
 
 
@@ -40,9 +40,9 @@ def dpmpp_singlestep(
     Raises:
         ValueError: if an option is something else.
     """
-    order = order_of(order, 3)
+    order = whole(order, "order", most=3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
-    solver_type = choice(solver_type, "solver_type", "midpoint", "heun")
+    solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)

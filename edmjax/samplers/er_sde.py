@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edmjax._common.arguments import whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._options import order_of
 from edmjax.scalar import exp, is_traced, is_zero, log, not_negative, sqrt
 
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {
@@ -55,7 +55,7 @@ def er_sde(
         ValueError: if `order` or `scaler` is something else, `s_noise` is negative or NaN, or g
             decreases from a level to a higher one.
     """
-    order = order_of(order, 3)
+    order = whole(order, "order", most=3)
     s_noise = not_negative(s_noise, "s_noise")
     if not callable(scaler) and not (isinstance(scaler, str) and scaler in SCALERS):
         raise ValueError(f"`scaler` must be a function or one of {[*SCALERS]}, got {scaler!r}.")

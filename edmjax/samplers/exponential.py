@@ -11,11 +11,11 @@ problems". In diffusion they are the refined exponential solvers (RES) of Zhang 
 `dpmpp_2s` satisfies the conditions only in the limit of small steps.
 """
 
+from edmjax._common.arguments import real
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi
-from edmjax.samplers._options import place
 from edmjax.scalar import exp, expm1, is_traced, log
 
 
@@ -31,7 +31,7 @@ def res_2s(c2: Scalar = 0.5) -> Sampler:
     Raises:
         ValueError: if `c2` is outside (0, 1].
     """
-    c2 = place(c2, "c2")
+    c2 = real(c2, "c2", above=0, most=1)
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -73,7 +73,7 @@ def res_3s(c2: Scalar = 0.5, c3: Scalar = 1.0) -> Sampler:
         ValueError: if `c2` or `c3` is outside (0, 1], or at a pole of the weights: `c2 = 2/3`, or
             `c2 = c3`.
     """
-    c2, c3 = place(c2, "c2"), place(c3, "c3")
+    c2, c3 = real(c2, "c2", above=0, most=1), real(c3, "c3", above=0, most=1)
     if not is_traced(c2, c3) and (abs(2 - 3 * c2) < 1e-9 or c2 == c3):
         raise ValueError(
             f"No third-order method has the inner points c2 = {c2} and c3 = {c3}: they must differ "

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.deprecation import now_keywords
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._f_form import advance, correction, integrals, variable_of, width_of
-from edmjax.samplers._options import order_of
+from edmjax.samplers._f_form import VARIABLES, advance, correction, integrals
 
 
 @now_keywords("sigma_data")
@@ -33,7 +33,11 @@ def f_ab(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -
     The form is v-prediction's (Salimans and Ho 2022) and TrigFlow's (Lu and Song 2024);
     integrating polynomials against the exact measure is DEIS (Zhang and Chen 2023, eq. 15).
     """
-    order, variable, width = order_of(order, 4), variable_of(variable), width_of(sigma_data)
+    order, variable, width = (
+        whole(order, "order", most=4),
+        one_of(variable, "variable", VARIABLES),
+        real(sigma_data, "sigma_data", above=0),
+    )
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -70,7 +74,11 @@ def f_pc(order: int = 2, variable: str = "log_sigma", *, sigma_data: Scalar = 0.
     Adams, Bashforth and Moulton with variable steps: Hairer, Norsett and Wanner (1993), Section
     III.5. `ej.adaptive.multistep` is the same method with steps chosen by an error estimate.
     """
-    order, variable, width = order_of(order, 4), variable_of(variable), width_of(sigma_data)
+    order, variable, width = (
+        whole(order, "order", most=4),
+        one_of(variable, "variable", VARIABLES),
+        real(sigma_data, "sigma_data", above=0),
+    )
 
     def rule(levels: Sequence[Scalar], start: Scalar, end: Scalar) -> list[Scalar]:
         return integrals(levels, start, end, variable, width)

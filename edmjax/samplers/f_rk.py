@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 
+from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.deprecation import now_keywords
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._f_form import (
+    VARIABLES,
     advance,
     level_at,
     measure_at,
     position_in,
-    variable_of,
-    width_of,
 )
-from edmjax.samplers._options import order_of
 
 # Nodes, stages and weights: the midpoint rule, Ralston (1962), and the classical method.
 _TABLEAUS = {
@@ -48,8 +47,11 @@ def f_rk(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -
     Hairer, Norsett and Wanner (1993), Section II.1; Ralston (1962), "Runge-Kutta methods with
     minimum error bounds".
     """
-    order, variable = order_of(order, 4, lowest=2), variable_of(variable)
-    width = width_of(sigma_data)
+    order, variable = (
+        whole(order, "order", least=2, most=4),
+        one_of(variable, "variable", VARIABLES),
+    )
+    width = real(sigma_data, "sigma_data", above=0)
     nodes, stages, weights = _TABLEAUS[order]
 
     def step(x: Combination, at: Step) -> Combination:

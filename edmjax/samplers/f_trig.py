@@ -12,11 +12,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from edmjax._common.arguments import real
 from edmjax._common.deprecation import now_keywords, renamed
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._f_form import advance, correction, quadrature, width_of
+from edmjax.samplers._f_form import advance, correction, quadrature
 from edmjax.scalar import flag, is_traced, not_negative
 
 
@@ -51,7 +52,7 @@ def f_trig(corrector: bool = True, *, sigma_data: Scalar = 0.5, above: Scalar = 
     Trigonometric Adams methods: Gautschi (1961), "Numerical integration of ordinary differential
     equations based on trigonometric polynomials".
     """
-    corrects, width = flag(corrector, "corrector"), width_of(sigma_data)
+    corrects, width = flag(corrector, "corrector"), real(sigma_data, "sigma_data", above=0)
     above = not_negative(above, "above")
 
     def rule(levels: Sequence[Scalar], start: Scalar, end: Scalar) -> list[Scalar]:

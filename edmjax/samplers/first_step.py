@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from edmjax._common.arguments import real
 from edmjax._common.deprecation import now_keywords
 from edmjax._common.typing import Scalar
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._f_form import total_at, width_of
+from edmjax.samplers._f_form import total_at
 
 
 @now_keywords("sigma_data")
@@ -27,7 +28,7 @@ def analytic_first_step(inner: Sampler, *, sigma_data: Scalar = 0.5) -> Sampler:
     "AFS" of Dockhorn, Vahdat and Kreis (2022, GENIE), for data of any width.
     """
     check_sampler(inner, "inner")
-    width = width_of(sigma_data)
+    width = real(sigma_data, "sigma_data", above=0)
 
     def step(x: Combination, at: Step) -> Combination:
         if at.index or at.num_steps == 1:
@@ -63,7 +64,7 @@ def teleport(inner: Sampler, *, sigma_data: Scalar = 0.5) -> Sampler:
     Wang and Vastola (2024), "The unreasonable effectiveness of Gaussian score approximation".
     """
     check_sampler(inner, "inner")
-    width = width_of(sigma_data)
+    width = real(sigma_data, "sigma_data", above=0)
 
     def step(x: Combination, at: Step) -> Combination:
         if at.index:

@@ -25,7 +25,7 @@ import numpy as np
 from jax.tree_util import Partial, register_dataclass
 from jaxtyping import Array, Float, Num
 
-from edmjax._common.arguments import on_host, positive_number
+from edmjax._common.arguments import on_host, positive_leaf
 from edmjax._common.arrays import check_sigma, has_no_value, register_fields, working_dtype
 from edmjax._common.functions import Wraps, is_data
 from edmjax._common.trees import floating_tree
@@ -74,14 +74,14 @@ class GaussianSplit:
     sigma_data: Num[Array | np.ndarray, ""]
 
     def __init__(self, mean: Arraylike, cov: Arraylike, sigma_data: Number | None = None):
-        centre = on_host("mean", mean)
-        variances, basis = spectrum(on_host("cov", cov), centre.shape)
+        centre = on_host(mean, "mean")
+        variances, basis = spectrum(on_host(cov, "cov"), centre.shape)
         mean_variance = float(np.mean(variances))
         if not mean_variance > 0:
             raise ValueError("`cov` must have a direction of positive variance, got none.")
         variances = np.maximum(variances, FLOOR * mean_variance)
         given = np.sqrt(mean_variance) if sigma_data is None else sigma_data
-        width = positive_number("sigma_data", cast(Scalar, given))
+        width = positive_leaf(cast(Scalar, given), "sigma_data")
         freeze(self, mean=centre, variances=variances, basis=basis, sigma_data=width)
 
     def __call__(self, denoise: Denoiser) -> Denoiser:
@@ -124,7 +124,7 @@ class GaussianSplit:
             )
         check_sigma(sigma)
         if not has_no_value(sigma):
-            on_host("sigma", sigma)  # at infinity both coordinates are NaN
+            on_host(sigma, "sigma")  # at infinity both coordinates are NaN
         dtype = working_dtype(x.dtype)
         sigma = jnp.asarray(sigma, dtype)
         if sigma.ndim and (lead == 0 or sigma.shape != x.shape[:1]):

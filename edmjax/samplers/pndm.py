@@ -6,12 +6,12 @@ pseudo methods are the classical ones, with the weights of equal steps on any gr
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edmjax._common.arguments import one_of
 from edmjax._common.deprecation import renamed_words
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.processes.process import Process
-from edmjax.samplers._options import choice
 from edmjax.samplers.adams import CONSTANT, advance
 from edmjax.scalar import flag, sqrt
 
@@ -43,7 +43,7 @@ def pndm(runge_kutta: bool = True, process: Timed | None = None, final: str = "m
         ValueError: if `final` is something else.
         TypeError: if `process` has no `time` and `sigma`.
     """
-    final = choice(final, "final", "method", "denoise")
+    final = one_of(final, "final", ["method", "denoise"])
     runge_kutta = flag(runge_kutta, "runge_kutta")
     if process is not None and not (hasattr(process, "time") and hasattr(process, "sigma")):
         raise TypeError(f"`process` must be a process or None, got {process!r:.80}.")

@@ -20,12 +20,12 @@ the marginals exact. The paper has beta(t) h, which is the same in the limit of 
 from collections.abc import Callable
 from typing import Any
 
+from edmjax._common.arguments import one_of
 from edmjax._common.deprecation import renamed, renamed_words
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.processes.process import Process
-from edmjax.samplers._options import choice
 from edmjax.samplers._process_time import ProcessTime, pair
 from edmjax.scalar import host, is_zero, not_negative, sqrt, where
 
@@ -64,7 +64,7 @@ def euler_maruyama(
     """
     process_time = None if process is None else ProcessTime(process)
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    final = choice(final, "final", "denoise", "method")
+    final = one_of(final, "final", ["denoise", "method"])
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -180,7 +180,7 @@ def ancestral_sampling(
 
 def _rescaling(process: Process | None, final: str) -> Callable[[Step], tuple[Scalar, Scalar]]:
     """A function of the step: `(r, whether the scale is constant)`."""
-    choice(final, "final", "denoise", "method")
+    one_of(final, "final", ["denoise", "method"])
     if process is None:
         return lambda at: (1.0, True)
     process = ProcessTime(process).process

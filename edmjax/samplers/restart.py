@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edmjax._common.arguments import whole
 from edmjax._common.typing import Int, Number, Scalar
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
@@ -148,9 +149,4 @@ def _interval(interval: Any) -> tuple[float, float, int, int]:
     t_min, t_max = static(t_min, "t_min"), static(t_max, "t_max")
     if not 0 < t_min < t_max < float("inf"):
         raise ValueError(f"`restart` needs 0 < t_min < t_max, got {t_min} and {t_max}.")
-    steps, repeats = static(steps, "steps"), static(repeats, "repeats")
-    if int(steps) != steps or steps < 1:
-        raise ValueError(f"`restart` needs at least one step from t_max to t_min, got {steps!r}.")
-    if int(repeats) != repeats or repeats < 0:
-        raise ValueError(f"`repeats` must be a number of times, got {repeats!r}.")
-    return t_min, t_max, int(steps), int(repeats)
+    return t_min, t_max, whole(steps, "steps"), whole(repeats, "repeats", least=0)

@@ -14,12 +14,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edmjax._common.arguments import whole
 from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi, weights_of
-from edmjax.samplers._options import order_of
 from edmjax.samplers._reverse_sde import fresh_noise
 from edmjax.scalar import exp, log, not_negative, static, where
 
@@ -65,8 +65,8 @@ def sa_solver(
         ValueError: if an order is something else, `eta` or `s_noise` is negative or NaN, or
             `interval` is not two levels, the lower first.
     """
-    predictor_order = order_of(predictor_order, 4, "predictor_order")
-    corrector_order = order_of(corrector_order, 4, "corrector_order", lowest=0)
+    predictor_order = whole(predictor_order, "predictor_order", most=4)
+    corrector_order = whole(corrector_order, "corrector_order", least=0, most=4)
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     low, high = _interval(interval)
 

@@ -11,10 +11,10 @@ and the noises of the points inside a step are one process. With independent dra
     N(c) = sigma(c) / sigma(b) e^(-eta (c - b) h) N(b) + sigma(c) sqrt(1 - e^(-2 eta (c - b) h)) z
 """
 
+from edmjax._common.arguments import one_of, real
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._options import choice, place
 from edmjax.samplers._reverse_sde import first_order, psi
 from edmjax.scalar import exp, expm1, is_traced, is_zero, log, not_negative, sqrt
 
@@ -43,8 +43,8 @@ def seeds_2(
             `solver_type` is something else.
     """
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    r = place(r, "r")
-    solver_type = choice(solver_type, "solver_type", "phi_1", "phi_2")
+    r = real(r, "r", above=0, most=1)
+    solver_type = one_of(solver_type, "solver_type", ["phi_1", "phi_2"])
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
@@ -85,7 +85,7 @@ def seeds_3(
         ValueError: if `eta` or `s_noise` is negative or NaN, or not `0 < r_1 < r_2 <= 1`.
     """
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    r_1, r_2 = place(r_1, "r_1"), place(r_2, "r_2")
+    r_1, r_2 = real(r_1, "r_1", above=0, most=1), real(r_2, "r_2", above=0, most=1)
     if not is_traced(r_1, r_2) and not r_1 < r_2:
         raise ValueError(f"`r_1` must be below `r_2`, got {r_1} and {r_2}.")
 

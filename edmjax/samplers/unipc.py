@@ -13,11 +13,11 @@ makes that output anyway, and starts from the corrected point.
 import math
 from collections.abc import Collection, Sequence
 
+from edmjax._common.arguments import one_of, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._interpolation import phi, weights_of
-from edmjax.samplers._options import choice, order_of
 from edmjax.samplers.adams import slope
 from edmjax.scalar import expm1, flag, log
 
@@ -55,10 +55,10 @@ def unipc(
         ValueError: if `order`, `variant` or `predict` is something else, or `disable_corrector`
             holds anything but numbers of steps.
     """
-    order = order_of(order, 3)
+    order = whole(order, "order", most=3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
-    variant = choice(variant, "variant", "bh1", "bh2")
-    predict = choice(predict, "predict", "x0", "eps")
+    variant = one_of(variant, "variant", ["bh1", "bh2"])
+    predict = one_of(predict, "predict", ["x0", "eps"])
     uncorrected = _step_numbers(disable_corrector)
 
     def step(x: Combination, at: Step) -> Combination:

@@ -6,11 +6,11 @@ extrapolates across the noise diverges.
 
 import math
 
+from edmjax._common.arguments import real
 from edmjax._common.typing import Scalar
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._options import share
 from edmjax.scalar import is_zero, minimum, not_negative, sqrt, static, where
 
 
@@ -95,7 +95,7 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
     """
     check_sampler(inner, "inner")
-    eta, s_noise = share(eta, "eta"), not_negative(s_noise, "s_noise")
+    eta, s_noise = real(eta, "eta", least=0, most=1), not_negative(s_noise, "s_noise")
 
     def step(x: Combination, at: Step) -> Combination:
         if at.last or is_zero(eta):

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from edmjax._common.arguments import count, ordered
+from edmjax._common.arguments import ordered, whole
 from edmjax._common.typing import Int, Levels, Number
 from edmjax.scalar import flag
 
 
 def check(n: Int, sigma_min: Number, sigma_max: Number) -> tuple[int, float, float]:
     """`(n, sigma_min, sigma_max)` as plain numbers; TypeError or ValueError if they are not."""
-    return count(n), *ordered(sigma_min, sigma_max)
+    return whole(n, "n"), *ordered(sigma_min, sigma_max)
 
 
 def finish(sigmas: np.ndarray, low: float, high: float, final_zero: bool) -> Levels:

@@ -26,7 +26,7 @@ def theta(
     TrigFlow, Lu and Song (2024).
     """
     n, low, high = check(n, sigma_min, sigma_max)
-    data = positive("sigma_data", sigma_data)
+    data = positive(sigma_data, "sigma_data")
     u = np.linspace(0, 1, n)
     angle = (1 - u) * np.arctan(high / data) + u * np.arctan(low / data)
     # The angle to the other axis, as tan loses the digits of a level far above sigma_data.

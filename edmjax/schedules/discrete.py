@@ -7,7 +7,7 @@ table it is Stable Diffusion's. Training steps are counted from 0 to `T - 1`.
 import numpy as np
 
 from edmjax import processes
-from edmjax._common.arguments import count, ordered, positive
+from edmjax._common.arguments import ordered, positive, whole
 from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Arraylike, Int, Levels, Number
 from edmjax.processes.tables import checked, fits, iddpm_table, spaced
@@ -66,7 +66,7 @@ def iddpm(
     low, high = ordered(sigma_min, sigma_max)
     table = iddpm_table(num_timesteps, c1=c1, c2=c2)[::-1]
     levels = table[(table >= low) & (table <= high)]
-    n = count(n)
+    n = whole(n, "n")
     if n > len(levels):
         raise ValueError(
             f"The table has {len(levels)} levels in [{low}, {high}], got n = {n}: ask for fewer, "
@@ -143,7 +143,7 @@ def beta_discrete(
     from scipy.special import betaincinv  # loaded when it is first used
 
     levels = checked(table)
-    n, alpha, beta = fits(n, levels), positive("alpha", alpha), positive("beta", beta)
+    n, alpha, beta = fits(n, levels), positive(alpha, "alpha"), positive(beta, "beta")
     share = betaincinv(alpha, beta, 1 - np.linspace(0, 1, n, endpoint=False))
     steps = np.rint((len(levels) - 1) * share).astype(int)
     if not (np.diff(steps) < 0).all():

@@ -20,9 +20,9 @@ def truncate(sigmas: Arraylike, strength: Number) -> Levels:
             decreasing grid of at least two levels.
     """
     levels = _grid(sigmas)
-    share = number("strength", strength)
+    share = number(strength, "strength")
     if not 0 < share <= 1:
-        raise ValueError(f"strength must be in (0, 1], got {share}.")
+        raise ValueError(f"`strength` must be in (0, 1], got {share}.")
     steps = len(levels) - 1
     if steps < 1:
         raise ValueError("A grid to truncate has at least two levels, got one.")
@@ -53,7 +53,7 @@ def _grid(sigmas: Arraylike) -> np.ndarray:
     levels = np.asarray(sigmas, np.float64)
     if levels.ndim != 1 or not len(levels):
         raise ValueError(
-            f"sigmas must be a sequence of noise levels, got an array of shape {levels.shape}."
+            f"`sigmas` must be a sequence of noise levels, got an array of shape {levels.shape}."
         )
     if not (np.isfinite(levels) & (levels >= 0)).all():
         raise ValueError(f"Noise levels must be finite and not negative, got {levels}.")

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from edmjax._common.arguments import count, positive
+from edmjax._common.arguments import positive, whole
 from edmjax._common.typing import Int, Levels, Number
 from edmjax.schedules._ends import check, finish
 
@@ -30,7 +30,7 @@ def karras(
         TypeError: n not an integer.
     """
     n, low, high = check(n, sigma_min, sigma_max)
-    rho = positive("rho", rho)
+    rho = positive(rho, "rho")
     u = np.linspace(0, 1, n)
     # The equation divided by sigma_max, so that nothing overflows at small rho or cancels at large.
     with np.errstate(divide="ignore"):  # log 0 at u = 1 and tiny rho, where sigma_min is put in
@@ -103,7 +103,7 @@ def polyexponential(
     0. Raises as `karras` does. Source: k-diffusion, `get_sigmas_polyexponential`.
     """
     n, low, high = check(n, sigma_min, sigma_max)
-    ramp = np.linspace(1, 0, n) ** positive("rho", rho)
+    ramp = np.linspace(1, 0, n) ** positive(rho, "rho")
     return finish(low * np.exp(ramp * math.log(high / low)), low, high, final_zero)
 
 
@@ -122,5 +122,5 @@ def dpm_fast(
     `final_zero` is False by default. Raises as `karras` does. Source: Lu et al. (2022);
     k-diffusion, `sample_dpm_fast`.
     """
-    steps = count(nfe, "The number of evaluations nfe") // 3 + 1
+    steps = whole(nfe, "nfe") // 3 + 1
     return exponential(steps + 1, sigma_min, sigma_max, final_zero=final_zero)

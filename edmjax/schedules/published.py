@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edmjax._common.arguments import count
+from edmjax._common.arguments import whole
 from edmjax._common.typing import Int, Levels
 from edmjax.schedules._ends import close
 
@@ -27,15 +27,15 @@ def align_your_steps(n: Int = 10, model: str = "sd", *, final_zero: bool = True)
     Source: Sabour et al. (2024), "Align Your Steps: Optimizing Sampling Schedules in Diffusion
     Models", and the project's page on its use.
     """
-    n = count(n)
+    n = whole(n, "n")
     if model not in _ALIGN_YOUR_STEPS:
         known = ", ".join(map(repr, _ALIGN_YOUR_STEPS))
         raise ValueError(
-            f"model must be one of {known}, got {model!r}: for another model take kl_optimal, "
+            f"`model` must be one of {known}, got {model!r}: for another model take kl_optimal, "
             "which needs no table."
         )
     table = np.array(_ALIGN_YOUR_STEPS[model])
     place = np.linspace(0, len(table) - 1, n + 1)[:-1]
-    whole = np.round(place).astype(int)
+    nearest = np.round(place).astype(int)
     between = np.exp(np.interp(place, np.arange(len(table)), np.log(table)))
-    return close(np.where(whole == place, table[whole], between), final_zero)
+    return close(np.where(nearest == place, table[nearest], between), final_zero)

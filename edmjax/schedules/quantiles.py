@@ -31,9 +31,9 @@ def logistic(
     `exponential`. `n` levels, then 0. Raises as `karras` does.
     """
     n, low, high = check(n, sigma_min, sigma_max)
-    middle = math.log(positive("sigma_data", sigma_data) / 2)
-    center = middle if center is None else number("center", center)
-    scale = positive("scale", scale)
+    middle = math.log(positive(sigma_data, "sigma_data") / 2)
+    center = middle if center is None else number(center, "center")
+    scale = positive(scale, "scale")
     z = (np.log([high, low]) - center) / scale
     below, above = _between(n, np.exp(-np.logaddexp(0, -z)), np.exp(-np.logaddexp(0, z)))
     with np.errstate(divide="ignore", invalid="ignore"):  # a tail below the smallest float
@@ -59,7 +59,7 @@ def laplace(
     `n` levels, then 0. Raises as `karras` does. Source: Hang et al. (2024).
     """
     n, low, high = check(n, sigma_min, sigma_max)
-    mu, beta = number("mu", mu), positive("beta", beta)
+    mu, beta = number(mu, "mu"), positive(beta, "beta")
     z = (np.log([high, low]) - mu) / beta
     tail = np.exp(-np.abs(z)) / 2
     below, above = _between(n, np.where(z < 0, tail, 1 - tail), np.where(z < 0, 1 - tail, tail))
@@ -88,7 +88,7 @@ def beta(
     from scipy.special import betaincinv  # loaded when it is first used
 
     n, low, high = check(n, sigma_min, sigma_max)
-    alpha, beta = positive("alpha", alpha), positive("beta", beta)
+    alpha, beta = positive(alpha, "alpha"), positive(beta, "beta")
     share = betaincinv(alpha, beta, 1 - np.linspace(0, 1, n))
     return finish(low + (high - low) * share, low, high, final_zero)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edmjax._common.arguments import count, number, ordered, positive
+from edmjax._common.arguments import number, ordered, positive, whole
 from edmjax._common.deprecation import dropped
 from edmjax._common.typing import Int, Levels, Number, Scalar
 from edmjax.processes.process import Process
@@ -36,18 +36,18 @@ def uniform(
             finite and strictly decreasing at these times.
         TypeError: n not an integer, or a process that is neither.
     """
-    n, rho = count(n), positive("rho", rho)
+    n, rho = whole(n, "n"), positive(rho, "rho")
     given = getattr(process, "sigma", process)
     if not callable(given):
         raise TypeError(
-            f"process must be a process or its function sigma(t), got {process!r:.80}: "
+            f"`process` must be a process or its function sigma(t), got {process!r:.80}: "
             "take one from edmjax.processes."
         )
     sigma: Callable[[float], Any] = given
-    start = positive("t_max", getattr(process, "t_max", 1.0) if t_max is None else t_max)
-    stop = number("t_min", t_min)
+    start = positive(getattr(process, "t_max", 1.0) if t_max is None else t_max, "t_max")
+    stop = number(t_min, "t_min")
     if not 0 <= stop < start:
-        raise ValueError(f"t_min must be in [0, t_max), got t_min = {stop} and t_max = {start}.")
+        raise ValueError(f"`t_min` must be in [0, t_max), got t_min = {stop} and t_max = {start}.")
     times = np.linspace(start ** (1 / rho), stop ** (1 / rho), n) ** rho
     times[0] = start
     if n > 1:
@@ -88,13 +88,13 @@ def vp(
     `0 < beta_min < beta_max`. Source: Karras et al. (2022), Table 1, where `beta_max - beta_min` is
     beta_d; Song et al. (2021).
     """
-    n = count(n)
-    offset, slope = positive("beta_min", beta_min), positive("beta_max", beta_max) - beta_min
+    n = whole(n, "n")
+    offset, slope = positive(beta_min, "beta_min"), positive(beta_max, "beta_max") - beta_min
     if slope <= 0:
-        raise ValueError(f"beta_max must be above beta_min, got {beta_max} and {beta_min}.")
-    stop = positive("eps_s", eps_s)
+        raise ValueError(f"`beta_max` must be above `beta_min`, got {beta_max} and {beta_min}.")
+    stop = positive(eps_s, "eps_s")
     if sigma_min is None and stop >= 1:
-        raise ValueError(f"eps_s must be below 1, where the times start, got {stop}.")
+        raise ValueError(f"`eps_s` must be below 1, where the times start, got {stop}.")
 
     def sigma(t):
         with np.errstate(over="ignore"):  # `ordered` refuses an infinite level, below
@@ -140,11 +140,11 @@ def linear_quadratic(
 
     Source: Polyak et al. (2024), "Movie Gen", in the form of Genmo's Mochi.
     """
-    n, threshold = count(n), positive("threshold_noise", threshold_noise)
+    n, threshold = whole(n, "n"), positive(threshold_noise, "threshold_noise")
     if threshold >= 1:
-        raise ValueError(f"threshold_noise must be below 1, got {threshold}.")
-    to_zero = number("sigma_min", sigma_min) == 0
-    high = positive("sigma_max", sigma_max)
+        raise ValueError(f"`threshold_noise` must be below 1, got {threshold}.")
+    to_zero = number(sigma_min, "sigma_min") == 0
+    high = positive(sigma_max, "sigma_max")
     low = 0.0 if to_zero else check(n, sigma_min, high)[1]
     steps = n if to_zero else n - 1
     if steps < 2:
@@ -154,9 +154,9 @@ def linear_quadratic(
                 "leave it out."
             )
         return finish(np.linspace(high, low, n), low or high, high, final_zero)
-    flat = steps // 2 if linear_steps is None else count(linear_steps, "linear_steps")
+    flat = steps // 2 if linear_steps is None else whole(linear_steps, "linear_steps")
     if flat >= steps:
-        raise ValueError(f"linear_steps must be below the number of steps, got {flat} of {steps}.")
+        raise ValueError(f"`linear_steps` must be below the {steps} steps, got {flat}.")
     i = np.arange(n)
     bend = (1 - threshold * steps / flat) / (steps - flat) ** 2
     y = threshold / flat * i + bend * np.maximum(i - flat, 0) ** 2

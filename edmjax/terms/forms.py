@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edmjax._common.arguments import positive_number
+from edmjax._common.arguments import one_of, positive_leaf
 from edmjax._common.arrays import as_level, has_no_value, register_fields, weighted, working_dtype
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Grid, PyTree, Scalar, Values, X
@@ -191,10 +191,8 @@ def make_form(
     if isinstance(form, Form):
         return form
     process = process_of(process)
-    if not isinstance(form, str) or form not in FORMS:
-        raise ValueError(f"`form` must be one of {', '.join(map(repr, FORMS))}, got {form!r:.80}.")
-    if form == "theta":
-        return Theta(positive_number("sigma_data", 0.5 if sigma_data is None else sigma_data))
+    if one_of(form, "form", FORMS) == "theta":
+        return Theta(positive_leaf(0.5 if sigma_data is None else sigma_data, "sigma_data"))
     if form == "log_sigma":
         return LogSigma()
     if form == "sigma":

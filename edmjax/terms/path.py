@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from edmjax._common.arrays import wide
+from edmjax._common.arrays import working_dtype
 from edmjax._common.typing import PyTree, Scalar
 
 
@@ -22,7 +22,9 @@ class Path(diffrax.AbstractBrownianPath[Any]):
     @staticmethod
     def of(brownian: Any, x: PyTree, batched: bool) -> "Path":
         """The path for a state like `x`, in at least float32."""
-        shape = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, wide(leaf.dtype)), x)
+        shape = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, working_dtype(leaf.dtype)), x
+        )
         area = diffrax.BrownianIncrement
         return Path(brownian=brownian, shape=shape, batched=batched, levy_area=area)
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from edmjax._common.arguments import real
 from edmjax.nn.functional import Arrays
 from edmjax.training.checkpoints import differences, load_weights, save_weights
 from edmjax.training.files import StrPath
@@ -38,8 +39,7 @@ def exponential(decay: float) -> Share:
     The decay starts lower, at `min(decay, t / (9 + t))`, so that the random parameters of the start
     are soon forgotten. A decay of 0 is no average.
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"optim.ema_decay must be at least 0 and less than 1, got {decay}.")
+    decay = real(decay, "optim.ema_decay", least=0, below=1)
     return lambda t: jnp.maximum(1 - decay, 9 / (9 + t))
 
 

@@ -409,11 +409,11 @@ def test_an_empty_batch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": 5}, "`order` must be at least 1 and at most 4, got 5"),
+        ({"order": 5}, "`order` must be from 1 to 4, got 5"),
         ({"rtol": -1e-3}, "`rtol` must be at least 0 and finite, got -0.001"),
         ({"rtol": 0.0, "atol": 0.0}, "both 0"),
         ({"atol": float("nan")}, "atol"),
-        ({"sigma_data": 0.0}, "`sigma_data` must be above 0 and finite, got 0"),
+        ({"sigma_data": 0.0}, "`sigma_data` must be positive and finite, got 0"),
         ({"rtol": float("inf")}, "`rtol` must be at least 0 and finite, got inf"),
     ],
 )
@@ -437,9 +437,9 @@ def test_former_names():
 
 
 def test_bad_options_of_dpm_adaptive():
-    with pytest.raises(ValueError, match="`order` must be at least 2 and at most 3, got 1"):
+    with pytest.raises(ValueError, match="`order` must be from 2 to 3, got 1"):
         ej.adaptive.dpm_adaptive(order=1)
-    with pytest.raises(ValueError, match="`h_init` must be above 0 and finite, got 0"):
+    with pytest.raises(ValueError, match="`h_init` must be positive and finite, got 0"):
         ej.adaptive.dpm_adaptive(h_init=0.0)
     with pytest.raises(ValueError, match="`eta` must be at least 0 and finite, got -1"):
         ej.adaptive.dpm_adaptive(eta=-1.0)
@@ -451,11 +451,11 @@ def test_bad_options_of_dpm_adaptive():
         ({"denoise": 3}, TypeError, "must be a function"),
         ({"method": ej.samplers.heun()}, TypeError, "samplers with plans run in `ej.sample`"),
         ({"x": np.zeros((2, 2), int)}, TypeError, "floating"),
-        ({"sigma_min": 0.0}, ValueError, "sigma_min must be one positive number"),
+        ({"sigma_min": 0.0}, ValueError, "`sigma_min` must be one positive number"),
         ({"sigma_max": float("inf")}, ValueError, "sigma_max"),
         ({"sigma_min": 90.0}, ValueError, "Levels fall from sigma_max to sigma_min.*80.0 and 90.0"),
         ({"sigma_min": 79.9999999}, ValueError, "in the precision of `x` too"),
-        ({"sigma_min": "low"}, TypeError, "sigma_min must hold real numbers"),
+        ({"sigma_min": "low"}, TypeError, "`sigma_min` must hold real numbers"),
         ({"differentiable": "no"}, TypeError, "`differentiable` must be True or False"),
         ({"x": np.zeros(())}, ValueError, "Axis 0 of every leaf"),
         ({"cond": np.zeros(3)}, ValueError, "Axis 0 of every leaf of `cond` counts the 2 samples"),

@@ -57,7 +57,7 @@ CASES = [
     ("ej.trajectory(3, PLAN, X)", TypeError, "`denoise` must be a function"),
     ("ej.sample_keys(3, 4)", TypeError, "typed key"),
     ("ej.sample_keys(KEY, 2.5)", TypeError, r"`n` must be an integer, got 2\.5"),
-    ("ej.sample_keys(KEY, 4, start=-1)", ValueError, "`start` must be at least 0.*got -1"),
+    ("ej.sample_keys(KEY, 4, start=-1)", ValueError, "`start` must be from 0.*got -1"),
     ("ej.draw_noise(GRID, KEY, X)", TypeError, "`plan` must be a Plan"),
     ("ej.draw_noise(NOISY, 3, X)", TypeError, "typed key"),
     ("ej.draw_noise(NOISY, KEY, 3)", TypeError, "pytree of floating arrays"),

@@ -228,7 +228,7 @@ def test_the_perturbation_is_an_error_of_the_networks_output(x64):
         (["--samplers", "ancestral(euler)"], "name it in --noisy-samplers"),
         (["--schedules", "karras(sigma_max=20)"], "from 80 to 0.002"),
         (["--adaptive", "adaptive(ordre=3)"], "is not an adaptive sampler"),
-        (["--adaptive", "adaptive(order=9)"], "`order` must be at least 1 and at most 4"),
+        (["--adaptive", "adaptive(order=9)"], "`order` must be from 1 to 4"),
         (["--solvers", "Tsit6"], "invalid choice: 'Tsit6'"),
         (["--budgets", "0"], "1 evaluation or more"),
         (["--samples", "1"], "--samples must be 4"),

@@ -400,11 +400,11 @@ X = jnp.ones((4, 2))
 BAD = [
     (lambda: denoisers.edm(3.0), TypeError, "`net` must be a function of"),
     (lambda: denoisers.from_eps({"w": X}), TypeError, "`eps_fn` must be a function of"),
-    (lambda: denoisers.edm(_scale, 0.0), ValueError, "sigma_data must be one positive number"),
+    (lambda: denoisers.edm(_scale, 0.0), ValueError, "`sigma_data` must be one positive number"),
     (lambda: denoisers.edm(_scale, -1.0), ValueError, "positive number, got -1.0"),
-    (lambda: denoisers.edm(_scale, float("nan")), ValueError, "sigma_data must be finite, got nan"),
+    (lambda: denoisers.edm(_scale, float("nan")), ValueError, "`sigma_data` must be finite, got"),
     (lambda: denoisers.edm(_scale, [0.5, 0.5]), ValueError, "one positive number"),
-    (lambda: denoisers.song(_scale, 1.0), ValueError, "sigma must be above 1"),
+    (lambda: denoisers.song(_scale, 1.0), ValueError, "`sigma` must be above 1"),
     (lambda: denoisers.edm(_scale)(jnp.ones((4, 2), int), 0.5), TypeError, "floating"),
     (lambda: denoisers.edm(_scale)(X, jnp.ones(3)), ValueError, r"sigma has shape \(3,\)"),
     (

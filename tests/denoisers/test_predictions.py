@@ -321,9 +321,9 @@ BAD = [
         r"twice the channels on the last axis, \[\(4, 4\)\], got \[\(4, 2\)\]",
     ),
     (lambda: denoisers.eps(lambda x, t: x[:2], SD)(X, 1.0), ValueError, "must return the shape"),
-    (lambda: denoisers.vp(SAME, 0.0), ValueError, "beta_min must be one positive number"),
-    (lambda: denoisers.consistency(SAME, sigma_min=-1.0), ValueError, "sigma_min must be one"),
-    (lambda: denoisers.iddpm(SAME, 0), ValueError, "num_timesteps must be 1 at least"),
+    (lambda: denoisers.vp(SAME, 0.0), ValueError, "`beta_min` must be one positive number"),
+    (lambda: denoisers.consistency(SAME, sigma_min=-1.0), ValueError, "`sigma_min` must be one"),
+    (lambda: denoisers.iddpm(SAME, 0), ValueError, "`num_timesteps` must be at least 1"),
 ]  # fmt: skip
 
 

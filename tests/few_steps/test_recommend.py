@@ -71,14 +71,14 @@ def test_the_table_holds_pairs_that_are_compared():
 
 
 def test_bad_arguments_get_a_sentence(unchecked):
-    with pytest.raises(ValueError, match="`nfe` must be 1 at least, got 0"):
+    with pytest.raises(ValueError, match="`nfe` must be at least 1, got 0"):
         ej.recommend(0)
     for nfe in (10.0, True, "10"):
         with pytest.raises(TypeError, match="`nfe` must be an integer"):
             ej.recommend(nfe)
-    with pytest.raises(ValueError, match="sigma_min must be below sigma_max"):
+    with pytest.raises(ValueError, match="`sigma_min` must be below `sigma_max`"):
         ej.recommend(10, sigma_min=90.0)
-    with pytest.raises(ValueError, match="sigma_data must be positive and finite, got -1"):
+    with pytest.raises(ValueError, match="`sigma_data` must be positive and finite, got -1"):
         ej.recommend(10, sigma_data=-1.0)
     with pytest.raises(TypeError, match="`final_zero` must be True or False"):
         ej.recommend(10, final_zero=0)

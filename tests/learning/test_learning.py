@@ -223,7 +223,7 @@ def not_finite(x, sigma):
     "arguments, options, error, phrase",
     [
         ((3, 5, X, KEY), {}, TypeError, "`denoise` must be a function"),
-        ((identity, 0, X, KEY), {}, ValueError, "`nfe` must be 1 at least, got 0"),
+        ((identity, 0, X, KEY), {}, ValueError, "`nfe` must be at least 1, got 0"),
         ((identity, 5.0, X, KEY), {}, TypeError, "`nfe` must be an integer"),
         (
             (identity, 5, X[:15], KEY),
@@ -236,9 +236,9 @@ def not_finite(x, sigma):
         ((identity, 5, X.astype(int), KEY), {}, TypeError, "floating"),
         ((identity, 5, X, 0), {}, TypeError, "key"),
         ((identity, 5, X, KEY), {"cond": np.zeros(3)}, ValueError, "the 32 samples of `x`"),
-        ((identity, 5, X, KEY), {"updates": -1}, ValueError, "`updates` must be 0 at least"),
-        ((identity, 5, X, KEY), {"reference_nfe": 9}, ValueError, "`reference_nfe` must be 10"),
-        ((identity, 5, X, KEY), {"sigma_min": 90.0}, ValueError, "sigma_min must be below"),
+        ((identity, 5, X, KEY), {"updates": -1}, ValueError, "`updates` must be at least 0"),
+        ((identity, 5, X, KEY), {"reference_nfe": 9}, ValueError, "`reference_nfe` must be at"),
+        ((identity, 5, X, KEY), {"sigma_min": 90.0}, ValueError, "`sigma_min` must be below"),
         ((lambda x, s: x[:, :2], 5, X, KEY), {}, ValueError, "must return the shape of `x`"),
         ((not_finite, 5, X, KEY), {}, ValueError, "NaN or infinity at sigma = 0.4"),
         ((Declared(), 5, X, KEY), {}, ValueError, "make the plan on a grid within that"),

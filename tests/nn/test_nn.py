@@ -140,7 +140,7 @@ def test_no_convolution_in_a_loop_has_a_layout_that_xla_is_slow_with():
 
 
 def test_unknown_impl_is_a_sentence():
-    with pytest.raises(ValueError, match="`impl` must be one of auto, lax, matmul, got 'torch'"):
+    with pytest.raises(ValueError, match="`impl` must be 'auto', 'lax' or 'matmul', got 'torch'"):
         nn.conv(normal(0, 1, 3, 3, 1), normal(1, 3, 3, 1, 1), impl="torch")
 
 

@@ -449,7 +449,7 @@ def test_much_data_needs_no_array_of_batch_by_data_by_pixels():
 
 
 BAD = [
-    (lambda: Gaussian([0.0, np.nan], 1.0), ValueError, "mean must be finite, got nan at index"),
+    (lambda: Gaussian([0.0, np.nan], 1.0), ValueError, "`mean` must be finite, got nan at index"),
     (lambda: Gaussian([0.0, 1.0], -1.0), ValueError, "positive semidefinite, got a variance of -1"),
     (lambda: Gaussian([0.0, 1.0], [1.0, 2.0, 3.0]), ValueError, r"covariance has shape \(3,\)"),
     (lambda: Gaussian([0.0, 1.0], [[1.0, 0.5], [0.0, 1.0]]), ValueError, "must be symmetric"),
@@ -462,8 +462,8 @@ BAD = [
     (lambda: Mixture([0.5, 0.5], [[0.0], [1.0]], [1.0] * 3), ValueError, "for 2 components"),
     (lambda: Mixture([0.5, 0.5], [[0.0], [1.0]], [1.0, -1.0]), ValueError, "semidefinite"),
     (lambda: Empirical(np.zeros((0, 2))), ValueError, "n at least 1"),
-    (lambda: Empirical([[0.0]], -0.1), ValueError, "std must be one number, 0 or above"),
-    (lambda: Empirical([[0.0]], [0.1, 0.2]), ValueError, "std must be one number"),
+    (lambda: Empirical([[0.0]], -0.1), ValueError, "`std` must be one number, 0 or above"),
+    (lambda: Empirical([[0.0]], [0.1, 0.2]), ValueError, "`std` must be one number"),
     (lambda: jax.jit(lambda m: Gaussian(m, 1.0))(jnp.ones(2)), TypeError, "outside `jit`"),
     (lambda: Gaussian([0.0, 1.0], 1.0).denoise(jnp.ones((4, 3)), 1.0), ValueError, "has shape"),
     (lambda: Gaussian([0.0, 1.0], 1.0).denoise(jnp.ones(()), 1.0), ValueError, "has shape"),

@@ -418,25 +418,25 @@ def test_a_denoiser_of_the_frame_serves_the_process(x64, name):
 
 
 BAD = [
-    (lambda: processes.vp(0.0, 20.0), ValueError, "beta_min must be one positive number, got 0.0"),
-    (lambda: processes.vp(20.0, 0.1), ValueError, "beta_min must not be above beta_max"),
-    (lambda: processes.ve(1.0, 1.0), ValueError, "sigma_min must be below sigma_max"),
-    (lambda: processes.ve(-1.0, 1.0), ValueError, "sigma_min must be one positive number"),
-    (lambda: processes.song_ve(1.0), ValueError, "sigma must be above 1"),
-    (lambda: processes.song_ve(math.nan), ValueError, "sigma must be finite, got nan"),
-    (lambda: processes.edm(0.0), ValueError, "sigma_max must be one positive number"),
+    (lambda: processes.vp(0.0, 20.0), ValueError, "`beta_min` must be one positive number, got 0"),
+    (lambda: processes.vp(20.0, 0.1), ValueError, "`beta_min` must not be above `beta_max`"),
+    (lambda: processes.ve(1.0, 1.0), ValueError, "`sigma_min` must be below `sigma_max`"),
+    (lambda: processes.ve(-1.0, 1.0), ValueError, "`sigma_min` must be one positive number"),
+    (lambda: processes.song_ve(1.0), ValueError, "`sigma` must be above 1"),
+    (lambda: processes.song_ve(math.nan), ValueError, "`sigma` must be finite, got nan"),
+    (lambda: processes.edm(0.0), ValueError, "`sigma_max` must be one positive number"),
     (lambda: processes.vp().levels([[1.0, 0.5]]), ValueError, "one-dimensional, got shape"),
-    (lambda: processes.vp().levels([1.0, math.nan]), ValueError, "times must be finite"),
+    (lambda: processes.vp().levels([1.0, math.nan]), ValueError, "`times` must be finite"),
     (lambda: processes.vp().levels([1.0, -0.5]), ValueError, "At t = -0.5 this process has no"),
     (lambda: processes.flow().levels([1.5, 0.5]), ValueError, "times run from 0 to 1.0"),
     (lambda: processes.flow().to_ve(jnp.ones((2, 1)), np.ones(3) / 2), ValueError, "t has shape"),
-    (lambda: processes.sub_vp(20.0, 0.1), ValueError, "beta_min must not be above beta_max"),
+    (lambda: processes.sub_vp(20.0, 0.1), ValueError, "`beta_min` must not be above `beta_max`"),
     (lambda: processes.vp().add_noise(np.ones(2), np.ones(2), -0.1), ValueError, "At t = -0.1"),
     (lambda: processes.vp().add_noise(np.ones(2), np.ones(3), 0.1), ValueError, "`noise` must"),
     (lambda: Process(1.0, 2.0, 3.0), TypeError, "`scale` must be a function, got 1.0"),
     (lambda: Process(abs, abs, abs, 3), TypeError, "`variance` must be a function, got 3"),
     (lambda: Process(abs, abs, abs, None, "a"), TypeError, "`t_max` must be a real scalar"),
-    (lambda: Process(abs, abs, abs, None, math.nan), ValueError, "`t_max` must be above 0"),
+    (lambda: Process(abs, abs, abs, None, math.nan), ValueError, "`t_max` must be positive"),
 ]  # fmt: skip
 
 

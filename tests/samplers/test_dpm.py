@@ -115,13 +115,13 @@ def test_dpm_fast_to_zero_ends_with_the_denoiser():
     [
         (lambda: s.dpmpp_2m("euler"), "`solver_type` must be 'midpoint' or 'heun', got 'euler'"),
         (lambda: s.dpmpp_3m("euler"), "`solver_type` must be 'midpoint' or 'heun', got 'euler'"),
-        (lambda: s.dpmpp_3m(start_order=3), "`start_order` must be 1 or 2, got 3"),
-        (lambda: s.dpm_solver(4), "`order` must be 1, 2 or 3, got 4"),
+        (lambda: s.dpmpp_3m(start_order=3), "`start_order` must be from 1 to 2, got 3"),
+        (lambda: s.dpm_solver(4), "`order` must be from 1 to 3, got 4"),
         (lambda: s.dpm_solver(2, "multi"), "`kind` must be 'singlestep' or 'multistep', got 'mu"),
-        (lambda: s.dpm_solver(2, "multistep", 0), "`start_order` must be 1 or 2, got 0"),
-        (lambda: s.dpmpp_singlestep(0), "`order` must be 1, 2 or 3, got 0"),
+        (lambda: s.dpm_solver(2, "multistep", 0), "`start_order` must be from 1 to 2, got 0"),
+        (lambda: s.dpmpp_singlestep(0), "`order` must be from 1 to 3, got 0"),
         (lambda: s.dpmpp_singlestep(2, "x"), "`solver_type` must be 'midpoint' or 'heun', got 'x'"),
-        (lambda: s.dpm_fast(0), "`nfe` must be a whole number of at least 1, got 0"),
+        (lambda: s.dpm_fast(0), "`nfe` must be at least 1, got 0"),
         (lambda: s.dpm_fast(5, 1.5), r"`eta` must be in \[0, 1\], got 1.5"),
         (lambda: s.dpm_fast(5, s_noise=-1.0), "`s_noise` must not be negative, got -1"),
         (

@@ -28,7 +28,7 @@ def test_gradients(x64):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: s.er_sde(4), "`order` must be 1, 2 or 3, got 4"),
+        (lambda: s.er_sde(4), "`order` must be from 1 to 3, got 4"),
         (lambda: s.er_sde(s_noise=-1), "`s_noise` must not be negative"),
         (lambda: s.er_sde(scaler="vp"), "`scaler` must be a function or one of"),
         (

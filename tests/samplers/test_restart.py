@@ -73,8 +73,8 @@ def test_slopes_in_the_noise(x64):
     [
         ([(1.0, 2.0, 3)], r"\(t_min, t_max, steps, repeats\), got \(1.0, 2.0, 3\)"),
         ([(2.0, 1.0, 3, 1)], "needs 0 < t_min < t_max, got 2.0 and 1.0"),
-        ([(1.0, 2.0, 0, 1)], "at least one step from t_max to t_min, got 0"),
-        ([(1.0, 2.0, 3, -1)], "`repeats` must be a number of times, got -1"),
+        ([(1.0, 2.0, 0, 1)], "`steps` must be at least 1, got 0"),
+        ([(1.0, 2.0, 3, -1)], "`repeats` must be at least 0, got -1"),
     ],
 )
 def test_bad_intervals_get_a_sentence(intervals, words):

@@ -72,7 +72,7 @@ def test_fresh_noise_starts_it_again():
 
 
 def test_bad_options_get_a_sentence():
-    with pytest.raises(ValueError, match="`order` must be 1, 2 or 3, got 4"):
+    with pytest.raises(ValueError, match="`order` must be from 1 to 3, got 4"):
         s.unipc(4)
     with pytest.raises(ValueError, match="`variant` must be 'bh1' or 'bh2', got 'bh3'"):
         s.unipc(variant="bh3")

@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import edmjax as ej
 from edmjax import training
 from edmjax._common.mesh import to_host
+from edmjax.training import devices
 from edmjax.training.outputs import read_losses
 
 
@@ -39,7 +40,7 @@ def main():
     args = parser.parse_args()
     if args.join:
         port, num_processes, process_id = args.join
-        distributed.initialize(f"127.0.0.1:{port}", num_processes, process_id)
+        devices.initialize(f"127.0.0.1:{port}", num_processes, process_id)
     mesh = training.make_mesh(args.mesh) if args.mesh else None
     config = tiny(args.out)
     dataset = training.load_dataset("digits")
@@ -58,7 +59,7 @@ def main():
 
     split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
     noise = [to_host(jax.jit(f, out_shardings=split)()) for f in (draw, draw_rows)]
-    if distributed.is_first():
+    if devices.is_first():
         np.savez(
             args.result,
             losses=np.array(read_losses(f"{args.out}/loss.csv")),

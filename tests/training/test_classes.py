@@ -326,7 +326,7 @@ def test_options_of_the_rate():
             update, opt_state = optimizer.update(jnp.float32(1e6), opt_state, params)
             rates.append(-float(update))
         np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-7)
-    with pytest.raises(ValueError, match=r"label_dropout` must be at least 0 and at most 1"):
+    with pytest.raises(ValueError, match=r"label_dropout` must be in \[0, 1\]"):
         training.LossConfig(label_dropout=1.5)
 
 
