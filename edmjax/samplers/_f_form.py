@@ -21,6 +21,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from edmjax._common.arguments import one_of, real, whole
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Step
 from edmjax.scalar import Scalar, is_traced, log, sqrt
@@ -30,6 +31,17 @@ from edmjax.scalar import Scalar, is_traced, log, sqrt
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 VARIABLES = ("theta", "log_sigma", "sigma^(1/7)")
+
+
+def checked(
+    order: int, variable: str, sigma_data: Scalar, least: int = 1
+) -> tuple[int, str, Scalar]:
+    """The options of a method on F: its order, at most 4, its variable and its width."""
+    return (
+        whole(order, "order", least=least, most=4),
+        one_of(variable, "variable", VARIABLES),
+        real(sigma_data, "sigma_data", above=0),
+    )
 
 
 def integrals(

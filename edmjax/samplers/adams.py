@@ -7,6 +7,7 @@ sigma = 0 in this form, so the formula holds on the step to zero too.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.deprecation import renamed_words
@@ -14,6 +15,10 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.samplers._interpolation import weights_of
+from edmjax.samplers._parts import interpolated, to_denoised
+
+# The weights of the slopes at `sigma` and at the levels `past`, from `(sigma, sigma_next, past)`.
+Rule: TypeAlias = Callable[[Scalar, Scalar, Sequence[Scalar]], list[Scalar]]
 
 # The weights of equally spaced steps, newest first.
 CONSTANT = (
@@ -43,11 +48,7 @@ def lms(order: int = 4, final: str = "method") -> Sampler:
     Raises:
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
-
-    def weights(at: Step, past: Sequence[Evaluation]) -> list[Scalar]:
-        return adams_weights(at.sigma, at.sigma_next, [old.sigma for old in past])
-
-    return _adams(order, final, weights)
+    return _adams(order, final, adams_weights)
 
 
 @renamed_words("final", multistep="method")
@@ -69,11 +70,7 @@ def ipndm(order: int = 4, final: str = "method") -> Sampler:
     Raises:
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
-
-    def weights(at: Step, past: Sequence[Evaluation]) -> list[Scalar]:
-        return [(at.sigma_next - at.sigma) * weight for weight in CONSTANT[len(past)]]
-
-    return _adams(order, final, weights)
+    return _adams(order, final, equal_weights)
 
 
 @renamed_words("final", multistep="method")
@@ -98,6 +95,11 @@ def adams_weights(sigma: Scalar, sigma_next: Scalar, past: Sequence[Scalar]) -> 
     return [h * w for w in weights_of(nodes, [1 / (k + 1) for k in range(len(nodes))])]
 
 
+def equal_weights(sigma: Scalar, sigma_next: Scalar, past: Sequence[Scalar]) -> list[Scalar]:
+    """The same for equal steps, whatever the steps are."""
+    return [(sigma_next - sigma) * weight for weight in CONSTANT[len(past)]]
+
+
 def slope(evaluation: Evaluation) -> Combination:
     """`eps = (x - D) / sigma`, the slope of the probability flow at an evaluation."""
     return (evaluation.x - evaluation.denoised) / evaluation.sigma
@@ -118,19 +120,18 @@ def advance(
     for w, old in zip(weights[1:], at.past, strict=False):
         kept = kept - w / at.sigma
         corrections.append(w / old.sigma * (old.x - old.denoised))
-    return sum(corrections, kept * x + (1 - kept) * denoised)
+    return sum(corrections, interpolated(x, denoised, kept))
 
 
-def _adams(
-    order: int, final: str, weights: Callable[[Step, Sequence[Evaluation]], list[Scalar]]
-) -> Sampler:
+def _adams(order: int, final: str, rule: Rule) -> Sampler:
     order, final = whole(order, "order", most=4), one_of(final, "final", ["method", "denoise"])
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
-        return advance(x, denoised, at, weights(at, at.past[: order - 1]))
+        past = [old.sigma for old in at.past[: order - 1]]
+        return advance(x, denoised, at, rule(at.sigma, at.sigma_next, past))
 
     return step
 
@@ -150,10 +151,8 @@ def gradient_estimation(gamma: Scalar = 2.0) -> Sampler:
     """
     gamma = real(gamma, "gamma")
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         d = (x - denoised) / at.sigma
         if at.past:
             old = at.past[0]

@@ -13,6 +13,7 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi, weights_of
+from edmjax.samplers._parts import to_denoised
 from edmjax.samplers.adams import adams_weights, advance
 from edmjax.scalar import flag, log
 
@@ -46,10 +47,8 @@ def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> S
     tab = one_of(kind, "kind", ["tab", "rho_ab"]) == "tab"
     weights_on = log_weights if tab else adams_weights
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         used = order
         if lower_order_final and at.num_steps < FEW_STEPS:
             used = min(order, at.num_steps - at.index)

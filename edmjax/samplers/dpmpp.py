@@ -15,6 +15,7 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import differences, phi
+from edmjax.samplers._parts import interpolated, to_denoised
 from edmjax.scalar import exp, flag, log
 
 
@@ -35,16 +36,14 @@ def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
     """
     r = real(r, "r", above=0, most=1)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         ratio = at.sigma_next / at.sigma
         ratio_r = exp(r * log(ratio))
-        x_r = ratio_r * x + (1 - ratio_r) * denoised
+        x_r = interpolated(x, denoised, ratio_r)
         inner = at.denoise(x_r, at.sigma * ratio_r)
         denoised = denoised + 1 / (2 * r) * (inner - denoised)
-        return ratio * x + (1 - ratio) * denoised
+        return interpolated(x, denoised, ratio)
 
     return step
 
@@ -69,19 +68,7 @@ def dpmpp_2m(
     Raises:
         ValueError: if `solver_type` is something else.
     """
-    solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
-    lower_order_final = flag(lower_order_final, "lower_order_final")
-    euler_at_final = flag(euler_at_final, "euler_at_final")
-
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        if not at.past or _is_lowered(at, 1, lower_order_final, euler_at_final):
-            return _first(x, denoised, at)
-        return _second(x, denoised, at, solver_type)
-
-    return step
+    return _multistep(2, solver_type, lower_order_final, euler_at_final)
 
 
 def dpmpp_3m(
@@ -120,6 +107,18 @@ def dpmpp_3m(
     Raises:
         ValueError: if `solver_type` or `start_order` is something else.
     """
+    return _multistep(3, solver_type, lower_order_final, euler_at_final, corrected, start_order)
+
+
+def _multistep(
+    order: int,
+    solver_type: str,
+    lower_order_final: bool,
+    euler_at_final: bool,
+    corrected: bool = False,
+    start_order: int = 1,
+) -> Sampler:
+    """The method of `order` outputs, 2 or 3."""
     solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
     lower_order_final = flag(lower_order_final, "lower_order_final")
     euler_at_final = flag(euler_at_final, "euler_at_final")
@@ -136,11 +135,9 @@ def dpmpp_3m(
             return denoised
         if not at.past or first:
             return _first(x, denoised, at)
-        if len(at.past) < 2 or _is_lowered(at, 2, lower_order_final, False):
+        if order == 2 or len(at.past) < 2 or _is_lowered(at, 2, lower_order_final, False):
             return _second(x, denoised, at, solver_type)
-        h, slope, curvature = differences(
-            at, denoised, [evaluation.denoised for evaluation in at.past[:2]]
-        )
+        h, slope, curvature = differences(at, denoised, [old.denoised for old in at.past[:2]])
         curvature = 2 * curvature if corrected else curvature
         x = _first(x, denoised, at)
         return x + h**2 * phi(2, -h) * slope + h**3 * phi(3, -h) * curvature
@@ -149,8 +146,7 @@ def dpmpp_3m(
 
 
 def _first(x: Combination, denoised: Combination, at: Step) -> Combination:
-    r = at.sigma_next / at.sigma
-    return r * x + (1 - r) * denoised
+    return interpolated(x, denoised, at.sigma_next / at.sigma)
 
 
 def _second(x: Combination, denoised: Combination, at: Step, solver_type: str) -> Combination:

@@ -9,6 +9,7 @@ from edmjax._common.arguments import one_of, whole
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi
+from edmjax.samplers._parts import interpolated, to_denoised
 from edmjax.scalar import flag, log
 
 
@@ -44,21 +45,18 @@ def dpmpp_singlestep(
     lower_order_final = flag(lower_order_final, "lower_order_final")
     solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         position = at.index % order + 1
         if lower_order_final and order > 1 and at.index == at.num_steps - 1 and position == order:
             position = 1
         # Fresh noise in the middle of a block empties the history, and so ends the block.
         position = min(position, len(at.past) + 1)
         if position == 1:
-            r = at.sigma_next / at.sigma
-            return r * x + (1 - r) * denoised
+            return interpolated(x, denoised, at.sigma_next / at.sigma)
         start = at.past[position - 2]
         h, r = log(start.sigma / at.sigma_next), at.sigma_next / start.sigma
-        held = r * start.x + (1 - r) * start.denoised
+        held = interpolated(start.x, start.denoised, r)
         newest = (denoised - start.denoised) / log(start.sigma / at.sigma)
         if position == 2 and solver_type == "midpoint":
             return held + (1 - r) * h / 2 * newest

@@ -19,6 +19,7 @@ from edmjax._common.arguments import whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._parts import interpolated, to_denoised
 from edmjax.scalar import exp, is_traced, is_zero, log, not_negative, sqrt
 
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {
@@ -61,14 +62,11 @@ def er_sde(
         raise ValueError(f"`scaler` must be a function or one of {[*SCALERS]}, got {scaler!r}.")
     g = scaler if callable(scaler) else SCALERS[scaler]
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         kept = g(at.sigma_next) / g(at.sigma)
-        p = at.sigma_next / at.sigma * kept
-        mean = p * x + (1 - p) * denoised
-        points = [at.past[j] for j in range(min(order - 1, len(at.past)))]
+        mean = interpolated(x, denoised, at.sigma_next / at.sigma * kept)
+        points = at.past[: order - 1]
         if points:
             one = points[0]
             slope = (denoised - one.denoised) / (at.sigma - one.sigma)

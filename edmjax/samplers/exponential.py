@@ -16,7 +16,8 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._interpolation import phi
-from edmjax.scalar import exp, expm1, is_traced, log
+from edmjax.samplers._parts import first_order, to_denoised
+from edmjax.scalar import exp, is_traced, log
 
 
 def res_2s(c2: Scalar = 0.5) -> Sampler:
@@ -33,14 +34,12 @@ def res_2s(c2: Scalar = 0.5) -> Sampler:
     """
     c2 = real(c2, "c2", above=0, most=1)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         h = log(at.sigma / at.sigma_next)
-        x_2 = _decayed(x, denoised, c2 * h)
+        x_2 = first_order(x, denoised, c2 * h)
         change_2 = at.denoise(x_2, at.sigma * exp(-c2 * h)) - denoised
-        return _decayed(x, denoised, h) + h / c2 * phi(2, -h) * change_2
+        return first_order(x, denoised, h) + h / c2 * phi(2, -h) * change_2
 
     return step
 
@@ -81,18 +80,16 @@ def res_3s(c2: Scalar = 0.5, c3: Scalar = 1.0) -> Sampler:
         )
     gamma = (3 * c3**2 - 2 * c3) / (c2 * (2 - 3 * c2))
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         h = log(at.sigma / at.sigma_next)
-        x_2 = _decayed(x, denoised, c2 * h)
+        x_2 = first_order(x, denoised, c2 * h)
         change_2 = at.denoise(x_2, at.sigma * exp(-c2 * h)) - denoised
         a = gamma * c2 * phi(2, -c2 * h) + c3**2 / c2 * phi(2, -c3 * h)
-        x_3 = _decayed(x, denoised, c3 * h) + h * a * change_2
+        x_3 = first_order(x, denoised, c3 * h) + h * a * change_2
         change_3 = at.denoise(x_3, at.sigma * exp(-c3 * h)) - denoised
         change = (gamma * change_2 + change_3) / (gamma * c2 + c3)
-        return _decayed(x, denoised, h) + h * phi(2, -h) * change
+        return first_order(x, denoised, h) + h * phi(2, -h) * change
 
     return step
 
@@ -106,20 +103,13 @@ def res_multistep() -> Sampler:
     to zero. Equals `dpmpp_2m("heun")`. Zhang et al. (2023), multistep RES.
     """
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         h = log(at.sigma / at.sigma_next)
+        held = first_order(x, denoised, h)
         if not at.past:
-            return _decayed(x, denoised, h)
+            return held
         ratio = h / log(at.past[0].sigma / at.sigma)
-        change = ratio * (denoised - at.past[0].denoised)
-        return _decayed(x, denoised, h) + h * phi(2, -h) * change
+        return held + h * phi(2, -h) * (ratio * (denoised - at.past[0].denoised))
 
     return step
-
-
-def _decayed(x: Combination, denoised: Combination, h: Scalar) -> Combination:
-    """The step of length `h` with the output held: `e^-h x + h phi_1(-h) D`."""
-    return exp(-h) * x - expm1(-h) * denoised

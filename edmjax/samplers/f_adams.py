@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.deprecation import now_keywords
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
-from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._f_form import VARIABLES, advance, correction, integrals
+from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._f_form import advance, checked, correction, integrals
+from edmjax.samplers._parts import added, outputs_so_far, to_denoised
 
 
 @now_keywords("sigma_data")
@@ -33,21 +33,13 @@ def f_ab(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -
     The form is v-prediction's (Salimans and Ho 2022) and TrigFlow's (Lu and Song 2024);
     integrating polynomials against the exact measure is DEIS (Zhang and Chen 2023, eq. 15).
     """
-    order, variable, width = (
-        whole(order, "order", most=4),
-        one_of(variable, "variable", VARIABLES),
-        real(sigma_data, "sigma_data", above=0),
-    )
+    order, variable, width = checked(order, variable, sigma_data)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[: order - 1]]
-        levels = [old.sigma for old in made]
-        return advance(
-            x, at, made, integrals(levels, at.sigma, at.sigma_next, variable, width), width
-        )
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
+        made, levels = outputs_so_far(x, denoised, at, order - 1)
+        weights = integrals(levels, at.sigma, at.sigma_next, variable, width)
+        return advance(x, at, made, weights, width)
 
     return step
 
@@ -74,30 +66,18 @@ def f_pc(order: int = 2, variable: str = "log_sigma", *, sigma_data: Scalar = 0.
     Adams, Bashforth and Moulton with variable steps: Hairer, Norsett and Wanner (1993), Section
     III.5. `ej.adaptive.multistep` is the same method with steps chosen by an error estimate.
     """
-    order, variable, width = (
-        whole(order, "order", most=4),
-        one_of(variable, "variable", VARIABLES),
-        real(sigma_data, "sigma_data", above=0),
-    )
+    order, variable, width = checked(order, variable, sigma_data)
 
     def rule(levels: Sequence[Scalar], start: Scalar, end: Scalar) -> list[Scalar]:
         return integrals(levels, start, end, variable, width)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[:order]]
-        levels = [old.sigma for old in made]
-        total: list[Scalar] = [0.0] * len(made)
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
+        made, levels = outputs_so_far(x, denoised, at, order)
         used = at.memory.get("f_pc", 0)  # the order of the step that led here
-        if used:
-            for j, weight in enumerate(correction(rule, levels[: used + 1])):
-                total[j] = total[j] + weight
-        used = min(order, len(at.past) + 1)
-        at.memory["f_pc"] = used
-        for j, weight in enumerate(rule(levels[:used], at.sigma, at.sigma_next)):
-            total[j] = total[j] + weight
-        return advance(x, at, made, total, width)
+        corrected = correction(rule, levels[: used + 1]) if used else []
+        at.memory["f_pc"] = used = min(order, len(at.past) + 1)
+        predicted = rule(levels[:used], at.sigma, at.sigma_next)
+        return advance(x, at, made, added(len(made), corrected, predicted), width)
 
     return step

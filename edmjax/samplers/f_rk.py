@@ -2,18 +2,11 @@
 
 from collections.abc import Sequence
 
-from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.deprecation import now_keywords
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._f_form import (
-    VARIABLES,
-    advance,
-    level_at,
-    measure_at,
-    position_in,
-)
+from edmjax.samplers._f_form import advance, checked, level_at, measure_at, position_in
 
 # Nodes, stages and weights: the midpoint rule, Ralston (1962), and the classical method.
 _TABLEAUS = {
@@ -47,11 +40,7 @@ def f_rk(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -
     Hairer, Norsett and Wanner (1993), Section II.1; Ralston (1962), "Runge-Kutta methods with
     minimum error bounds".
     """
-    order, variable = (
-        whole(order, "order", least=2, most=4),
-        one_of(variable, "variable", VARIABLES),
-    )
-    width = real(sigma_data, "sigma_data", above=0)
+    order, variable, width = checked(order, variable, sigma_data, least=2)
     nodes, stages, weights = _TABLEAUS[order]
 
     def step(x: Combination, at: Step) -> Combination:

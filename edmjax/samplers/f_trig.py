@@ -16,8 +16,9 @@ from edmjax._common.arguments import real
 from edmjax._common.deprecation import now_keywords, renamed
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
-from edmjax.planning.step import Evaluation, Sampler, Step
+from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._f_form import advance, correction, quadrature
+from edmjax.samplers._parts import added, outputs_so_far, to_denoised
 from edmjax.scalar import flag, is_traced, not_negative
 
 
@@ -58,20 +59,14 @@ def f_trig(corrector: bool = True, *, sigma_data: Scalar = 0.5, above: Scalar = 
     def rule(levels: Sequence[Scalar], start: Scalar, end: Scalar) -> list[Scalar]:
         return _integrals(levels, start, end, width)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[: 2 if corrects else 1]]
-        levels = [old.sigma for old in made]
-        total: list[Scalar] = [0.0] * len(made)
-        for j, weight in enumerate(rule(levels[:2], at.sigma, at.sigma_next)):
-            total[j] = total[j] + weight
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
+        made, levels = outputs_so_far(x, denoised, at, 2 if corrects else 1)
+        predicted, corrected = rule(levels[:2], at.sigma, at.sigma_next), []
         if corrects and at.past:
             share = _at_least(at.sigma, above * width)
-            for j, weight in enumerate(correction(rule, levels)):
-                total[j] = total[j] + share * weight
-        return advance(x, at, made, total, width)
+            corrected = [share * weight for weight in correction(rule, levels)]
+        return advance(x, at, made, added(len(made), predicted, corrected), width)
 
     return step
 

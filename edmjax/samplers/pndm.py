@@ -12,7 +12,7 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.processes.process import Process
-from edmjax.samplers.adams import CONSTANT, advance
+from edmjax.samplers.adams import advance, equal_weights
 from edmjax.scalar import flag, sqrt
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def pndm(runge_kutta: bool = True, process: Timed | None = None, final: str = "m
         return process.sigma((process.time(at.sigma) + process.time(at.sigma_next)) / 2)
 
     def step(x: Combination, at: Step) -> Combination:
-        h, past = at.sigma_next - at.sigma, len(at.past[:3])
+        h, past = at.sigma_next - at.sigma, [old.sigma for old in at.past[:3]]
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
-        if at.last or past == 3 or (past and not runge_kutta):
-            return advance(x, denoised, at, [h * weight for weight in CONSTANT[past]])
+        if at.last or len(past) == 3 or (past and not runge_kutta):
+            return advance(x, denoised, at, equal_weights(at.sigma, at.sigma_next, past))
 
         def eps(point: Combination, sigma: Scalar) -> Combination:
             # The call makes `point` a basis vector, and the difference is formed after it.

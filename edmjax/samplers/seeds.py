@@ -15,7 +15,7 @@ from edmjax._common.arguments import one_of, real
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._reverse_sde import first_order, psi
+from edmjax.samplers._parts import first_order, psi, to_denoised
 from edmjax.scalar import exp, expm1, is_traced, is_zero, log, not_negative, sqrt
 
 
@@ -46,10 +46,8 @@ def seeds_2(
     r = real(r, "r", above=0, most=1)
     solver_type = one_of(solver_type, "solver_type", ["phi_1", "phi_2"])
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         inner, end = _Stage(at, r), _Stage(at, 1.0)
         n_inner, n_end = _noises(at, [inner, end], eta, s_noise)
         u = first_order(x, denoised, (1 + eta) * inner.h) + n_inner
@@ -89,10 +87,8 @@ def seeds_3(
     if not is_traced(r_1, r_2) and not r_1 < r_2:
         raise ValueError(f"`r_1` must be below `r_2`, got {r_1} and {r_2}.")
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         one, two, end = stages = [_Stage(at, r_1), _Stage(at, r_2), _Stage(at, 1.0)]
         n_1, n_2, n_end = _noises(at, stages, eta, s_noise)
         u = first_order(x, denoised, (1 + eta) * one.h) + n_1
