@@ -29,16 +29,19 @@ class Row(NamedTuple):
 
 
 class Names:
-    """The table in `file` together with our own functions, by name.
+    """The table in `file` together with our own functions, by name; without them the names alone.
 
     Exact names of ours win, then exact names of the other packages. Only then are names matched
     loosely, in the same order: without case, spaces, underscores, hyphens, a leading "sample_" and
     a trailing "Scheduler".
     """
 
-    def __init__(self, file: str, ours: Mapping[str, Callable[..., Any]]):
-        text = Path(__file__).with_name(file).read_text(encoding="utf-8")
-        self.rows: list[Row] = [_row(entry, ours) for entry in tomllib.loads(text)["names"]]
+    def __init__(self, file: str, ours: Mapping[str, Callable[..., Any]] | None = None):
+        table = tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+        if ours is None:
+            own = [entry["ours"] for entry in table["names"] if "ours" in entry]
+            ours = dict.fromkeys([*own, *table["others"]], object)  # in place of a function
+        self.rows: list[Row] = [_row(entry, ours) for entry in table["names"]]
         self.ours: Mapping[str, Callable[..., Any]] = ours
         told = [(name, row) for row in self.rows for names in row.names for name in names]
         # Where a row gives our plain function its own name, it is ours, with the row's wrapper.
