@@ -12,7 +12,7 @@ from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import differences, phi
+from edmjax.samplers._parts import differences, phi
 from edmjax.samplers.runge_kutta import dpm_2, euler
 from edmjax.scalar import exp, expm1, is_zero, log, not_negative, sqrt, where
 

@@ -15,8 +15,7 @@ from edmjax._common.arguments import one_of, real
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import phi
-from edmjax.samplers._parts import first_order, fresh_noise, interpolated, psi, to_denoised
+from edmjax.samplers._parts import first_order, fresh_noise, interpolated, phi, psi, to_denoised
 from edmjax.scalar import exp, expm1, flag, is_zero, log, not_negative, sqrt
 
 

@@ -70,7 +70,7 @@ def er_sde(
         if points:
             one = points[0]
             slope = (denoised - one.denoised) / (at.sigma - one.sigma)
-            first, second = _integrals(g, at.sigma, at.sigma_next, both=len(points) > 1)
+            first, second = _integrals(g, at.sigma, at.sigma_next)
             mean += first * slope
             if len(points) > 1:
                 two = points[1]
@@ -96,7 +96,9 @@ _NODES = [
 ]
 
 
-def _integrals(g: Callable, sigma: Scalar, sigma_next: Scalar, both: bool):
+def _integrals(
+    g: Callable[[Scalar], Scalar], sigma: Scalar, sigma_next: Scalar
+) -> tuple[Scalar, Scalar]:
     """`int (phi_next / phi - 1) dsigma` and its first moment about `sigma`, in log sigma."""
     h = log(sigma / sigma_next)
     phi_next = sigma_next * g(sigma_next)
@@ -105,6 +107,5 @@ def _integrals(g: Callable, sigma: Scalar, sigma_next: Scalar, both: bool):
         level = sigma_next * exp(node * h)
         term = weight * h * (phi_next / g(level) - level)
         first += term
-        if both:
-            second += term * (level - sigma)
+        second += term * (level - sigma)
     return first, second

@@ -15,8 +15,8 @@ from edmjax._common.arguments import real
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import phi
-from edmjax.samplers._parts import first_order, to_denoised
+from edmjax.samplers._parts import first_order, phi, to_denoised
+from edmjax.samplers.dpmpp_sde import dpmpp_2m_sde
 from edmjax.scalar import exp, is_traced, log
 
 
@@ -102,14 +102,5 @@ def res_multistep() -> Sampler:
     Second order, one evaluation a step; first order on the first step, and the denoiser on the step
     to zero. Equals `dpmpp_2m("heun")`. Zhang et al. (2023), multistep RES.
     """
-
-    @to_denoised
-    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
-        h = log(at.sigma / at.sigma_next)
-        held = first_order(x, denoised, h)
-        if not at.past:
-            return held
-        ratio = h / log(at.past[0].sigma / at.sigma)
-        return held + h * phi(2, -h) * (ratio * (denoised - at.past[0].denoised))
-
-    return step
+    # The same with weights that do not cancel on a short step.
+    return dpmpp_2m_sde(0.0, solver_type="heun")

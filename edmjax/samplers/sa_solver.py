@@ -19,8 +19,7 @@ from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import phi, weights_of
-from edmjax.samplers._parts import fresh_noise, outputs_so_far, to_denoised
+from edmjax.samplers._parts import fresh_noise, outputs_so_far, phi, to_denoised, weights_of
 from edmjax.scalar import exp, log, not_negative, static, where
 
 if TYPE_CHECKING:

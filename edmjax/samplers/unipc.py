@@ -17,8 +17,7 @@ from edmjax._common.arguments import one_of, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import phi, weights_of
-from edmjax.samplers._parts import added, outputs_so_far, to_denoised
+from edmjax.samplers._parts import added, outputs_so_far, phi, to_denoised, weights_of
 from edmjax.samplers.adams import slope
 from edmjax.scalar import expm1, flag, log
 
