@@ -15,11 +15,12 @@ from edmjax._common.functions import checked_inputs, compiled
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
-from edmjax.adaptive.task import tolerances
+from edmjax.adaptive.task import tolerances, width_of
 from edmjax.likelihood import reversing
 from edmjax.likelihood.flow import Augmented, field
 from edmjax.likelihood.traces import Probes
 from edmjax.planning.table import check_plan
+from edmjax.processes.process import root
 from edmjax.running.one_plan import sample
 
 if TYPE_CHECKING:
@@ -159,21 +160,15 @@ def _larger(error: Any) -> Any:
 
     In one mean over both, a single log-density would not be seen among the numbers of an image.
     """
-    parts = [_rms(leaf) for leaf in jax.tree.leaves(error) if leaf.size]
+    # A plain root has an infinite slope at 0, where a Gaussian's log-density has its error. NaN
+    # stays NaN: as an error of 0 it would be accepted.
+    parts = [root(jnp.mean(leaf**2)) for leaf in jax.tree.leaves(error) if leaf.size]
     return jnp.max(jnp.stack(parts))
-
-
-def _rms(leaf: Any) -> Any:
-    square = jnp.mean(leaf**2)
-    # The root has an infinite slope at 0, where a Gaussian's log-density has its error. NaN stays
-    # NaN: as an error of 0 it would be accepted.
-    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
 def data_width(denoise: Denoiser, sigma_data: Any) -> Any:
     """`sigma_data`, else the denoiser's own, else 0.5."""
-    own = getattr(denoise, "sigma_data", None) if sigma_data is None else sigma_data
-    return positive_leaf(0.5 if own is None else own, "sigma_data")
+    return positive_leaf(width_of(denoise, sigma_data), "sigma_data")
 
 
 def checked(denoise: Denoiser, x: PyTree, name: str, cond: PyTree) -> tuple[Any, Flat]:
