@@ -20,17 +20,15 @@ from edmjax.samplers.dpm_solver import dpm_fast, dpm_solver
 from edmjax.samplers.dpmpp import dpmpp_2m, dpmpp_2s, dpmpp_3m, dpmpp_singlestep
 from edmjax.samplers.dpmpp_sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
 from edmjax.samplers.er_sde import er_sde
-from edmjax.samplers.exponential import exp_heun, res_2s, res_3s, res_multistep
+from edmjax.samplers.exponential import exp_heun, res_2s, res_3s, res_multistep, seeds_2, seeds_3
 from edmjax.samplers.gaussian_split import gaussian_split
 from edmjax.samplers.names import from_name
 from edmjax.samplers.own_output import f_ab, f_pc, f_rk, f_trig
 from edmjax.samplers.predictors import ancestral_sampling, euler_maruyama, reverse_diffusion
-from edmjax.samplers.restart import restart
 from edmjax.samplers.runge_kutta import dpm_2, euler, heun, heunpp2, midpoint
 from edmjax.samplers.sa_solver import sa_solver
-from edmjax.samplers.seeds import seeds_2, seeds_3
 from edmjax.samplers.unipc import unipc
-from edmjax.samplers.wrappers import analytic_first_step, ancestral, churn, teleport
+from edmjax.samplers.wrappers import analytic_first_step, ancestral, churn, restart, teleport
 
 __all__ = [
     "analytic_first_step",

@@ -24,7 +24,7 @@ import numpy as np
 from edmjax._common.arguments import one_of, real, whole
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Step
-from edmjax.scalar import Scalar, is_traced, log, sqrt
+from edmjax.scalar import Scalar, host, is_traced, log, sqrt
 
 # The integrand has its poles pi / 2 off the axis of log sigma: 64 points are right to 1e-14 on a
 # step from 80 to 0.002.
@@ -65,8 +65,7 @@ def integrals(
         for k in range(len(nodes)):
             if k != j:
                 polynomial = polynomial * ((at - nodes[k]) / (nodes[j] - nodes[k]))
-        total = xp.sum(polynomial)
-        found.append(total if xp is jnp else float(total))
+        found.append(host(xp.sum(polynomial), "weight"))
     return [angle - sum(found), *found]
 
 

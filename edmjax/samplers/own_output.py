@@ -28,7 +28,7 @@ from edmjax.samplers._f_form import (
     quadrature,
 )
 from edmjax.samplers._parts import added, outputs_so_far, to_denoised
-from edmjax.scalar import flag, is_traced, not_negative
+from edmjax.scalar import flag, host, is_traced, not_negative, where
 
 # Nodes, stages and weights: the midpoint rule, Ralston (1962), and the classical method.
 _TABLEAUS = {
@@ -210,7 +210,7 @@ def f_trig(corrector: bool = True, *, sigma_data: Scalar = 0.5, above: Scalar = 
         made, levels = outputs_so_far(x, denoised, at, 2 if corrects else 1)
         predicted, corrected = rule(levels[:2], at.sigma, at.sigma_next), []
         if corrects and at.past:
-            share = _at_least(at.sigma, above * width)
+            share = where(at.sigma >= above * width, 1.0, 0.0)
             corrected = [share * weight for weight in correction(rule, levels)]
         return advance(x, at, made, added(len(made), predicted, corrected), width)
 
@@ -231,23 +231,12 @@ def _integrals(levels: Sequence[Scalar], start: Scalar, end: Scalar, width: Scal
 
     if len(levels) == 1:  # the sine alone
         total = xp.sum(measure * xp.sin(xp.arctan2(sigma, width)))
-        return [_number(total / xp.sin(xp.arctan2(levels[0], width)))]
+        return [host(total / xp.sin(xp.arctan2(levels[0], width)), "weight")]
     found = []
     for j, level in enumerate(levels):
         value = measure
         for k, other in enumerate(levels):
             if k != j:
                 value = value * between(sigma, other) / between(level, other)
-        found.append(_number(xp.sum(value)))
+        found.append(host(xp.sum(value), "weight"))
     return found
-
-
-def _at_least(sigma: Scalar, least: Scalar) -> Scalar:
-    """1 where `sigma` is not below `least`, else 0."""
-    if is_traced(sigma, least):
-        return jnp.where(sigma >= least, 1.0, 0.0)
-    return float(sigma >= least)
-
-
-def _number(value: Any) -> Scalar:
-    return value if is_traced(value) else float(value)

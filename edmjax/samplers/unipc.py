@@ -116,9 +116,7 @@ def _frame(
 
 def predictor_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[Scalar]:
     """The `w_j` of the outputs at `nodes`, all before the step."""
-    if len(nodes) == 1:
-        return [_half(z, variant) / nodes[0]]
-    return _exact(z, nodes)
+    return [_half(z, variant) / nodes[0]] if len(nodes) == 1 else _exact(z, nodes)
 
 
 def corrector_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[Scalar]:

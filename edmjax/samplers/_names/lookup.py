@@ -49,13 +49,10 @@ class Names:
         entries += [(name, Row(function)) for name, function in ours.items()]
         entries += told
         self._told = {_key(name) for name, _ in told}
-        self._exact: dict[str, Row] = {}
-        self._loose: dict[str, tuple[str, Row]] = {}
-        for name, row in entries:
-            self._exact.setdefault(name, row)
-            self._loose.setdefault(_key(name), (name, row))
-        for name, row in entries:
-            self._loose.setdefault(_bare(_key(name)), (name, row))
+        entries.reverse()  # in a dict the last of a name stays
+        keyed = {_key(name): (name, row) for name, row in entries}
+        self._exact: dict[str, Row] = dict(entries)
+        self._loose = {_bare(_key(name)): (name, row) for name, row in entries} | keyed
 
     def find(self, name: str) -> Row | None:
         """The row of `name`, or None."""
