@@ -231,16 +231,14 @@ def dpm_adaptive(
     order = whole(order, "order", least=2, most=3)
     rtol, atol = tolerances(rtol, atol)
     eta = real(eta, "eta", least=0)
+    numbers = {"pcoeff": pcoeff, "icoeff": icoeff, "dcoeff": dcoeff, "s_noise": s_noise}
+    numbers["accept_safety"] = accept_safety
     return DPMAdaptive(
         rtol=rtol,
         atol=atol,
         h_init=real(h_init, "h_init", above=0),
-        pcoeff=real(pcoeff, "pcoeff", least=0),
-        icoeff=real(icoeff, "icoeff", least=0),
-        dcoeff=real(dcoeff, "dcoeff", least=0),
-        accept_safety=real(accept_safety, "accept_safety", least=0),
         eta=eta,
-        s_noise=real(s_noise, "s_noise", least=0),
+        **{name: real(value, name, least=0) for name, value in numbers.items()},
         order=order,
         per_sample=flag(per_sample, "per_sample"),
         draws=has_no_value(eta) or bool(eta > 0),
