@@ -7,6 +7,7 @@ as an attribute and is loaded when it is first used.
 """
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edmjax.few_steps import recommend
@@ -124,7 +125,7 @@ __all__ = [  # noqa: RUF022
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> ModuleType:
     if name not in _SUBMODULES:
         raise AttributeError(f"module 'edmjax' has no attribute {name!r}")
     try:

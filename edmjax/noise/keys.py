@@ -71,6 +71,7 @@ def check_key(key: Keys) -> None:
 
 def check_keys(key: Keys, x: PyTree, batched: bool) -> None:
     """Raises where `key` is not one key, or one for each sample of `x`."""
+    # One key for all or one for each: a row of keys of another length would be broadcast, or cut.
     check_key(key)
     batch = jax.tree.leaves(x)[0].shape[0] if batched else None
     if key.shape not in ((), (batch,)):
@@ -83,6 +84,7 @@ def check_keys(key: Keys, x: PyTree, batched: bool) -> None:
 
 def keys_of(key: Keys, x: PyTree, batched: bool) -> Keys:
     """The key of each sample of `x`, shape (batch,), or the one key where `x` is one sample."""
+    # Keys that are one a sample already, as in a chunk of a larger run, are taken as they are.
     if batched and key.shape == ():
         return sample_keys(key, jax.tree.leaves(x)[0].shape[0])
     return key
@@ -147,6 +149,7 @@ def _padded_like(key: Any, x: Any) -> Any:
 
 def cut_draw(padded: Array, shape: tuple[int, ...]) -> Array:
     """What `draw` makes, ([batch,] whole vectors), in the shape of a leaf."""
+    # Arrays that are split over devices are carried in their own shape.
     if padded.shape == shape:
         return padded
     return padded[..., : math.prod(shape[padded.ndim - 1 :])].reshape(shape)

@@ -27,6 +27,7 @@ _TABLES = ("y", "d", "z", "r")
 
 def in_scale(plan: Plan, process: ProcessLike) -> Plan:
     """`plan` with its points held as `scale(sigma) x`, as the process holds them."""
+    # All levels in one call: each call of a process costs some 100 us.
     module = jnp if is_traced(plan.sigmas, plan.grid) else np
     levels = module.concatenate([plan.grid[:1], plan.sigmas, plan.grid[-1:]])
     scale = process.scale(process.time(levels))
@@ -76,6 +77,7 @@ def from_infinity(
             )
     except ArithmeticError:
         raise _no_limit() from None
+    # Tables of all large levels have one shape: which weights are 0 does not depend on the level.
     last = rest[-1]
     limits = {}
     for name in (*_TABLES, "v"):
@@ -113,6 +115,7 @@ def _at(read: Callable[..., Plan], levels: tuple[Scalar, ...], process: ProcessL
     large = _deviation(process) / levels[0]
 
     def scale(sigmas):
+        # At 10^140 the time of a process has no digits left, so its limit is put in by hand.
         at_first = sigmas == levels[0]
         return np.where(at_first, large, process.scale(process.time(np.where(at_first, 1, sigmas))))
 
@@ -128,6 +131,7 @@ def _limit(values: np.ndarray) -> np.ndarray:
         np.fill_diagonal(others, 1.0)
         return np.tensordot(others.prod(axis=1), values, axes=1)
 
+    # Two orders of extrapolation agree where there is a limit, and drift apart where there is none.
     limit, coarser = extrapolated(nodes, values), extrapolated(nodes[1:], values[1:])
     size = np.maximum(1.0, np.abs(values[-1]))
     if not (np.abs(limit - coarser) <= 1e-8 * size).all():

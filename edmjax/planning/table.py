@@ -79,6 +79,7 @@ class Plan:
         Raises:
             TypeError: under jit, where it depends on a traced array.
         """
+        # A stack of plans, and the neutral table of a padded one, may have no slots at all.
         if self.draws.size == 0:
             return 0
         if isinstance(self.draws, Tracer):
@@ -123,6 +124,7 @@ class Plan:
         A fitted plan (`about.sigma_range`) is for its own range alone. Any other plan is for every
         range that its grid lies in. A denoiser without an attribute `sigma_range` is accepted.
         """
+        # Traced numbers have no value to compare.
         declared = getattr(denoise, "sigma_range", None)
         traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((declared, self.grid)))
         if declared is None or traced:
@@ -145,6 +147,8 @@ class Plan:
             )
 
     def __repr__(self) -> str:
+        # JAX puts tracers, shardings and `None` into the fields of a pytree, and prints it in its
+        # own errors: a repr that raises would hide them.
         leaves = jax.tree.leaves(self)
         arrays = all(isinstance(v, np.ndarray | jax.Array) for v in leaves) and len(leaves) > 7
         if arrays and not any(isinstance(v, Tracer) for v in leaves) and self.sigmas.ndim == 1:
@@ -158,6 +162,7 @@ class Plan:
 
 def levels_beyond(plan: Plan, low: float, high: float) -> tuple[float, float] | None:
     """The lowest and the highest level of the grid above 0, where one is outside of a range."""
+    # With a tolerance for ranges that were kept in float32.
     levels = np.asarray(plan.grid, float)
     lowest, highest = float(levels[levels > 0].min()), float(levels.max())
     inside = lowest >= low * (1 - 1e-6) and highest <= high * (1 + 1e-6)

@@ -77,24 +77,34 @@ class Body:
         look: Callable[[Visit], Any] = lambda visit: None,
         skip: bool = False,
     ):
-        self.denoise, self.x, self.cond, self.look = denoise, x, cond, look
-        self.points = Points(x, batched)
-        self.table = Table(plan, self.points.dtype)
-        self.corrector, self.declared = corrector, declared
+        self.denoise: Denoiser = denoise
+        self.x: PyTree = x
+        self.cond: PyTree = cond
+        self.look: Callable[[Visit], Any] = look
+        self.points: Points = Points(x, batched)
+        self.table: Table = Table(plan, self.points.dtype)
+        self.corrector: Corrector | None = corrector
+        self.declared: Declared = declared
         asked, calls = declared.ordinals(plan)
         if isinstance(key, Increments):  # draws of a path are named by times, not by ordinals
             asked, key = key.times, Increments(keys_of(key.key, x, batched), key.times)
         elif key is not None:
             key = keys_of(key, x, batched)
-        self.key, self.noise = key, noise
-        self.draws = functools.partial(draws_of_row, self.points, key=key, noise=noise, skip=skip)
-        self.learned = plan.v is not None
-        self.first_draws = asked[0]
+        self.key: Keys | Increments | None = key
+        self.noise: PyTree = noise
+        # `skip`: rows that make no draw may skip the generator. Only plans that were padded to one
+        # shape have many of those; for others the branch would cost more than it saves.
+        self.draws: Callable[[Any], list[Any]] = functools.partial(
+            draws_of_row, self.points, key=key, noise=noise, skip=skip
+        )
+        self.learned: bool = plan.v is not None
+        self.first_draws: Any = asked[0]
 
-        self.rows = {"cells": self.table.rows, "draws": asked[1:]}
+        # Row `k` has the draws of point `k + 1`, which are made one iteration ahead.
+        self.rows: dict[str, Any] = {"cells": self.table.rows, "draws": asked[1:]}
         if self.learned:
             self.rows["exponents"] = jnp.asarray(plan.v, self.points.dtype)[1:]
-        self.ends = jnp.concatenate([self.table.rows, self.table.end])
+        self.ends: Array = jnp.concatenate([self.table.rows, self.table.end])
         if corrector is not None:
             self.rows["call"] = calls
             if declared.on_result:
@@ -112,6 +122,8 @@ class Body:
         """One evaluation: the new carry, and what `look` made of the visit."""
         row = self.table.row(slices["cells"])
         point, later = self._point(carry, row, slices)
+        # The point is held wide and whole from here to `_absorb`; the denoiser is shown it in the
+        # user's shapes and dtypes, so what it rounds away is lost for its answer alone.
         x = self.points.show(point, row.unscale)
         outputs = self._evaluate(x, row.sigma)
         held = [point, self.points.hold(outputs[0]), self.points.hold(outputs[1])]
@@ -121,6 +133,7 @@ class Body:
 
     def finish(self, carry: Carry, cells: Array) -> Any:
         """The point that comes next, like the user's `x`: the sample after the last evaluation."""
+        # The point of any row is s_0 and its noise, so a run may end before any of them.
         row = self.table.row(cells)
         sums = unstack(carry.sums, len(self.table.ages))
         return self.points.show(combine(row.draws, self.points.unpack(carry.fresh), sums[:1]))
@@ -151,6 +164,7 @@ class Body:
             after = self.table.row(slices["after"])
             new = combine(after.draws, self.points.unpack(fresh), [new])
             moved = functools.partial(self._corrected, row=after, call=slices["call"])
+            # At sigma 0 the sample is done, and a corrector would add noise to it.
             new = lax.cond(after.sigma > 0, moved, lambda point: point, new)
             # The next point has its noise already.
             fresh = jax.tree.map(jnp.zeros_like, fresh)

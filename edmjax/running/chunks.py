@@ -101,6 +101,7 @@ def sample_in_chunks(
                 f"Axis 0 of every leaf of `cond` counts the {num_samples} samples, got shape "
                 f"{np.shape(leaf)}."
             )
+    # A path is split like a key: its process stays, and each chunk gets the keys of its samples.
     mesh = mesh_of_samples(mesh)
     path = key if isinstance(key, Brownian) else None
     key_start, key_steps = _split(key)
@@ -161,6 +162,8 @@ def run_in_chunks(
         mesh: devices that split a chunk, or None.
         after: called with the number of the first sample and the samples of each chunk.
     """
+    # The arrays for all samples come first: if the host has no room for them, it should say so
+    # before an hour of work.
     share = 1 if mesh is None else mesh.shape["data"]
     shapes = jax.tree.leaves(like.tree())
     try:
@@ -181,6 +184,7 @@ def run_in_chunks(
         some = jax.tree.map(functools.partial(_rows, index=index), cond)
         try:
             x, keys = begin(first, rows)
+            # Split before the call, so that the program is compiled for arrays on all devices.
             batch = (x, keys, some)
             if mesh is not None:
                 batch = split_samples(batch, mesh)
@@ -236,6 +240,7 @@ def _begin(
     key_start: Keys, key_steps: Keys, first: Any, std: Any, *, rows: int, like: Layout
 ) -> tuple[PyTree, Keys]:
     """The starting points of samples `first ... first + rows - 1`, and their keys for the plan."""
+    # `first` is data, so that every chunk runs the same program.
     index = first + jnp.arange(rows, dtype=jnp.int32)
     keys_start, keys_steps = (
         jax.vmap(functools.partial(random.fold_in, key))(index) for key in (key_start, key_steps)
