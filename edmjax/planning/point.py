@@ -8,7 +8,7 @@ which are Python floats or traced scalars.
 
 import numbers
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import numpy as np
@@ -64,7 +64,7 @@ class Combination:
         divisor = _scalar("/", divisor)
         return Combination({name: weight / divisor for name, weight in self.weights.items()})
 
-    def __rtruediv__(self, other: Any) -> NoReturn:
+    def __rtruediv__(self, other: Any) -> "Combination":
         raise _not_linear("/", other)
 
     def __neg__(self) -> "Combination":
@@ -80,24 +80,24 @@ class Combination:
 
     # A number minus a point, a power, an absolute value: Python would say "unsupported operand",
     # which does not tell the author of a sampler what to write in its place.
-    def __rsub__(self, other: Any) -> NoReturn:
+    def __rsub__(self, other: Any) -> "Combination":
         raise _not_linear("-", other)
 
-    def __pow__(self, other: Any) -> NoReturn:
+    def __pow__(self, other: Any) -> "Combination":
         raise _not_linear("**", other)
 
-    def __abs__(self) -> NoReturn:
+    def __abs__(self) -> "Combination":
         raise _not_linear("abs", self)
 
-    def __lt__(self, other: Any) -> NoReturn:
+    def __lt__(self, other: Any) -> bool:
         raise TypeError(_NO_VALUE)
 
     __le__ = __gt__ = __ge__ = __lt__
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
         raise TypeError(_NO_VALUE)
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> Any:
         # `copy`, NumPy and JAX ask for their protocols by attributes, and expect the plain error.
         if name.startswith("__"):
             raise AttributeError(name)

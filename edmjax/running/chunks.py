@@ -16,7 +16,7 @@ from jax import random
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh
 
-from edmjax._common.arguments import whole
+from edmjax._common.arguments import refuse, whole
 from edmjax._common.arrays import working_dtype
 from edmjax._common.functions import are_data, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
@@ -43,6 +43,9 @@ def sample_in_chunks(
     corrector: Corrector | None = None,
     mesh: Mesh | None = None,
     on_chunk: Callable[[int, PyTree], object] | None = None,
+    noise: None = None,
+    remat: bool = False,
+    batched: bool = True,
     progress: bool = False,
 ) -> PyTree:
     """Returns `num_samples` samples in NumPy arrays, made `chunk_size` at a time.
@@ -74,15 +77,19 @@ def sample_in_chunks(
         on_chunk: called as `on_chunk(first, samples)` after each chunk, with the number of its
             first sample and its samples, for example to save them. They are views of what is
             returned.
+        noise, remat, batched: refused; `sample` takes them.
         progress: draw a tqdm bar that counts samples.
 
     Raises:
         TypeError: if an argument is of the wrong kind, or this is called under `jit`.
         ValueError: if `num_samples` or `chunk_size` is below 1, `cond` does not count the samples,
-            the mesh has no axis `data`, or the plan holds its points in a scale and does not start
-            at an evaluation; and as `sample` raises.
+            the mesh has no axis `data`, `noise`, `remat` or `batched=False` is asked for, or the
+            plan holds its points in a scale and does not start at an evaluation; and as `sample`
+            raises.
         MemoryError: if a chunk does not fit on the device; it names a size that would.
     """
+    why = "samples are drawn from `key`, come in batches and have no gradient; see `ej.sample`"
+    refuse("sample_in_chunks", why, noise=noise, remat=remat, batched=not batched)
     check_plan(plan)
     check_function(denoise, "denoise", "x", "sigma", *(() if cond is None else ("cond",)))
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, plan, key, cond))):
