@@ -53,29 +53,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The extra that installs what a submodule needs; None where the core's own needs are enough.
-_SUBMODULES = {
-    "adaptive": None,
+# The extra that installs what a submodule needs, where the core's own needs are not enough.
+_EXTRAS = {
     "comparison": "train,diffrax",
-    "correctors": None,
-    "denoisers": None,
     "evaluation": "train",
-    "few_steps": None,
-    "guidance": None,
     "learning": "train",
-    "likelihood": None,
-    "losses": None,
-    "metrics": None,
     "nn": "train",
-    "noise": None,
-    "planning": None,
     "plot": "plot",
-    "problems": None,
-    "processes": None,
-    "running": None,
-    "samplers": None,
-    "scalar": None,
-    "schedules": None,
     "terms": "diffrax",
     "training": "train",
 }
@@ -126,12 +110,12 @@ __all__ = [  # noqa: RUF022
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name not in _SUBMODULES:
+    if name not in __all__:
         raise AttributeError(f"module 'edmjax' has no attribute {name!r}")
     try:
         return importlib.import_module(f"edmjax.{name}")
     except ModuleNotFoundError as err:
-        extra = _SUBMODULES[name]
+        extra = _EXTRAS.get(name)
         if extra is None or (err.name or "").startswith("edmjax"):
             raise
         raise ImportError(

@@ -98,7 +98,7 @@ CASES = [
     ("ej.sample_in_chunks(3, PLAN, KEY, num_samples=3, chunk_size=1, shape=ONE)", TypeError,
      "`denoise` must be a function"),
     ("ej.sample_in_chunks(half, SCALED, KEY, num_samples=3, chunk_size=1, shape=ONE)", ValueError,
-     "does not say in what scale it starts"),
+     "of its start is not known"),
     ("jax.jit(lambda k: ej.sample_in_chunks(half, PLAN, k, num_samples=3, chunk_size=1,"
      " shape=ONE))(KEY)", TypeError, "cannot run under `jit`: use `ej.sample`"),
     ("ej.sample_checked(half, NOISY, X)", ValueError, "draws noise: pass `key` or `noise`"),
