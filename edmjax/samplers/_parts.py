@@ -46,12 +46,14 @@ def outputs_so_far(
     x: Combination, denoised: Combination, at: Step, past: int
 ) -> tuple[list[Evaluation], list[Scalar]]:
     """This evaluation and at most `past` earlier ones, newest first, and their levels."""
+    # The history lacks this evaluation until the step is over.
     made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[:past]]
     return made, [old.sigma for old in made]
 
 
 def added(count: int, *rows: Sequence[Scalar]) -> list[Scalar]:
     """The sums of the weights in `rows`, each of at most `count` outputs, newest first."""
+    # By hand: since Python 3.12 `sum` compensates the rounding of floats, and not of traced values.
     total: list[Scalar] = [0.0] * count
     for row in rows:
         for j, weight in enumerate(row):
@@ -61,6 +63,7 @@ def added(count: int, *rows: Sequence[Scalar]) -> list[Scalar]:
 
 def first_order(x: Combination, denoised: Combination, decay: Scalar) -> Combination:
     """The mean of a step with a constant denoised output: `e^-H x + (1 - e^-H) D`."""
+    # `1 - e^-H` as such would lose its digits on a short step.
     return exp(-decay) * x - expm1(-decay) * denoised
 
 
@@ -72,7 +75,7 @@ def psi(decay: Scalar) -> Scalar:
 def fresh_noise(at: Step, eta: Scalar, s_noise: Scalar) -> Combination:
     """The noise of a step: `s_noise sigma_next sqrt(1 - e^(-2 eta h)) noise`."""
     if is_zero(eta) or is_zero(s_noise):
-        return Combination({})
+        return Combination({})  # and no draw: a plan without noise needs no key
     h = log(at.sigma / at.sigma_next)
     spread = s_noise * at.sigma_next * sqrt(-expm1(-2 * eta * h))
     return spread * at.noise(at.sigma, at.sigma_next)

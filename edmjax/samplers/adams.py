@@ -121,6 +121,8 @@ def advance(
 
         r x + (1 - r) D + sum_(j > 0) w_j (eps_j - eps_0),    r = sigma_next / sigma
     """
+    # One weight of x and one of D: as `sigma_next - sigma` times a slope, the step to zero would
+    # leave a rounding of x in the sample.
     kept = at.sigma_next / at.sigma
     corrections = []
     for w, old in zip(weights[1:], at.past, strict=False):
@@ -136,6 +138,7 @@ def _adams(order: int, final: str, rule: Rule, most: int = 4, lowered: bool = Fa
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
+        # Large steps overshoot where they extrapolate far from their outputs.
         few = lowered and at.num_steps < FEW_STEPS
         used = min(order, at.num_steps - at.index) if few else order
         past = [old.sigma for old in at.past[: used - 1]]

@@ -130,6 +130,7 @@ def _multistep(
     start = dpmpp_2s()
 
     def step(x: Combination, at: Step) -> Combination:
+        # Asked first: a lowered step is not worth the second evaluation of `start`.
         first = _is_lowered(at, 1, lower_order_final, euler_at_final)
         if not at.past and start_order == 2 and not first:
             return start(x, at)
@@ -156,7 +157,7 @@ def _second(x: Combination, denoised: Combination, at: Step, solver_type: str) -
     previous = at.past[0]
     h, h_prev = log(at.sigma / at.sigma_next), log(previous.sigma / at.sigma)
     slope = (denoised - previous.denoised) / h_prev
-    if solver_type == "midpoint":
+    if solver_type == "midpoint":  # the output in the middle of the step, held over all of it
         return _first(x, denoised + h / 2 * slope, at)
     return _first(x, denoised, at) + h**2 * phi(2, -h) * slope
 

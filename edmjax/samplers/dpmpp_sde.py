@@ -147,10 +147,11 @@ def dpmpp_sde(
 
     def draws(at: Step, sigma_mid: Scalar) -> tuple[Combination, Combination]:
         """The unit-variance noises of the inner point and of the step."""
-        at.forget()
+        at.forget()  # both points of the step carry noise that no earlier output has seen
         if noise == "independent":
             return at.noise(), at.noise()
         first, second = at.noise(at.sigma, sigma_mid), at.noise(sigma_mid, at.sigma_next)
+        # The parts of one Brownian path in sigma add up to the noise of the whole step.
         path = sqrt(at.sigma - sigma_mid) * first + sqrt(sigma_mid - at.sigma_next) * second
         return first, path / sqrt(at.sigma - at.sigma_next)
 

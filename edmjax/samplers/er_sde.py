@@ -78,6 +78,7 @@ def er_sde(
                 mean += second * 2 / (at.sigma - two.sigma) * (slope - slope_1)
         if is_zero(s_noise) or is_zero(1 - kept):
             return mean
+        # Before the check: on a grid that goes up g is larger too, and `noise` says what is wrong.
         noise = at.noise(at.sigma, at.sigma_next)
         if not is_traced(kept) and kept > 1:
             raise ValueError(

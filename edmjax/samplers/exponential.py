@@ -212,7 +212,7 @@ def _noises(
 ) -> list[Combination]:
     """N(c) at each stage, from one draw for each interval between them."""
     noise, noises = Combination({}), []
-    quiet = is_zero(eta) or is_zero(s_noise)
+    quiet = is_zero(eta) or is_zero(s_noise)  # then nothing is drawn, and a history may stay
     if not quiet:
         at.forget()
     h, sigma = 0.0, at.sigma

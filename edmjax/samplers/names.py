@@ -60,6 +60,7 @@ def from_name(name: str, **options: Any) -> Sampler:
     outer.pop("inner", None)
     former = getattr(row.make, "former_keywords", {})  # which warn
     _check(name, row, options.keys() - former.keys(), {**inner, **outer})
+    # An option that both have, such as `s_noise`, goes to both.
     sampler = row.make(**{k: v for k, v in options.items() if k in inner or k in former})
     if row.wrapper is None:
         return sampler

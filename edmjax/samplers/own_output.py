@@ -208,6 +208,7 @@ def f_trig(corrector: bool = True, *, sigma_data: Scalar = 0.5, above: Scalar = 
     @to_denoised
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         made, levels = outputs_so_far(x, denoised, at, 2 if corrects else 1)
+        # The corrector replaces the predictor of the last step by a rule that is exact for 1 too.
         predicted, corrected = rule(levels[:2], at.sigma, at.sigma_next), []
         if corrects and at.past:
             share = where(at.sigma >= above * width, 1.0, 0.0)

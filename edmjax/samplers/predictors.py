@@ -242,6 +242,7 @@ def _times(process: Process, at: Step) -> tuple[Scalar, Scalar]:
     given = at.time is not None and not is_traced(at.sigma, at.time, at.time_next)
     if given and np.isclose(process.sigma(at.time), at.sigma, rtol=1e-9, atol=0):
         return _pair(at.time, at.time_next)
+    # A wrapper, such as `churn`, moved the level, or the grid has no times.
     t, t_next = _pair(process.time(at.sigma), process.time(at.sigma_next))
     if not is_traced(t_next) and not np.isfinite(t_next):
         raise ValueError(

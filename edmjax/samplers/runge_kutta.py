@@ -110,7 +110,7 @@ def heunpp2() -> Sampler:
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         d, h = (x - denoised) / at.sigma, at.sigma_next - at.sigma
         after = at.levels[at.index + 2 : at.index + 4]
-        if not after:
+        if not after:  # the last step of a grid that ends above zero
             return x + h * d
         x_1 = x + h * d
         d_1 = (x_1 - at.denoise(x_1, at.sigma_next)) / at.sigma_next

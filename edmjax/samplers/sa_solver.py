@@ -76,6 +76,7 @@ def sa_solver(
         if corrector_order and "sa_solver" in at.memory and at.past:
             increment, square = at.memory["sa_solver"]
             order = min(corrector_order, len(outputs))
+            # The corrected step in place of the predicted one; both have the same noise.
             x = x + _increment(levels[1], at.sigma, square, levels[:order], outputs) - increment
         square = where((low <= at.sigma) & (at.sigma <= high), eta * eta, 0.0)
         order = min(predictor_order, len(outputs))

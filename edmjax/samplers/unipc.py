@@ -66,6 +66,7 @@ def unipc(
     @to_denoised
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         made, levels = outputs_so_far(x, denoised, at, order)
+        # What is added to x by the corrector goes through the step of x.
         kept = at.sigma_next / at.sigma if predict == "x0" else 1.0
         used = at.memory.get("unipc", 0)  # the order of the step that led here
         corrected: list[Scalar] = []
