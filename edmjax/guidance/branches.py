@@ -25,12 +25,13 @@ class Guided(Wraps):
     `classifier_free` and `autoguidance` return one, and the rules take one.
     """
 
+    scale: Arraylike
     # Whether the scale is known to be 1, so that only the positive branch is needed.
     alone: bool
 
     def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
         """The outputs of the positive branch."""
-        raise NotImplementedError  # abstract: every subclass has its own
+        return call(self.denoise, x, level, cond)
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         """The outputs of the positive and of the negative branch."""
@@ -38,7 +39,7 @@ class Guided(Wraps):
 
     def scale_at(self, level: jax.Array) -> Arraylike:
         """The scale at a level: a scalar or one number a sample."""
-        raise NotImplementedError  # abstract: every subclass has its own
+        return self.scale
 
     def combine(
         self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
@@ -86,12 +87,6 @@ class ClassifierFree(Guided):
     uncond: PyTree
     one_call: bool = dataclasses.field(metadata={"static": True})
     alone: bool = dataclasses.field(metadata={"static": True})
-
-    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
-        return call(self.denoise, x, level, cond)
-
-    def scale_at(self, level: jax.Array) -> Arraylike:
-        return self.scale
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         if cond is None:
@@ -144,9 +139,10 @@ def classifier_free(
             "pass `uncond`, the condition that stands for none. If another network is the "
             "unconditional one, use `autoguidance`."
         )
-    return ClassifierFree(
-        denoiser_as_pytree(denoise, "denoise"), scale, _arrays(uncond), one_call, alone
-    )
+    # Strongly typed: for weakly typed Python numbers other values would compile again.
+    uncond = jax.tree.map(lambda v: v if isinstance(v, jax.Array) else np.asarray(v), uncond)
+    denoise = denoiser_as_pytree(denoise, "denoise")
+    return ClassifierFree(denoise, scale, uncond, one_call, alone)
 
 
 @register_dataclass
@@ -158,12 +154,6 @@ class AutoGuided(Guided):
     guide: Denoiser
     scale: Arraylike
     alone: bool = dataclasses.field(metadata={"static": True})
-
-    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
-        return call(self.denoise, x, level, cond)
-
-    def scale_at(self, level: jax.Array) -> Arraylike:
-        return self.scale
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         return self.positive(x, level, cond), call(self.guide, x, level, cond)
@@ -227,17 +217,13 @@ def cfg_pp(denoise: Denoiser, scale: Arraylike, *, uncond: PyTree, one_call: boo
 
     Source: Chung et al. (2024, CFG++), Algorithm 2.
     """
-    scale, _ = _scale(scale)
     if uncond is None:
         raise ValueError(
             "CFG++ needs the unconditional branch at every scale: pass `uncond`, the condition "
             "that stands for none."
         )
-    return CfgPp(
-        ClassifierFree(
-            denoiser_as_pytree(denoise, "denoise"), scale, _arrays(uncond), one_call, False
-        )
-    )
+    guided = classifier_free(denoise, scale, uncond=uncond, one_call=one_call)
+    return CfgPp(dataclasses.replace(guided, alone=False))
 
 
 def _scale(scale: Arraylike) -> tuple[Arraylike, bool]:
@@ -250,11 +236,6 @@ def _scale(scale: Arraylike) -> tuple[Arraylike, bool]:
             f"`scale` must be one number, or one number a sample, got shape {value.shape}."
         )
     return value, isinstance(scale, numbers.Real) and float(value) == 1.0
-
-
-def _arrays(tree: PyTree) -> PyTree:
-    # Strongly typed: for weakly typed Python numbers other values would compile again.
-    return jax.tree.map(lambda v: v if isinstance(v, jax.Array) else np.asarray(v), tree)
 
 
 def _paired(cond: PyTree, uncond: PyTree, n: int) -> tuple[PyTree, PyTree]:

@@ -9,7 +9,7 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.arguments import one_of, real
 from edmjax._common.arrays import weighted
-from edmjax._common.typing import Arraylike, PyTree, Scalar
+from edmjax._common.typing import Arraylike, Denoiser, PyTree, Scalar
 from edmjax.guidance.branches import Guided
 from edmjax.guidance.outputs import Outputs, dot, scalar_leaf, vectors, wide
 from edmjax.scalar import is_traced
@@ -21,16 +21,12 @@ class Rule(Guided):
     guided: Guided
 
     @property
-    def sigma_range(self) -> tuple[float, float] | None:
-        """The `sigma_range` of the denoiser inside."""
-        return self.guided.sigma_range
+    def denoise(self) -> Denoiser:  # type: ignore[override]
+        return self.guided.denoise
 
     @property
     def alone(self) -> bool:  # type: ignore[override]
         return self.guided.alone
-
-    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
-        return self.guided.positive(x, level, cond)
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         return self.guided.branches(x, level, cond)
