@@ -1,11 +1,10 @@
 """What is compared: each method is a series of runs, from few evaluations to many.
 
 A series has one program for all of its tolerances. `PREPARE` makes what a run needs, or, for plans,
-which share programs, `plans.Plans`; `runs` times it.
+which share programs, `plans.plan_runs`; `runs` times it.
 """
 
 import ast
-import dataclasses
 import functools
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -38,8 +37,7 @@ KINDS = {
 STOCHASTIC = ("stochastic", "diffrax-sde", "exact")
 
 
-@dataclasses.dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """A method, and its settings from the coarsest on: budgets of evaluations, or tolerances."""
 
     kind: str
@@ -126,7 +124,7 @@ def _diffrax_adaptive(series: Series, setting: float, target: Target, x: Array, 
     return Run(run, (series.kind, series.method, series.path))
 
 
-def drifts_a_step(solver: diffrax.AbstractSolver) -> int:
+def drifts_a_step(solver: diffrax.AbstractSolver[Any]) -> int:
     """How often a solver of SDEs evaluates the drift in a step."""
     tableau = getattr(solver, "tableau", None)
     if tableau is None:  # Euler
@@ -155,17 +153,11 @@ def _diffrax_sde(series: Series, setting: float, target: Target, x: Array, seed:
     if steps < 2:
         return None
     start, end = ej.terms.sde_times(ej.processes.ve(LOW, HIGH), [HIGH, LOW], x)
-    step = (end - start) / steps
-    denoise = perturbed(target, series.perturbation)
-    key = jax.random.key(seed)
-    return Run(
-        lambda: (
-            # A step may be left over by rounding: then it has no length.
-            _solve_sde(denoise, x, key, step, name=series.method, most=most + 1),
-            steps * each,
-        ),
-        (series.kind, series.method, series.perturbation > 0),
-    )
+    arrays = perturbed(target, series.perturbation), x, jax.random.key(seed), (end - start) / steps
+    # A step may be left over by rounding: then it has no length.
+    run = functools.partial(_solve_sde, *arrays, name=series.method, most=most + 1)
+    program = (series.kind, series.method, series.perturbation > 0)
+    return Run(lambda: (run(), steps * each), program)
 
 
 def _exact(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:

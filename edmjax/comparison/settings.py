@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import edmjax as ej
+from edmjax._common.arguments import as_seed, real, whole
 from edmjax.comparison import methods
 from edmjax.comparison.methods import Series
 from edmjax.comparison.targets import Target
@@ -68,22 +69,14 @@ def check(settings: Settings) -> None:
     """`ValueError` where the settings cannot be run, before anything runs or is written."""
     if not settings.problems and not settings.checkpoint:
         raise ValueError("There is nothing to solve: name --problems or a --checkpoint.")
-    if settings.samples < 4 or 0 < settings.distance_samples < 4 * GROUPS:
-        raise ValueError(
-            f"--samples must be 4 or above and --distance-samples 0 or {4 * GROUPS} or above, got "
-            f"{settings.samples} and {settings.distance_samples}."
-        )
-    if not 0 < settings.tolerance_step <= 7:
-        raise ValueError(
-            f"--tolerance-step must be above 0 and at most 7, got {settings.tolerance_step:g}."
-        )
-    if not 0 <= settings.perturbation < float("inf") or not 0 <= settings.seed < 2**32:
-        raise ValueError(
-            "--perturbation must be finite and 0 or above, and --seed from 0 to 2^32 - 1, got "
-            f"{settings.perturbation:g} and {settings.seed}."
-        )
-    if min([*settings.budgets, *settings.noisy_budgets], default=1) < 1:
-        raise ValueError("A budget is 1 evaluation or more.")
+    whole(settings.samples, "--samples", least=4)
+    if settings.distance_samples:  # 0 takes no distances
+        whole(settings.distance_samples, "--distance-samples", least=4 * GROUPS)
+    real(settings.tolerance_step, "--tolerance-step", above=0, most=7)
+    real(settings.perturbation, "--perturbation", least=0)
+    as_seed(settings.seed, "--seed")
+    for budget in (*settings.budgets, *settings.noisy_budgets):
+        whole(budget, "--budgets")
     for schedule in settings.schedules:
         methods.levels(schedule, 4, 0.5)
     for method in settings.adaptive:

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edmjax.comparison.plots import envelope
 from edmjax.comparison.results import Result
@@ -49,19 +50,30 @@ def _budgets(results: Sequence[Result], error: str) -> list[str]:
         return []
     budgets = sorted({r.setting for r in fixed})
     budgets = [budget for budget in budgets if budget in SHOWN] or budgets
-    lines = [["fixed steps", *(f"{budget:g}" for budget in budgets)]]
-    for solver in dict.fromkeys(map(_solver, fixed)):
-        lines.append([solver])
-        for budget in budgets:
-            # A budget that buys no more steps than one before it has no result of its own.
-            among = [r for r in fixed if (_solver(r), r.setting) == (solver, budget)]
-            best = min(among, key=lambda r: getattr(r, error), default=None)
-            lines[-1].append("" if best is None else _errors(best))
     return [
         "Fixed steps, by the budget of evaluations: RMS / median / share in another mode, of the "
         f"schedule (of diffrax: the form and schedule) whose {_NAMES[error]} error is least.",
-        markdown_table(lines),
+        markdown_table(_best(fixed, "fixed steps", budgets, error, _errors)),
     ]
+
+
+def _best(
+    results: Sequence[Result],
+    head: str,
+    budgets: Sequence[float],
+    judged_by: str,
+    cell: Callable[[Result], str],
+) -> list[list[str]]:
+    """A line for each solver: the cells of its best result at each budget."""
+    lines = [[head, *(f"{budget:g}" for budget in budgets)]]
+    for solver in dict.fromkeys(map(_solver, results)):
+        lines.append([solver])
+        for budget in budgets:
+            # A budget that buys no more steps than one before it has no result of its own.
+            among = [r for r in results if (_solver(r), r.setting) == (solver, budget)]
+            best = min(among, key=operator.attrgetter(judged_by), default=None)
+            lines[-1].append("" if best is None else cell(best))
+    return lines
 
 
 def _errors(result: Result) -> str:
@@ -112,13 +124,7 @@ def _distances(results: Sequence[Result]) -> list[str]:
     for size in sorted({r.perturbation for r in noisy}):
         of = [r for r in noisy if r.perturbation == size]
         budgets = sorted({r.setting for r in of})
-        lines = [["sampler", *(f"{budget:g}" for budget in budgets)]]
-        for solver in dict.fromkeys(map(_solver, of)):
-            lines.append([solver])
-            for budget in budgets:
-                among = [r for r in of if (_solver(r), r.setting) == (solver, budget)]
-                best = min(among, key=lambda r: r.sliced_w2, default=None)
-                lines[-1].append("" if best is None else _distance(best))
+        lines = _best(of, "sampler", budgets, "sliced_w2", _distance)
         lines += [["exact samples", *[_distance(r)] * len(budgets)] for r in exact]
         what = "the exact denoiser" if size == 0 else f"a denoiser whose F is off by {size:g}"
         parts += [

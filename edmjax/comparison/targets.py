@@ -14,6 +14,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array
 
 import edmjax as ej
@@ -106,48 +107,34 @@ def reference(target: Target, cached: Path) -> np.ndarray:
     return np.asarray(x0)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Perturbed:
-    """A denoiser with a fixed smooth error, as a network has one: with F its output,
+def perturbed(target: Target, size: float) -> Denoiser:
+    """The target's denoiser with a fixed smooth error, as a network has one: with F its output,
 
         D' = D + size c_out(sigma) f(c_in x, log sigma)
 
     and f of unit size a coordinate, 256 cosines with random directions: `size` is what is wrong
-    with F, whose own size is 1 (c_in and c_out of Karras et al. 2022, Table 1).
+    with F, whose own size is 1 (c_in and c_out of Karras et al. 2022, Table 1). Where it is 0, this
+    is the denoiser itself.
     """
-
-    denoise: Any
-    size: Any
-    sigma_data: Any
-    inner: Any  # (d, cosines)
-    levels: Any  # (cosines,)
-    phases: Any  # (cosines,)
-    outer: Any  # (cosines, d)
-
-    def __call__(self, x: Array, sigma: Sigma) -> Array:
-        flat = x.reshape(len(x), -1)
-        level = jnp.broadcast_to(sigma, (len(x),))[:, None]
-        total = jnp.hypot(level, self.sigma_data)
-        angles = (flat / total) @ self.inner + jnp.log(level) * self.levels + self.phases
-        field = jnp.cos(angles) @ self.outer
-        error = self.size * level * self.sigma_data / total * field
-        return self.denoise(x, sigma) + error.reshape(x.shape)
-
-
-def perturbed(target: Target, size: float, cosines: int = 256, seed: int = 20) -> Denoiser:
-    """The target's denoiser, off by `size`; the denoiser itself where that is 0."""
     if size == 0:
         return target.denoise
-    rng = np.random.default_rng(seed)
-    d = target.x[0].size
-    return Perturbed(
-        denoise=target.denoise,
-        size=np.float64(size),
-        sigma_data=np.float64(target.sigma_data),
-        # c_in x has length sqrt(d), so an angle turns by about 2 over it.
-        inner=rng.normal(size=(d, cosines)) * 2 / np.sqrt(d),
-        levels=rng.normal(size=cosines) / 2,
-        phases=rng.uniform(0, 2 * np.pi, cosines),
-        outer=rng.normal(size=(cosines, d)) * np.sqrt(2 / cosines),
-    )
+    rng, cosines, d = np.random.default_rng(20), 256, target.x[0].size
+    # c_in x has length sqrt(d), so an angle turns by about 2 over it.
+    inner = rng.normal(size=(d, cosines)) * 2 / np.sqrt(d)
+    levels, phases = rng.normal(size=cosines) / 2, rng.uniform(0, 2 * np.pi, cosines)
+    outer = rng.normal(size=(cosines, d)) * np.sqrt(2 / cosines)
+    waves = inner, levels, phases, outer
+    return Partial(_off, target.denoise, np.float64(size), np.float64(target.sigma_data), waves)
+
+
+def _off(
+    denoise: Any, size: Any, sigma_data: Any, waves: tuple[Any, ...], x: Array, sigma: Sigma
+) -> Array:
+    inner, levels, phases, outer = waves
+    flat = x.reshape(len(x), -1)
+    level = jnp.broadcast_to(sigma, (len(x),))[:, None]
+    total = jnp.hypot(level, sigma_data)
+    angles = (flat / total) @ inner + jnp.log(level) * levels + phases
+    field = jnp.cos(angles) @ outer
+    error = size * level * sigma_data / total * field
+    return denoise(x, sigma) + error.reshape(x.shape)

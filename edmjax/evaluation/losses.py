@@ -117,18 +117,17 @@ def level_losses(
     weight = _weight(sigma_data)
     for index, level in enumerate(sigmas):
         every = np.full(len(images), level)
-        losses: list[list[np.ndarray]] = [[], [], []]
+        losses = []
         for _, x0, x, sigma, labels in _noised(
             images, every, cond, random.key(seed), index, chunk_size
         ):
             network = np.asarray(_call(denoise, x, sigma, labels), np.float64)
             exact = best(np.asarray(x), sigma, labels)
             pairs = [(network, x0), (exact, x0), (network, exact)]
-            for kept, (a, b) in zip(losses, pairs, strict=True):
-                axes = tuple(range(1, a.ndim))
-                kept.append(weight(sigma) * ((a - b) ** 2).mean(axis=axes))
+            axes = tuple(range(1, x0.ndim))
+            losses.append([weight(sigma) * ((a - b) ** 2).mean(axis=axes) for a, b in pairs])
             progress(len(x0))
-        network, exact, between = (np.concatenate(kept) for kept in losses)
+        network, exact, between = np.concatenate(losses, axis=1)
         excess = between if training_images else network - exact
         yield LevelLoss(float(level), mean_of(network), mean_of(exact), mean_of(excess))
 
@@ -141,19 +140,17 @@ def best_denoiser(
     It is `problems.Empirical`; with `labels`, of the images whose label is `cond`. In float32 the
     squared distances of noised images would be off by as much as sigma^2 at the lowest levels.
     """
+    labels_of = np.zeros(len(training)) if labels is None else labels
     with jax.enable_x64(True):
-        groups = {None: training} if labels is None else {}
-        if labels is not None:
-            groups = {int(c): training[labels == c] for c in np.unique(labels)}
         problems = {
-            name: jax.device_put(ej.problems.Empirical(np.asarray(group, np.float64)))
-            for name, group in groups.items()
+            c: jax.device_put(ej.problems.Empirical(np.asarray(training[labels_of == c], float)))
+            for c in np.unique(labels_of)
         }
 
     def best(x: np.ndarray, sigma: np.ndarray, cond: np.ndarray | None = None) -> np.ndarray:
         found = np.zeros(x.shape, np.float64)
-        for name, problem in problems.items():
-            rows = slice(None) if name is None else np.flatnonzero(cond == name)
+        for c, problem in problems.items():
+            rows = np.full(len(x), True) if labels is None else cond == c
             with jax.enable_x64(True):
                 found[rows] = _denoise(problem, x[rows].astype(np.float64), sigma[rows])
         return found
