@@ -10,24 +10,43 @@ import numbers
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import register_dataclass
+from jax.tree_util import Partial, register_dataclass
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import as_sigma, has_no_value, weighted
 from edmjax._common.functions import Wraps, denoiser_as_pytree, with_cond
-from edmjax._common.typing import Arraylike, Denoiser, PyTree, Sigma
+from edmjax._common.typing import Arraylike, Denoiser, PyTree, Scalar, Sigma
 from edmjax.guidance.outputs import Outputs, call, named, returned, sampled, wide
 
 
+def linear(
+    positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+) -> PyTree:
+    """`D_neg + scale (D_pos - D_neg)`, on trees of at least float32."""
+    # In this form a scale of 1 is the positive branch to the bit.
+    gap = jax.tree.map(jnp.subtract, positive, negative)
+    return weighted((1.0, positive), (scale - 1, gap))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Guided(Wraps):
     """A denoiser of two branches, `D = D_neg + scale (D_pos - D_neg)` unless a rule changes that.
 
-    `classifier_free` and `autoguidance` return one, and the rules take one.
+    `classifier_free` and `autoguidance` return one; the rules take one, and change two fields.
+
+    Attributes:
+        denoise: the denoiser of the positive branch.
+        scale: the scale where it is not changed: a scalar or one number a sample.
+        alone: whether the scale is known to be 1, so that only the positive branch is needed.
+        windows: pairs of levels; outside of any of them the scale is 1.
+        rule: what stands in place of `linear`, a `Partial` of its arrays; None for `linear`.
     """
 
+    denoise: Denoiser
     scale: Arraylike
-    # Whether the scale is known to be 1, so that only the positive branch is needed.
-    alone: bool
+    alone: bool = dataclasses.field(metadata={"static": True})
+    windows: tuple[tuple[Scalar, Scalar], ...] = dataclasses.field(default=(), kw_only=True)
+    rule: Partial | None = dataclasses.field(default=None, kw_only=True)
 
     def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
         """The outputs of the positive branch."""
@@ -39,15 +58,20 @@ class Guided(Wraps):
 
     def scale_at(self, level: jax.Array) -> Arraylike:
         """The scale at a level: a scalar or one number a sample."""
-        return self.scale
+        scale = self.scale
+        for window in self.windows:
+            # In the precision of the level, so that a bound equal to a level of the grid is rounded
+            # as that level is.
+            low, high = (jnp.asarray(v, level.dtype) for v in window)
+            scale = jnp.asarray(scale)
+            scale = jnp.where((low < level) & (level <= high), scale, jnp.ones_like(scale))
+        return scale
 
     def combine(
         self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
     ) -> PyTree:
         """The rule, on trees of at least float32."""
-        # In this form a scale of 1 is the positive branch to the bit.
-        gap = jax.tree.map(jnp.subtract, positive, negative)
-        return weighted((1.0, positive), (scale - 1, gap))
+        return (self.rule or linear)(positive, negative, scale, x, level)
 
     def combined(self, positive: PyTree, negative: PyTree, x: PyTree, level: jax.Array) -> PyTree:
         """`combine` with the scale of `level`, on trees of any precision."""
@@ -82,11 +106,8 @@ class Guided(Wraps):
 class ClassifierFree(Guided):
     """The denoiser that `classifier_free` returns."""
 
-    denoise: Denoiser
-    scale: Arraylike
     uncond: PyTree
     one_call: bool = dataclasses.field(metadata={"static": True})
-    alone: bool = dataclasses.field(metadata={"static": True})
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         if cond is None:
@@ -142,7 +163,7 @@ def classifier_free(
     # Strongly typed: for weakly typed Python numbers other values would compile again.
     uncond = jax.tree.map(lambda v: v if isinstance(v, jax.Array) else np.asarray(v), uncond)
     denoise = denoiser_as_pytree(denoise, "denoise")
-    return ClassifierFree(denoise, scale, uncond, one_call, alone)
+    return ClassifierFree(denoise, scale, alone, uncond, one_call)
 
 
 @register_dataclass
@@ -150,10 +171,7 @@ def classifier_free(
 class AutoGuided(Guided):
     """The denoiser that `autoguidance` returns."""
 
-    denoise: Denoiser
     guide: Denoiser
-    scale: Arraylike
-    alone: bool = dataclasses.field(metadata={"static": True})
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         return self.positive(x, level, cond), call(self.guide, x, level, cond)
@@ -177,7 +195,7 @@ def autoguidance(denoise: Denoiser, guide: Denoiser, scale: Arraylike) -> AutoGu
     """
     scale, alone = _scale(scale)
     return AutoGuided(
-        denoiser_as_pytree(denoise, "denoise"), denoiser_as_pytree(guide, "guide"), scale, alone
+        denoiser_as_pytree(denoise, "denoise"), scale, alone, denoiser_as_pytree(guide, "guide")
     )
 
 
