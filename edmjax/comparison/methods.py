@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 import edmjax as ej
-from edmjax.comparison.targets import HIGH, LOW, Target, perturbed
+from edmjax.comparison.targets import HIGH, LOW, Target, perturbed, solved
 from edmjax.evaluation.budgets import with_options
 
 FORMS = ("theta", "log_sigma", "sigma", "t")
@@ -103,24 +103,11 @@ def _adaptive(series: Series, setting: float, target: Target, x: Array, seed: in
 
 
 def _diffrax_adaptive(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:
-    def run():
-        x0, report = ej.terms.adaptive_sample(
-            target.denoise,
-            x,
-            sigma_max=HIGH,
-            sigma_min=LOW,
-            solver=getattr(diffrax, series.method)(),
-            rtol=setting,
-            atol=setting,
-            form=series.path,
-            process=PROCESS,
-            # The network's own output is the slope where its own sigma_data is used.
-            sigma_data=target.sigma_data if target.law is not None else None,
-            per_sample=False,
-        )
-        report.check()  # a solver that does not arrive has a row that says so
-        return x0, report.nfe
-
+    # The network's own output is the slope where its own sigma_data is used.
+    width = target.sigma_data if target.law is not None else None
+    options = {"form": series.path, "process": PROCESS, "sigma_data": width, "per_sample": False}
+    solver = getattr(diffrax, series.method)()
+    run = functools.partial(solved, target, solver, setting, **options)
     return Run(run, (series.kind, series.method, series.path))
 
 

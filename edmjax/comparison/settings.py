@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -95,34 +96,22 @@ def series_of(settings: Settings, target: Target) -> list[Series]:
     """All that is run on a target, the cheapest settings of each series first."""
     tolerances = tuple(10.0 ** -np.arange(1, 8.001, settings.tolerance_step))
     budgets = tuple(map(float, sorted(settings.budgets)))
-    found = [
-        Series("plan", sampler, schedule, budgets)
-        for sampler in settings.samplers
-        for schedule in settings.schedules
-    ]
-    found += [
-        Series("adaptive", method, "log_sigma" if "dpm" in method else "theta", tolerances)
-        for method in settings.adaptive
-    ]
-    for solver in settings.solvers:
-        for form in settings.forms:
-            found += [
-                Series("diffrax-fixed", solver, f"{form}, {schedule}", budgets)
-                for schedule in methods.GRIDS
-            ]
-            if solver != "Euler":  # has no error estimate
-                found.append(Series("diffrax-adaptive", solver, form, tolerances))
+    found = [Series("plan", *of, budgets) for of in product(settings.samplers, settings.schedules)]
+    for method in settings.adaptive:
+        form = "log_sigma" if "dpm" in method else "theta"
+        found.append(Series("adaptive", method, form, tolerances))
+    for solver, form in product(settings.solvers, settings.forms):
+        for schedule in methods.GRIDS:
+            found.append(Series("diffrax-fixed", solver, f"{form}, {schedule}", budgets))
+        if solver != "Euler":  # has no error estimate
+            found.append(Series("diffrax-adaptive", solver, form, tolerances))
     found.append(Series("exact", "exact", "", (0.0,)))
     budgets = tuple(map(float, sorted(settings.noisy_budgets)))
     for size in dict.fromkeys((0.0, settings.perturbation)):
-        found += [
-            Series("stochastic", sampler, schedule, budgets, size)
-            for sampler in settings.noisy_samplers
-            for schedule in methods.GRIDS
-        ]
-        found += [
-            Series("diffrax-sde", solver, "log_sigma", budgets, size) for solver in methods.SDE
-        ]
+        for of in product(settings.noisy_samplers, methods.GRIDS):
+            found.append(Series("stochastic", *of, budgets, size))
+        for solver in methods.SDE:
+            found.append(Series("diffrax-sde", solver, "log_sigma", budgets, size))
     distances = target.law is not None and settings.distance_samples > 0
     kinds = [kind for kind in settings.kinds if distances or kind not in methods.STOCHASTIC]
     return [series for series in found if series.kind in kinds]

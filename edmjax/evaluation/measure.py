@@ -172,19 +172,15 @@ def _measure_levels(
     if any(missing.values()):
         best = losses.best_denoiser(train.images, subject.cond(train.labels))
         total = amounts.level_images * sum(map(len, missing.values()))
+        width = subject.schedule["sigma_data"]
         with _bar("loss by level", total, "image") as bar:
+            measure = functools.partial(
+                losses.level_losses, subject.denoise, best, sigma_data=width, progress=bar.update
+            )
             for split, levels in missing.items():
                 images, labels = splits[split].some(amounts.level_images)
-                for found in losses.level_losses(
-                    subject.denoise,
-                    best,
-                    images,
-                    levels,
-                    sigma_data=subject.schedule["sigma_data"],
-                    training_images=split == "training",
-                    cond=subject.cond(labels),
-                    progress=bar.update,
-                ):
+                known, cond = split == "training", subject.cond(labels)
+                for found in measure(images, levels, training_images=known, cond=cond):
                     rows.add(split, found.sigma, *found.network, *found.best, *found.excess)
     return {
         split: [

@@ -48,15 +48,11 @@ def over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[Quality]:
     groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["sampler"], row["schedule"], row["budget"]), []).append(row)
-    return [
-        Quality(
-            *key,
-            group[0]["evaluations"],
-            len(group),
-            {name: mean_of([row[name] for row in group]) for name in FIGURES if name in group[0]},
-        )
-        for key, group in groups.items()
-    ]
+    found = []
+    for key, group in groups.items():
+        figures = {n: mean_of([row[n] for row in group]) for n in FIGURES if n in group[0]}
+        found.append(Quality(*key, group[0]["evaluations"], len(group), figures))
+    return found
 
 
 def write_quality(qualities: Sequence[Quality], path: StrPath) -> None:
@@ -118,14 +114,11 @@ def draw_quality(qualities: Sequence[Quality], path: StrPath) -> None:
             errors = np.nan_to_num([q.figures[key].standard_error for q in of])
             axes.errorbar(x, y, errors, color=color, marker="o", markersize=3, capsize=2)
             labels.append((x[-1], y[-1], name, color))
-        for q in qualities:
-            if q.name == TEST_IMAGES:
-                value = q.figures[key].value
-                axes.axhline(value, color="#666666", linestyle="--", linewidth=1)
-                right = max(q.evaluations for q in qualities)
-                labels.append((right, value, TEST_IMAGES, "#666666"))
-        axes.set(title=title, xlabel="evaluations of the network", xscale="log")
         numbers = sorted({q.evaluations for q in qualities if q.evaluations})
+        for value in [q.figures[key].value for q in qualities if q.name == TEST_IMAGES]:
+            axes.axhline(value, color="#666666", linestyle="--", linewidth=1)
+            labels.append((max(numbers, default=0), value, TEST_IMAGES, "#666666"))
+        axes.set(title=title, xlabel="evaluations of the network", xscale="log")
         # Numbers that are nearly the same would be written over one another.
         ticks = [
             n for n, after in zip(numbers, [*numbers[1:], 10**9], strict=True) if after > 1.08 * n

@@ -173,12 +173,8 @@ def _best(task: Task, fitted: dict[str, Plan], denoise: Denoiser) -> Plan:
     report = report_of(best[held:], best[:held], errors[start][:held], start)
     declared = getattr(denoise, "sigma_range", None)
     ends = (task.low, task.high) if declared is None else pair_of_levels(declared, "sigma_range")
-    about = About(
-        fitted_on=f"{'' if choice in fitted else f'none of it, as {choice} did better: '}{report}",
-        validation_error=report.validation_error,
-        budget=task.nfe,
-        sigma_range=ends,
-    )
+    fitted_on = f"{'' if choice in fitted else f'none of it, as {choice} did better: '}{report}"
+    about = About(fitted_on, report.validation_error, task.nfe, ends)
     return dataclasses.replace(plans[choice], about=about)
 
 
