@@ -7,7 +7,7 @@ TypeError where it has another type.
 import dataclasses
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -203,7 +203,7 @@ def identity(config: Config) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
 
 
-def _check(config: Any, group: str = "", **limits: dict[str, float | int]) -> None:
+def _check(config: Any, group: str = "", **limits: Mapping[str, float | int]) -> None:
     """Checks each field of a configuration, named `group.field`, and stores the value it found.
 
     What a field may hold is its annotation, and `limits` has its range; a whole number without one
@@ -216,7 +216,7 @@ def _check(config: Any, group: str = "", **limits: dict[str, float | int]) -> No
         object.__setattr__(config, entry, value)  # the configurations are frozen
 
 
-def _checked(value: Any, name: str, hint: Any, limits: dict[str, float | int]) -> Any:
+def _checked(value: Any, name: str, hint: Any, limits: Mapping[str, float | int]) -> Any:
     """`value`, which must be of one of the kinds in the annotation `hint`."""
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     kinds = typing.get_args(hint) if union else (hint,)
