@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = vars(_arguments(argv))
     out, settings = args.pop("out"), QUICK if args.pop("quick") else Settings()
+    # What was not given is None, and keeps the value of the settings.
     settings = dataclasses.replace(settings, **{k: v for k, v in args.items() if v is not None})
     try:
         with training.plain_errors():

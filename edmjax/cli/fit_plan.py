@@ -83,14 +83,14 @@ def _errors(
     denoise: Any, plans: dict[str, ej.Plan], x: Any, cond: Any, ends: Any
 ) -> dict[str, np.ndarray]:
     """The error of each sample by each plan, shape (samples,)."""
+    # One sweep runs all plans by one program. The reference is the plan without a name.
     fine = ej.make_plan(ej.samplers.unipc(3), ej.schedules.exponential(REFERENCE, **ends))
     found = ej.sweep(denoise, plans | {"": fine}, x, cond=cond)
     exact = np.asarray(found.pop(""))
+    # Over the components of a sample: axis 0 counts samples.
     axes = tuple(range(1, exact.ndim))
-    return {
-        name: np.sqrt(np.mean((np.asarray(x0) - exact) ** 2, axis=axes))
-        for name, x0 in found.items()
-    }
+    squares = {name: (np.asarray(x0) - exact) ** 2 for name, x0 in found.items()}
+    return {name: np.sqrt(np.mean(square, axis=axes)) for name, square in squares.items()}
 
 
 def _rms(values: np.ndarray) -> float:

@@ -31,8 +31,6 @@ import argparse
 from collections.abc import Sequence
 from textwrap import indent
 
-import jax
-
 import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import add_option, count, make_parser, seed
@@ -65,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             labels=labels,
             chunk_size=args.chunk_size,
             mesh=mesh,
-            # Callbacks of a program that several processes run would draw a bar in each.
-            progress=jax.process_count() == 1,
+            progress=True,
         )
         if training.is_first():
             training.write_samples(samples, args.out, labels)

@@ -70,6 +70,16 @@ def applies_to(x: Array) -> bool:
     return mesh.empty or mesh.are_all_axes_auto
 
 
+def windows(x: Array, kernel: tuple[int, ...], stride: int, output: tuple[int, ...]) -> list[Array]:
+    """For each tap of a kernel, row by row, the pixels of `x` that it meets: one an output."""
+    height, width = (stride * (n - 1) + 1 for n in output)
+    return [
+        x[:, a : a + height : stride, b : b + width : stride]
+        for a in range(kernel[0])
+        for b in range(kernel[1])
+    ]
+
+
 def _compute_convolve(x: Any, kernel: Any, *, geometry: Geometry) -> Any:
     return xla_convolution(x, kernel, (geometry.stride,) * 2, geometry.padding)
 
@@ -114,13 +124,9 @@ def _compute_correlate(x: Any, y: Any, *, geometry: Geometry) -> Any:
         # The sum is over the batch, so the batch takes the place of the channels.
         x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
         return xla_convolution(x, y, (1, 1), geometry.padding).transpose(1, 2, 0, 3)
-    height, width = (stride * (n - 1) + 1 for n in y.shape[1:3])
     flat = y.reshape(-1, y.shape[3])
-    taps = [
-        x[:, a : a + height : stride, b : b + width : stride].reshape(-1, x.shape[3]).T @ flat
-        for a in range(rows)
-        for b in range(columns)
-    ]
+    seen = windows(x, (rows, columns), stride, y.shape[1:3])
+    taps = [window.reshape(-1, x.shape[3]).T @ flat for window in seen]
     return jnp.stack(taps).reshape(rows, columns, x.shape[3], y.shape[3])
 
 

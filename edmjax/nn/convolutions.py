@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from edmjax._common.arguments import one_of
-from edmjax.nn._cpu_convolutions import applies_to, convolve, spread, xla_convolution
+from edmjax.nn._cpu_convolutions import applies_to, convolve, spread, windows, xla_convolution
 from edmjax.nn._options import DType
 from edmjax.nn.layers import alike, same_dtype
 
@@ -53,12 +53,8 @@ def conv(
     if form == "lax":
         return xla_convolution(x, kernel, (stride, stride), "VALID")
     size, _, _, features = kernel.shape
-    height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
-    patches = [
-        x[:, a : a + stride * (height - 1) + 1 : stride, b : b + stride * (width - 1) + 1 : stride]
-        for a in range(size)
-        for b in range(size)
-    ]
+    output = tuple((n - size) // stride + 1 for n in x.shape[1:3])
+    patches = windows(x, (size, size), stride, output)
     return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
 
 
