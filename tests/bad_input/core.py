@@ -119,7 +119,7 @@ CASES = [
     ("ej.Plan.load(altered_plan())", ValueError, "damaged.*checksum"),
     ("PLAN.save('/nowhere/plan.json')", OSError, "could not be written to /nowhere/plan.json"),
     ("PLAN.save('plan.json', author='me')", TypeError, "got 'author'"),
-    ("PLAN.save('plan.json', budget=0)", ValueError, "`budget` must be a count.*got 0"),
+    ("PLAN.save('plan.json', budget=0)", ValueError, "`budget` must be at least 1, got 0"),
     ("PLAN.save('plan.json', sigma_range=(2.0, 1.0))", ValueError, "lowest, highest"),
     ("ej.make_plan(s.heun(), [2.0, 1.0, 1.0 - 1e-15])", ValueError, "differ by a rounding"),
     ("ej.make_plan(s.heun(), [1e-300, 1e-301])", ValueError, r"sigmas\[0\] = 1e-300 has a square"),
