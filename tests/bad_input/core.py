@@ -101,6 +101,8 @@ CASES = [
      "of its start is not known"),
     ("jax.jit(lambda k: ej.sample_in_chunks(half, PLAN, k, num_samples=3, chunk_size=1,"
      " shape=ONE))(KEY)", TypeError, "cannot run under `jit`: use `ej.sample`"),
+    ("ej.draw_noise(PLAN, ej.brownian(KEY), X, corrector=ej.correctors.langevin())", ValueError,
+     "draws of a corrector are no increments of a path"),
     ("ej.sample_checked(half, NOISY, X)", ValueError, "draws noise: pass `key` or `noise`"),
     ("ej.sample_checked(half, GRID, X)", TypeError, "`plan` must be a Plan"),
     ("ej.sample_until(half, PLAN, X, stop='3')", TypeError, "`stop` must be an integer, got '3'"),
