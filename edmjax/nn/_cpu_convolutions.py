@@ -13,7 +13,8 @@ gradients of XLA's own convolutions run up to a hundred times slower than they n
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -75,8 +76,7 @@ def windows(x: Array, kernel: tuple[int, ...], stride: int, output: tuple[int, .
     height, width = (stride * (n - 1) + 1 for n in output)
     return [
         x[:, a : a + height : stride, b : b + width : stride]
-        for a in range(kernel[0])
-        for b in range(kernel[1])
+        for a, b in product(*map(range, kernel))
     ]
 
 
@@ -104,13 +104,11 @@ def _compute_spread(y: Any, kernel: Any, *, geometry: Geometry) -> Any:
         return jnp.pad(part, ((0, 0), *zip(shifts, ends, strict=True), (0, 0)))
 
     def phase(row: int, column: int) -> Any:
-        total = None
-        for a in range(row, size[0], stride):
-            for b in range(column, size[1], stride):
-                total = tap(a, b) if total is None else total + tap(a, b)
-        if total is None:  # the stride is longer than the kernel: nothing reaches this phase
+        places = product(range(row, size[0], stride), range(column, size[1], stride))
+        taps = [tap(a, b) for a, b in places]
+        if not taps:  # the stride is longer than the kernel: nothing reaches this phase
             return jnp.zeros((y.shape[0], *blocks, kernel.shape[3]), y.dtype)
-        return total
+        return reduce(jnp.add, taps)
 
     rows = [jnp.stack([phase(r, c) for c in range(stride)], axis=3) for r in range(stride)]
     x = jnp.stack(rows, axis=2)
@@ -134,8 +132,8 @@ def _primitive(name: str, compute: Callable[..., Any]) -> Primitive:
     primitive, jitted = Primitive(f"edmjax_{name}"), jax.jit(compute, static_argnames="geometry")
 
     def shape(*arrays: Any, geometry: Geometry) -> ShapedArray:
-        product = jitted.eval_shape(*arrays, geometry=geometry)
-        return ShapedArray(product.shape, product.dtype)
+        made = jitted.eval_shape(*arrays, geometry=geometry)
+        return ShapedArray(made.shape, made.dtype)
 
     primitive.def_impl(jitted)
     primitive.def_abstract_eval(shape)

@@ -10,6 +10,7 @@ Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` 
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, TypeAlias
 
 import jax
@@ -104,18 +105,17 @@ def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Arra
     num_blocks = -(-length // stride)
     phases = []
     for phase in range(stride):
-        total = None
+        parts = []
         for shift, tap in enumerate(taps[phase::stride]):
-            edges = [(0, 0)] * tap.ndim
-            edges[axis] = (shift, num_blocks - shift - tap.shape[axis])
+            edges = [(0, 0, 0)] * tap.ndim
             # A negative edge crops, which happens to the last block of a phase that ends early.
-            padded = lax.pad(tap, jnp.zeros((), tap.dtype), [(*edge, 0) for edge in edges])
-            total = padded if total is None else total + padded
-        if total is None:  # the stride is longer than the kernel: nothing reaches this phase
+            edges[axis] = (shift, num_blocks - shift - tap.shape[axis], 0)
+            parts.append(lax.pad(tap, jnp.zeros((), tap.dtype), edges))
+        if not parts:  # the stride is longer than the kernel: nothing reaches this phase
             shape = list(taps[0].shape)
             shape[axis] = num_blocks
-            total = jnp.zeros(shape, taps[0].dtype)
-        phases.append(total)
+            parts = [jnp.zeros(shape, taps[0].dtype)]
+        phases.append(reduce(jnp.add, parts))
     y = jnp.stack(phases, axis=axis + 1)
     y = y.reshape(*y.shape[:axis], num_blocks * stride, *y.shape[axis + 2 :])
     return lax.slice_in_dim(y, 0, length, axis=axis)

@@ -123,12 +123,6 @@ def initialize(
         ValueError: only some of the three are given, or one is out of range, or none is given and
             JAX knows no cluster here.
     """
-    given = (coordinator, num_processes, process_id)
-    if any(v is not None for v in given) and any(v is None for v in given):
-        raise ValueError(
-            "--coordinator HOST:PORT, --num-processes N and --process-id I belong together; got "
-            f"{coordinator!r}, {num_processes!r} and {process_id!r}."
-        )
     if coordinator is not None and num_processes is not None and process_id is not None:
         host, _, port = coordinator.rpartition(":")
         if not host or not port.isdigit():
@@ -136,6 +130,11 @@ def initialize(
                 f"--coordinator is HOST:PORT, such as 10.0.0.1:1234; got {coordinator!r}."
             )
         whole(process_id, "--process-id", least=0, most=num_processes - 1)
+    elif any(value is not None for value in (coordinator, num_processes, process_id)):
+        raise ValueError(
+            "--coordinator HOST:PORT, --num-processes N and --process-id I belong together; got "
+            f"{coordinator!r}, {num_processes!r} and {process_id!r}."
+        )
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except ValueError as err:
