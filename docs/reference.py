@@ -18,7 +18,8 @@ import edmjax
 # What a type checker reads and Python does not know.
 ALIASES = {"Sampler": "A function `(x, at) -> x_next`, one step of a method; `at` is a `Step`."}
 
-MODULES = ["edmjax", *(f"edmjax.{name}" for name in edmjax._SUBMODULES)]
+ROOMS = [name for name in edmjax.__all__ if inspect.ismodule(getattr(edmjax, name))]
+MODULES = ["edmjax", *(f"edmjax.{name}" for name in ROOMS)]
 
 
 def public_names(module: ModuleType) -> list[str]:

@@ -7,6 +7,7 @@ as an attribute and is loaded when it is first used.
 """
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edmjax.few_steps import recommend
@@ -52,29 +53,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The extra that installs what a submodule needs; None where the core's own needs are enough.
-_SUBMODULES = {
-    "adaptive": None,
+# The extra that installs what a submodule needs, where the core's own needs are not enough.
+_EXTRAS = {
     "comparison": "train,diffrax",
-    "correctors": None,
-    "denoisers": None,
     "evaluation": "train",
-    "few_steps": None,
-    "guidance": None,
     "learning": "train",
-    "likelihood": None,
-    "losses": None,
-    "metrics": None,
     "nn": "train",
-    "noise": None,
-    "planning": None,
     "plot": "plot",
-    "problems": None,
-    "processes": None,
-    "running": None,
-    "samplers": None,
-    "scalar": None,
-    "schedules": None,
     "terms": "diffrax",
     "training": "train",
 }
@@ -124,13 +109,13 @@ __all__ = [  # noqa: RUF022
 ]
 
 
-def __getattr__(name: str):
-    if name not in _SUBMODULES:
+def __getattr__(name: str) -> ModuleType:
+    if name not in __all__:
         raise AttributeError(f"module 'edmjax' has no attribute {name!r}")
     try:
         return importlib.import_module(f"edmjax.{name}")
     except ModuleNotFoundError as err:
-        extra = _SUBMODULES[name]
+        extra = _EXTRAS.get(name)
         if extra is None or (err.name or "").startswith("edmjax"):
             raise
         raise ImportError(

@@ -22,6 +22,7 @@ LARGEST_SEED = 2**32 - 1  # `jax.random.key` reads 32 bits, and drops those abov
 def whole(value: Int, name: str, *, least: int = 1, most: int | None = None) -> int:
     """`value` as an int of at least `least`. A bool or a traced value is refused."""
     try:
+        # True is the integer 1 to Python, and a slip of the hand where a count is asked for.
         if isinstance(value, bool | np.bool_):
             raise TypeError
         number = operator.index(value)
@@ -81,6 +82,7 @@ def _range(
 def one_of(value: object, name: str, known: Iterable[str]) -> str:
     """`value`, which must be one of the names `known`."""
     known = list(known)
+    # `in` alone would compare an array with each name.
     if isinstance(value, str) and value in known:
         return value
     *others, last = map(repr, known)
@@ -96,6 +98,7 @@ def refuse(who: str, why: str, **options: object) -> None:
     Calls that belong together name the same options, and those that cannot take one say why.
     """
     for name, value in options.items():
+        # The defaults of these options say that they are not wanted: a call may spell them out.
         if value is not None and value is not False:
             raise ValueError(f"`{who}` takes no `{name}`: {why}.")
 
@@ -131,6 +134,7 @@ def positive_leaf(value: Scalar, name: str) -> Any:
 def number(value: Number, name: str) -> float:
     """`value` as a float, or a sentence; a traced value has no place in a host computation."""
     try:
+        # `float` would read a number from text: a file of options then fails later, or not at all.
         if isinstance(value, str | bytes):
             raise TypeError
         return float(value)

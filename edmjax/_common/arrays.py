@@ -33,6 +33,7 @@ def has_no_value(value: object) -> bool:
 
 def reals(value: object) -> Any:
     """`value` as an array of real numbers; None where it is text, a bool, or anything else."""
+    # JAX arrays stay on their device, and traced ones have no NumPy array.
     try:
         array = value if isinstance(value, jax.Array) else np.asarray(value)
     except (TypeError, ValueError):  # rows of unequal length
@@ -103,6 +104,8 @@ def as_sigma(sigma: Level, x: PyTree) -> jax.Array:
 
 def as_level(sigma: Level, x: PyTree, name: str = "sigma") -> jax.Array:
     """`sigma` as an array, at least as precise as the leaves of `x`: a scalar or one a sample."""
+    # A level keeps its own precision where `x` is half: rounded to bfloat16, neighbouring levels
+    # would be one.
     leaves = jax.tree.leaves(x)
     dtype = getattr(sigma, "dtype", None)
     own = [] if dtype is None else [dtype]

@@ -38,6 +38,7 @@ def now_keywords(*names: str) -> Callable[[F], F]:
     """Decorates a function whose keywords `names` were its last positional arguments, in order."""
 
     def decorate(function: F) -> F:
+        # Positions behind the present ones are those that the keywords had in the last release.
         kinds = [p.kind for p in inspect.signature(function).parameters.values()]
         positional = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
 

@@ -35,6 +35,7 @@ def checked_inputs(
     denoise: Denoiser, x: PyTree, cond: PyTree, *, batched: bool = True, name: str = "x"
 ) -> Any:
     """`x` as JAX arrays, once `denoise`, `x` and `cond` go together."""
+    # Mistakes in the order in which a user meets them: the function, its inputs, their batch.
     told = () if cond is None else ("cond",)
     check_function(denoise, "denoise", "x", "sigma", *told)
     refuse_network(denoise, "denoise")
@@ -50,6 +51,7 @@ def outputs_of(out: PyTree, x: PyTree) -> tuple[Any, Any, Any]:
 
     The raw output is the denoised one where there is no other; `log_var` may be None.
     """
+    # A user's own points may be a dict with an entry "x0": then the output is one of those.
     many = isinstance(out, dict) and "x0" in out and not (isinstance(x, dict) and "x0" in x)
     if not many:
         denoised = check_like(out, x, "The denoiser")
@@ -91,6 +93,7 @@ def compiled(
     run: Callable[..., Any], functions: tuple[Any, ...], arrays: tuple[Any, ...], **static: Any
 ) -> Any:
     """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
+    # Within the caller's program another `jit` would share nothing, as the function is not data.
     if not are_data(functions) and any(
         isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays))
     ):
@@ -112,6 +115,7 @@ def is_data(function: object) -> bool:
     def bare(node: Any) -> bool:
         return isinstance(node, Partial) and not jax.tree.leaves(node)
 
+    # A plain function is a leaf of itself, and an object that is no pytree too: neither is data.
     leaves = jax.tree.leaves(function, is_leaf=bare)
     return bool(leaves) and all(
         isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int) for leaf in leaves
@@ -145,6 +149,7 @@ def refuse_network(denoise: Denoiser, name: str) -> None:
     Networks and denoisers are called alike, so a network in a denoiser's place would run and give
     samples of nothing. Only the name of the argument tells them apart.
     """
+    # Arguments that a `partial` holds come first, so the second one of a call lies behind them.
     given = 0
     function = denoise
     if isinstance(function, functools.partial):  # a `Partial` too

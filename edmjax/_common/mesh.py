@@ -22,6 +22,7 @@ def place(array: Any, sharding: NamedSharding) -> jax.Array:
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         data = place(jax.random.key_data(array), NamedSharding(sharding.mesh, sharding.spec))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    # Not `device_put`, which compares the copies of all processes first.
     value = np.asarray(array)
     return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
 
@@ -59,6 +60,8 @@ def along_model(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
 
 def split_axis(shape: tuple[int, ...], size: int) -> int | None:
     """The largest axis that `size` divides, the last of equals; None where it divides none."""
+    # The largest axis leaves the most equal parts; equals are told apart by their place, so that
+    # every process chooses the same.
     divisible = [(n, axis) for axis, n in enumerate(shape) if n and n % size == 0]
     return max(divisible)[1] if divisible else None
 

@@ -22,6 +22,7 @@ def tiles(images: np.ndarray, columns: int | None = None, *, gap: int = 1) -> np
     n, height, width, channels = check_images(np.shape(images), "images")
     columns = columns or math.ceil(math.sqrt(n))
     rows, height, width = -(-n // columns), height + gap, width + gap
+    # Every image has its gap below and to its right; what sticks out at the end is cut off.
     filled = np.zeros((rows * columns, height, width, channels))
     filled[:n, : height - gap, : width - gap] = np.clip(images, -1, 1)
     filled = filled.reshape(rows, columns, height, width, channels).swapaxes(1, 2)

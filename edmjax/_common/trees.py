@@ -14,6 +14,7 @@ from edmjax._common.typing import PyTree
 
 def floating_tree(x: PyTree, name: str, shapes: bool = False) -> Any:
     """`x` with its leaves as JAX arrays, which must be floating; with `shapes`, as they are."""
+    # An empty tree is more often a mistake in a dict of inputs than a wish.
     leaves, treedef = jax.tree.flatten(x)
     if not leaves:
         raise ValueError(f"`{name}` holds no arrays.")
@@ -76,6 +77,7 @@ def _alike(values: PyTree, x: PyTree, says: str, name: str) -> Any:
     for value, leaf in zip(jax.tree.leaves(values), jax.tree.leaves(x), strict=True):
         if np.shape(value) != leaf.shape:
             raise ValueError(f"{says} the shape of `{name}`, {leaf.shape}, got {np.shape(value)}.")
+        # Cast to a real dtype later on, the imaginary part would be lost without a word.
         if jnp.iscomplexobj(value):
             raise TypeError(f"{says} real numbers, got {value.dtype}.")
     return values
@@ -85,8 +87,11 @@ class Layout:
     """The structure, shapes and dtypes of a pytree, as something that can be hashed."""
 
     def __init__(self, x: PyTree):
-        leaves, self.treedef = jax.tree.flatten(x)
-        self.leaves = tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves)
+        leaves, treedef = jax.tree.flatten(x)
+        self.treedef: Any = treedef
+        self.leaves: tuple[Any, ...] = tuple(
+            (tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves
+        )
 
     def tree(self) -> Any:
         return self.treedef.unflatten([jax.ShapeDtypeStruct(*leaf) for leaf in self.leaves])
@@ -105,6 +110,7 @@ class Flat:
     """
 
     def __init__(self, x: PyTree):
+        # Without the axis of samples, so that a program for one batch size is found for another.
         leaves, treedef = jax.tree.flatten(x)
         self.treedef: Any = treedef
         self.leaves: tuple[Any, ...] = tuple(

@@ -1,4 +1,4 @@
-"""Rules: other ways to combine the two branches of a guided denoiser, at no extra evaluation."""
+"""Rules: other ways to combine the two branches of a guided denoiser, without more evaluations."""
 
 import dataclasses
 import functools
@@ -21,11 +21,12 @@ G = TypeVar("G", bound=Guided)
 
 
 def interval(guided: G, sigma_min: Scalar, sigma_max: Scalar) -> G:
-    """Guides where `sigma_min < sigma <= sigma_max`; elsewhere the positive branch alone.
+    """Guides where `sigma_min < sigma <= sigma_max`; elsewhere returns the positive branch.
 
-    Elsewhere the scale is 1, so there is still one copy of the network. The level is data in a
-    compiled loop, so both branches are evaluated at every level, and no time is saved. To save
-    time, sample in pieces: a plan for each part of the grid, with the plain network outside.
+    Elsewhere the scale is set to 1, so the program still holds one copy of the network. In a
+    compiled loop the level is data: both branches are evaluated at every level, and no time is
+    saved. To save time, sample in pieces: one plan for each part of the grid, with the plain
+    network outside the interval.
 
     Args:
         guided: what `classifier_free`, `autoguidance` or another rule made.
@@ -52,15 +53,15 @@ def adaptive_projected(guided: G, eta: Scalar = 0.0, norm_threshold: Scalar = ma
         gap = D_pos - D_neg, shortened to norm_threshold where it is longer
         D = D_pos + (scale - 1) (gap_orthogonal + eta gap_parallel)
 
-    where `gap_parallel` is the part along D_pos, of each sample as one vector. `eta = 1` without a
-    threshold is `guided` itself. The paper's momentum is left out: it carries a state from one
-    evaluation to the next, and a denoiser has none.
+    with each sample as one vector: `gap_parallel` is the part of the gap along D_pos, and
+    `gap_orthogonal` is the rest. `eta = 1` without a threshold is `guided` itself. The paper's
+    momentum is left out: it carries a state between evaluations, and a denoiser has none.
 
     Args:
         guided: what `classifier_free` or `autoguidance` made, or an `interval` of it.
         eta: the weight of the parallel part; the paper advises 0. May be traced.
-        norm_threshold: the longest gap, in the units of the data times the root of the number of
-            entries; may be traced.
+        norm_threshold: the largest norm of a sample's gap. The norm is over all entries, so it
+            grows with the root of their number. May be traced.
 
     Raises:
         TypeError: `guided` is another denoiser, or an option is not a real scalar.
@@ -106,11 +107,11 @@ def rescale(guided: G, phi: Scalar = 0.7, prediction: str = "v") -> G:
 
         p = phi p_guided std(p_pos) / std(p_guided) + (1 - phi) p_guided
 
-    with `std` over all entries of a sample about their mean. The paper rescales what the network
-    predicts, which a denoiser hides, so `prediction` says what that is: "v" (the paper's networks,
-    after its zero terminal signal-to-noise ratio), "eps" (Stable Diffusion 1) or "x0". They differ:
-    near pure noise eps spreads as the noise does, guided or not, and little happens, while v is
-    then -x0. Each `p` is a multiple of `D - c x`, with c = 1 / (1 + sigma^2), 1 or 0.
+    where `std` is the standard deviation over all entries of a sample. The paper rescales what the
+    network predicts. A denoiser hides that, so `prediction` names it: "v" (the paper's networks,
+    with zero terminal signal-to-noise ratio), "eps" (Stable Diffusion 1) or "x0". The choice
+    matters near pure noise: there eps is the noise, guided or not, and hardly changes, while v is
+    -x0. Each `p` is a multiple of `D - c x`, with c = 1 / (1 + sigma^2), 1 or 0 in that order.
 
     Args:
         guided: what `classifier_free`, `autoguidance` or another rule made.
@@ -146,7 +147,7 @@ def _rescaled(
     # Of the entries of each sample about their mean.
     want = jnp.var(vectors(weighted((1.0, positive), (centre, x))), axis=1)
     got = jnp.var(vectors(moved), axis=1)
-    # Without spread there is nothing to rescale, and no slope.
+    # Without spread there is nothing to rescale, and the root has no derivative.
     spread = (want > 0) & (got > 0)
     k = jnp.sqrt(jnp.where(spread, want, 1) / jnp.where(spread, got, 1))
     return weighted((1.0, guided), (phi * (k - 1), moved))
@@ -164,5 +165,5 @@ def _check(guided: Guided, name: str) -> None:
     if not isinstance(guided, Guided):
         raise TypeError(
             f"`{name}` combines the two branches of guidance, so it takes what `classifier_free`, "
-            f"`autoguidance` or another rule made, got {guided!r:.80}; thresholds come after it."
+            f"`autoguidance` or another rule made, got {guided!r:.80}; apply thresholds after it."
         )

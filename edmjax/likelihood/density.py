@@ -16,16 +16,16 @@ from edmjax.scalar import flag, is_traced
 
 
 class Stats(NamedTuple):
-    """What `log_likelihood` knows of its numbers.
+    """How accurate the numbers of `log_likelihood` are, and what they cost.
 
     Attributes:
-        standard_error: (batch,), in nats, of the mean over the probes: the error of the estimated
-            trace alone, not of the solver. 0 for an exact trace, None where there is one estimate:
-            from a single probe, or from three products of "hutch++".
+        standard_error: (batch,), in nats, of the mean over the probes. It covers the estimate of
+            the trace, not the solver. 0 for an exact trace; None where there is only one estimate,
+            from a single probe or from three products of "hutch++".
         nfe: evaluations of the denoiser: an int, or (batch,) where each sample has its own steps.
-            Each comes with `num_probes` products with the Jacobian, or d for an exact trace.
+            Each also takes `num_probes` products with the Jacobian, or d for an exact trace.
         x: the data taken to `sigma_max`, like `x0` but in at least float32.
-        arrived: (batch,) bool, whether the solver reached `sigma_max`; the others are NaN.
+        arrived: (batch,) bool, whether the solver reached `sigma_max`; if not, results are NaN.
     """
 
     standard_error: jax.Array | None
@@ -68,20 +68,21 @@ def log_likelihood(
         x0: points at `sigma_min`, any pytree of floating arrays with the samples on axis 0.
         sigma_min, sigma_max: the levels; with a `plan` they are its ends, and may be left out.
         log_prior: `log_prior(x)`, (batch,), the log-density at `sigma_max`. The default is
-            N(0, sigma_max^2), and the blurred data do not have quite that law: for data of mean m
-            and standard deviation s it is off by some |m| / sigma_max nats, and by
-            d s^2 / (2 sigma_max^2) on average.
-        trace: "exact", by d products with the Jacobian an evaluation; "hutchinson", the mean of
-            `v^T J v` over probes; "hutch++", which is exact on what a third of the products span,
-            and pays where that is most of J: from `num_probes` three times the dimension of the
-            data. Estimates have no bias: the same probes are used all along the path.
-        num_probes: products with the Jacobian an evaluation, for the estimates.
+            N(0, sigma_max^2), which is not quite the law of the blurred data. For data of mean m
+            and standard deviation s it is off, in root mean square over samples, by |m| / sigma_max
+            nats and by at most d s^2 / sigma_max^2; most of either averages out over samples.
+        trace: "exact", from d products with the Jacobian per evaluation, for samples of d numbers;
+            "hutchinson", the mean of `v^T J v` over probes; "hutch++", exact on the space that a
+            third of the products span. It pays off where that space holds most of J, so when
+            `num_probes` is at least three times the rank of J. Estimates have no bias. The same
+            probes are used along the whole path.
+        num_probes: products with the Jacobian per evaluation, for the estimates.
         probes: the law of the probes, "rademacher" (the default of "hutchinson", with the lower
             variance) or "gaussian" (the default of "hutch++", which scales them to one length); or
             the probes themselves, like `x0` with the probes on a new axis 0.
         key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample: a
-            sample's probes do not depend on the others. Needed for estimates.
-        plan: a fixed grid, from levels that go up: `make_plan(heun(), schedules.reverse(sigmas))`.
+            sample's probes do not depend on the others. Estimates need it unless `probes` is given.
+        plan: a fixed grid whose levels go up: `make_plan(heun(), schedules.reverse(sigmas))`.
         solver: an adaptive solver of diffrax (default `diffrax.Tsit5()`), in the angle
             `arctan(sigma / sigma_data)`, each sample with its own steps; or `reversible()`.
         rtol, atol: of the adaptive solver, for the point in units of the data's size and for the
@@ -89,15 +90,15 @@ def log_likelihood(
         max_steps: the number of steps of the adaptive solver, accepted or not, after which a sample
             is given up: it is NaN, and outside of `jit` a RuntimeWarning names it.
         sigma_data: the standard deviation of the data (default: the denoiser's own, else 0.5). It
-            changes the error of the solver alone.
+            changes only the error of the solver.
         cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
         return_stats: return `(log_p, Stats)`.
 
     Raises:
         TypeError: an argument of the wrong kind, such as an implicit solver.
-        ValueError: impossible levels, shapes, names or counts; estimates without a key; a solver
-            without an error estimate; a plan that goes down, draws noise, or holds its points in
-            the scale of a process.
+        ValueError: impossible levels, shapes, names or counts; estimates without a key or probes; a
+            solver without an error estimate; a plan that goes down, draws noise, uses raw outputs
+            or holds its points in the scale of a process.
     """
     x0, flat = solve.checked(denoise, x0, "x0", cond)
     rows = flat.rows(x0)
@@ -154,7 +155,7 @@ def _normal(rows: PyTree, sigma: Any) -> Any:
 
 
 def _log_stretch(route: solve.Route, data: Any) -> Any:
-    """`log(r_max / r_min)`, the change of volume between u and x; on the host where it can be."""
+    """`log(r_max / r_min)`, r = hypot(sigma, data): the change of volume from u = x / r to x."""
     levels = (route.start, route.stop, data)
     if is_traced(*levels):
         return jnp.log(jnp.hypot(route.stop, data) / jnp.hypot(route.start, data))

@@ -1,4 +1,4 @@
-"""Noise that belongs to a sample: draw `j` of leaf `l` of sample `i` depends on these and the key.
+"""Noise that belongs to a sample: draw `j` of leaf `l` of sample `i` depends on i, j, l and key.
 
     noise = normal(fold_in(fold_in(key_i, j), l)),    key_i = fold_in(key, i)
 
@@ -71,6 +71,7 @@ def check_key(key: Keys) -> None:
 
 def check_keys(key: Keys, x: PyTree, batched: bool) -> None:
     """Raises where `key` is not one key, or one for each sample of `x`."""
+    # A row of keys of any other length would be broadcast or cut without an error.
     check_key(key)
     batch = jax.tree.leaves(x)[0].shape[0] if batched else None
     if key.shape not in ((), (batch,)):
@@ -83,6 +84,7 @@ def check_keys(key: Keys, x: PyTree, batched: bool) -> None:
 
 def keys_of(key: Keys, x: PyTree, batched: bool) -> Keys:
     """The key of each sample of `x`, shape (batch,), or the one key where `x` is one sample."""
+    # Keys that already belong to samples, as in a chunk of a larger run, are used as they are.
     if batched and key.shape == ():
         return sample_keys(key, jax.tree.leaves(x)[0].shape[0])
     return key
@@ -98,7 +100,7 @@ def normal_like(key: Keys | X, x: X) -> X:
 
     Raises:
         TypeError: if `x` holds no floating arrays.
-        ValueError: if `key` is neither a key, nor one for each sample of `x`, nor like `x`.
+        ValueError: if `key` is neither one key, nor a key per sample of `x`, nor noise like `x`.
     """
     floating_tree(x, "x", shapes=True)
     if not is_typed(key):
@@ -117,7 +119,7 @@ def normal_like(key: Keys | X, x: X) -> X:
 
 
 def padded_size(size: int) -> int:
-    """How many numbers are drawn for `size` of them: whole vectors."""
+    """How many numbers are drawn to give `size` of them: enough to fill whole SIMD vectors."""
     # With partitionable keys each number depends on its index alone, so a draw is the beginning of
     # a longer one. The vector lengths of XLA on a CPU divide 16.
     partitionable = getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009 (untyped)
@@ -125,11 +127,11 @@ def padded_size(size: int) -> int:
 
 
 def _padded_like(key: Any, x: Any) -> Any:
-    """The noise of `normal_like` before `cut`: leaves of shape ([batch,] whole vectors).
+    """The noise of `normal_like` before `cut_draw`: leaves of shape ([batch,] whole vectors).
 
     XLA computes the tail that does not fill a SIMD vector with different instructions, which may
     differ by one ulp in the inverse error function (jax 0.12), and how long that tail is depends on
-    the batch. So each sample draws whole vectors, and is cut in another kernel than it is drawn in.
+    the batch. So each sample draws whole vectors, and they are cut in a kernel of its own.
     """
     leaves, treedef = jax.tree.flatten(x)
 
@@ -147,20 +149,21 @@ def _padded_like(key: Any, x: Any) -> Any:
 
 def cut_draw(padded: Array, shape: tuple[int, ...]) -> Array:
     """What `draw` makes, ([batch,] whole vectors), in the shape of a leaf."""
+    # Given noise that is split over devices is not padded: it has the leaf's shape already.
     if padded.shape == shape:
         return padded
     return padded[..., : math.prod(shape[padded.ndim - 1 :])].reshape(shape)
 
 
 def padded_draw(draw: Array, shape: tuple[int, ...]) -> Array:
-    """The inverse of `cut_draw`; `shape` is the shape of the axis of samples, () without one."""
+    """The inverse of `cut_draw`; `shape` is (batch,), or () without an axis of samples."""
     flat = draw.reshape((*shape, -1))
     size = flat.shape[-1]
     return jnp.pad(flat, [(0, 0)] * len(shape) + [(0, padded_size(size) - size)])
 
 
 def draw(keys: Keys, ordinal: Scalar, x: PyTree) -> PyTree:
-    """Draw number `ordinal` of each sample: noise like `x`, once it is `cut`."""
+    """Draw number `ordinal` of each sample; `cut_draw` gives it the shape of `x`."""
     fold = functools.partial(random.fold_in, data=ordinal)
     return _padded_like(jax.vmap(fold)(keys) if keys.ndim else fold(keys), x)
 

@@ -58,10 +58,13 @@ class Brownian:
         self._fits(x, batched)
         t_from, t_to = host(t_from, "t_from"), host(t_to, "t_to")
         times = _clock(np.stack([t_from, t_to]) if not is_traced(t_from, t_to) else (t_from, t_to))
+        # Keys that belong to samples, so that sample `i` meets the same path in any batch.
         keys = keys_of(self.key, x, batched)
         return _increment(keys, times, like=Layout(x))
 
-    def diffrax_path(self, x: PyTree, *, batched: bool = True) -> "diffrax.AbstractBrownianPath":
+    def diffrax_path(
+        self, x: PyTree, *, batched: bool = True
+    ) -> "diffrax.AbstractBrownianPath[Any]":
         """Returns the path as diffrax takes it: the `brownian` of `ej.terms.sde_terms`.
 
         Over `[a, b]` it is `increment(x, |a|, |b|)`: `sde_terms` runs in `-t`. It knows its
@@ -72,6 +75,7 @@ class Brownian:
         Raises:
             ImportError: without diffrax. TypeError, ValueError: as `increment`.
         """
+        # Not at the top: the core must load without diffrax.
         from edmjax.terms.path import Path
 
         self._fits(x, batched)
@@ -94,6 +98,8 @@ class Brownian:
                 "not. Use a sampler that steps along the reverse SDE, such as `euler_maruyama`, "
                 "`ddpm` or `dpmpp_2m_sde`, or pass a key."
             )
+        # On the host in float64 where the plan is concrete: levels near each other differ there,
+        # and their times are rounded once, to the clock.
         module = jnp if is_traced(plan.intervals) else np
         there = (drawn & ~unnamed)[..., None]
         levels = module.where(there, plan.intervals, plan.grid[-2])
@@ -167,10 +173,12 @@ def unit_increment(keys: Keys, times: Array, x: PyTree, length: Scalar = 1.0) ->
     forward = times[1] >= times[0]
     low, high = jnp.minimum(*times), jnp.maximum(*times)
     gap = high - low
+    # The inner `where` keeps the gradient of an empty interval finite.
     scale = jnp.where(forward, length, -length) / jnp.sqrt(jnp.where(gap > 0, gap, 1.0))
     scale = jnp.where(gap > 0, scale, gap)  # NaN where a time is
     (octave_a, index_a), (octave_b, index_b) = _place(low), _place(high)
     shared = octave_a == octave_b
+    # Fifty terms are summed: in half precision the sum would lose two digits.
     held = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, working_dtype(v.dtype)), x)
 
     def add(total: Any, weight: Any, octave: Any, node: Any) -> Any:
@@ -217,6 +225,7 @@ def draw_path(path: Increments, keys: Keys, draws: np.ndarray, num_draws: int, x
 @functools.partial(jax.jit, static_argnames="like")
 def _draw_all(keys: Any, times: Any, *, like: Layout) -> Any:
     x = like.tree()
+    # One draw after another: all at once would hold fifty normals for each.
     whole = lax.map(lambda pair: unit_increment(keys, pair, x), times)
     cut = lambda v, leaf: jax.vmap(lambda v: cut_draw(v, leaf.shape))(v)  # noqa: E731
     return jax.tree.map(cut, whole, x)

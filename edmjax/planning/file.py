@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jax.core import Tracer
 
+from edmjax._common.arguments import whole
 from edmjax._common.typing import Arraylike
 
 FORMAT, VERSION = "edmjax plan", 1
@@ -46,6 +47,8 @@ class About:
     budget: int | None = None
     sigma_range: tuple[float, float] | None = None
 
+    # Static fields are part of the key of a compiled program: unequal descriptions would compile
+    # the same numbers again.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, About)
 
@@ -65,9 +68,7 @@ class About:
         if error is not None:
             error = _number(error, "validation_error")
         if budget is not None:
-            if isinstance(budget, bool) or not isinstance(budget, int | np.integer) or budget < 1:
-                raise ValueError(f"`budget` must be a count of evaluations, got {budget!r:.80}.")
-            budget = int(budget)
+            budget = whole(budget, "budget")
         if levels is not None:
             levels = pair_of_levels(levels, "`sigma_range`")
         return About(text, error, budget, levels)
@@ -99,6 +100,7 @@ def write_plan(path: str | os.PathLike[str], arrays: dict[str, Any], about: Abou
     content["sha256"] = _checksum(content)
     lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in content.items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
+    # Written beside the old file and then renamed, which a file system does whole or not at all.
     path = _path(path)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
@@ -136,6 +138,7 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[dict[str, Any], About]:
             f"{path} has version {content.get('version')!r:.80} of the format, and this edmjax "
             f"reads version {VERSION}: install the edmjax that wrote it, or make the plan again."
         )
+    # Shapes before the checksum: a file that was cut short should say which array is cut.
     try:
         _check_shapes(content)
         if content.get("sha256") != _checksum(content):
@@ -241,6 +244,7 @@ def _check_shapes(content: dict[str, Any]) -> None:
 
 
 def _checksum(content: dict[str, Any]) -> str:
+    # Of the numbers as text: it changes with any bit of a float, as `repr` is exact.
     rest = {name: value for name, value in content.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 

@@ -28,11 +28,13 @@ def levels_of(sigmas: Grid, *, infinite: bool = False) -> tuple[Scalar, ...]:
             given = getattr(sigmas, "__name__", repr(sigmas))
             got = f"the function `{given}`: pass what it returns, such as `{given}(18)`"
         raise ValueError(f"`sigmas` must be a sequence of noise levels, got {got}.")
+    # To the host at once, and not a transfer for each level.
     if isinstance(sigmas, jax.Array) and not isinstance(sigmas, Tracer):
         sigmas = np.asarray(sigmas)
     levels = tuple(host(sigma, f"sigmas[{i}]") for i, sigma in enumerate(sigmas))
     if len(levels) < 2:
         raise ValueError(f"A grid needs at least two noise levels, got {len(levels)}: {levels}.")
+    # `last` is the last level that is a number: traced ones between two numbers are not compared.
     upward, last = goes_up(levels), None
     for i, sigma in enumerate(levels):
         if is_traced(sigma):
@@ -73,6 +75,7 @@ def goes_up(levels: tuple[Scalar, ...]) -> bool:
 
 
 def last_is_zero(levels: tuple[Scalar, ...], given: bool | None) -> bool:
+    # The step to zero is another formula, so the sampler has to know while it is read.
     if is_traced(levels[-1]):
         if given is None:
             raise ValueError(

@@ -56,6 +56,7 @@ def make_plan(
     if isinstance(sigmas, Plan):
         raise TypeError("`sigmas` must be noise levels, got a Plan: pass `plan.grid`.")
     times, process = getattr(sigmas, "times", None), getattr(sigmas, "process", None)
+    # Levels of a process carry its times, so that a sampler reads them without a root search.
     grid: Any = getattr(sigmas, "sigmas", sigmas)
     levels = levels_of(grid, infinite=process is not None)
     read = functools.partial(
@@ -78,6 +79,8 @@ def check_sampler(sampler: object, name: str) -> None:
         raise TypeError(f"{says}, got {sampler!r:.80}: pass `{call}`.")
     if not callable(sampler):
         raise TypeError(f"{says}, got {sampler!r:.80}.")
+    # `samplers.heun` in place of `samplers.heun()` is a function too. Its signature gives it away:
+    # a step takes two arguments without defaults.
     given = getattr(sampler, "__name__", repr(sampler))
     try:
         signature = inspect.signature(sampler)
@@ -146,6 +149,7 @@ class _Reading:
                 "A sampler takes (x, at) and returns the next point, a combination of points, "
                 f"outputs and noises; step {at.index} returned {x!r}."
             )
+        # Kept after the step, so that a sampler that looks at `at.past` finds earlier steps alone.
         if self._first is not None:
             self.past.insert(0, self._first)
         return x
@@ -153,6 +157,7 @@ class _Reading:
     def denoise(self, x: Any, sigma: Scalar, *, raw: bool = False) -> Any:
         if not isinstance(x, Combination):
             raise TypeError(f"`at.denoise(x, sigma)` takes a point of the sampler, got {x!r}.")
+        # Infinity is a level of the grid alone: the network has to be given a number.
         k = len(self.rows)
         self.sigmas.append(host(sigma, "sigma"))
         if not is_traced(self.sigmas[k]) and not 0 <= self.sigmas[k] < np.inf:
@@ -173,6 +178,7 @@ class _Reading:
         )
         if self._first is None:
             self._first = evaluation
+        # Copies: `x.weights` of a point is replaced when it is evaluated, and the record must stay.
         denoised = Combination(evaluation.denoised.weights)
         return (denoised, Combination(evaluation.raw.weights)) if raw else denoised
 
@@ -207,6 +213,7 @@ def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> 
     for k, row in enumerate(rows):
         slots = 0
         for (kind, j), weight in sorted(row.items(), key=lambda item: item[0]):
+            # A weight of 0 would widen the windows, and carry an array for nothing.
             if is_zero(weight):
                 continue
             if not is_traced(weight) and not np.isfinite(weight):
@@ -235,6 +242,7 @@ def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> 
         draw_table[k, s] = j
         interval_cells[k, s, 0], interval_cells[k, s, 1] = reading.intervals[used[j]]
 
+    # As wide as the oldest entry that is used: a method without history carries one array.
     def width(kind: str, least: int) -> int:
         return max([age + 1 for _, age in cells[kind]] + [least])
 
@@ -265,6 +273,7 @@ def _fill(cells: dict[Any, Scalar], shape: tuple[int, ...]) -> Any:
             table[at] = value
     if not traced:
         return table
+    # One scatter for all traced cells: one for each would be thousands of operations to compile.
     dtype = jnp.result_type(float)
     index = tuple(np.array(i) for i in zip(*traced, strict=True))
     values = jnp.stack([jnp.asarray(value, dtype) for value in traced.values()])

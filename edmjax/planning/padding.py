@@ -51,10 +51,8 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
             "plan first, and the other like it."
         )
     raw, scale, learned = _optional(plan)
-    return Plan(
-        sigmas=plan.sigmas,
-        grid=plan.grid,
-        step=plan.step,
+    return dataclasses.replace(
+        plan,
         y=_widen(plan.y, like.y),
         d=_widen(plan.d, like.d),
         z=_widen(plan.z, like.z),
@@ -63,7 +61,6 @@ def padded(plan: Plan, like: PlanLike) -> Plan:
         r=None if like.r is None else _widen(raw, like.r),
         scale=None if like.scale is None else scale,
         v=None if like.v is None else _widen(learned, like.v),
-        about=plan.about,
     )
 
 

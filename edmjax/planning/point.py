@@ -18,7 +18,6 @@ from edmjax.scalar import Scalar
 
 Name = tuple[str, int]
 
-
 _NO_VALUE = (
     "A sampler is read before it runs, so it cannot branch on the value of a point; branch on "
     "levels, or put what is not linear into the denoiser or a corrector."
@@ -42,6 +41,8 @@ class Combination:
     def __add__(self, other: "Combination") -> "Combination":
         if not isinstance(other, Combination):
             raise _not_linear("+", other)
+        # The terms stay in the order in which they were added: it is the order of the sums in the
+        # loop, so another order would give other bits.
         weights = dict(self.weights)
         for name, weight in other.weights.items():
             weights[name] = weights[name] + weight if name in weights else weight
@@ -63,7 +64,7 @@ class Combination:
         divisor = _scalar("/", divisor)
         return Combination({name: weight / divisor for name, weight in self.weights.items()})
 
-    def __rtruediv__(self, other: Any):
+    def __rtruediv__(self, other: Any) -> "Combination":
         raise _not_linear("/", other)
 
     def __neg__(self) -> "Combination":
@@ -77,24 +78,27 @@ class Combination:
             raise _not_linear("-", other)
         return self + other * -1.0
 
-    def __rsub__(self, other: Any):
+    # A number minus a point, a power, an absolute value: Python would say "unsupported operand",
+    # which does not tell the author of a sampler what to write in its place.
+    def __rsub__(self, other: Any) -> "Combination":
         raise _not_linear("-", other)
 
-    def __pow__(self, other: Any):
+    def __pow__(self, other: Any) -> "Combination":
         raise _not_linear("**", other)
 
-    def __abs__(self):
+    def __abs__(self) -> "Combination":
         raise _not_linear("abs", self)
 
-    def _compare(self, other: Any):
+    def __lt__(self, other: Any) -> bool:
         raise TypeError(_NO_VALUE)
 
-    __lt__ = __le__ = __gt__ = __ge__ = _compare
+    __le__ = __gt__ = __ge__ = __lt__
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         raise TypeError(_NO_VALUE)
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
+        # `copy`, NumPy and JAX ask for their protocols by attributes, and expect the plain error.
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(

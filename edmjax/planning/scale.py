@@ -3,7 +3,7 @@
 If a process ends in pure noise (zero terminal signal-to-noise), its first level is infinite in the
 package's frame, and the weights of a plan are limits. To find them, the sampler is read with
 several first levels up to 10^140. There, terms that fall as a power of the level are below
-rounding. Rational functions of its logarithm remain, as in multistep methods, and are extrapolated.
+rounding. What remains, in multistep methods, is rational in its logarithm, and is extrapolated.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ _TABLES = ("y", "d", "z", "r")
 
 def in_scale(plan: Plan, process: ProcessLike) -> Plan:
     """`plan` with its points held as `scale(sigma) x`, as the process holds them."""
+    # All levels in one call: each call of a process costs some 100 us.
     module = jnp if is_traced(plan.sigmas, plan.grid) else np
     levels = module.concatenate([plan.grid[:1], plan.sigmas, plan.grid[-1:]])
     scale = process.scale(process.time(levels))
@@ -39,7 +40,7 @@ def in_scale(plan: Plan, process: ProcessLike) -> Plan:
 
 
 def _rescaled(plan: Plan, scale: Any) -> Plan:
-    """`plan` in other scales: `scale[0]` of the starting point, then one for each row's point."""
+    """`plan` with its points rescaled: the starting point by `scale[0]`, then each row's point."""
     start, scale = scale[:1], scale[1:]
     # The point in column j of row k is point k - 1 - j, or the starting point.
     age = np.arange(plan.nfe + 1)[:, None] - 1 - np.arange(plan.y.shape[1])
@@ -58,7 +59,7 @@ def from_infinity(
     Args:
         read: the plan of a grid in the package's frame.
         levels: the grid, `levels[0]` infinite.
-        process: at its end, the standard deviation of the noise in its own scale is finite.
+        process: its noise must have a finite standard deviation at its end, in its own scale.
 
     Raises:
         ValueError: if a level is traced, or the weights have no limit.
@@ -76,6 +77,7 @@ def from_infinity(
             )
     except ArithmeticError:
         raise _no_limit() from None
+    # The tables from all large levels have one shape, because the same weights are 0 in each.
     last = rest[-1]
     limits = {}
     for name in (*_TABLES, "v"):
@@ -84,12 +86,12 @@ def from_infinity(
             continue
         with np.errstate(all="ignore"):
             limits[name] = _limit(np.stack(tables))
-        # A sum that lost the small part of a large number (1 + (sigma_next - sigma) / sigma) seems
-        # to have a limit. Compared with a first level of moderate size it is found out.
+        # At large levels a sum such as 1 + (sigma_next - sigma) / sigma loses its small part, and
+        # seems to have a limit. The weights from a moderate first level show that it is wrong.
         far = np.abs(limits[name] - getattr(first, name)) > 0.5 * (1 + np.abs(limits[name]))
         if not np.isfinite(limits[name]).all() or far.any():
             raise _no_limit()
-    # Other levels than the first that depend on it, such as one in the middle of the first step.
+    # No other level may depend on the first one, as a level in the middle of the first step does.
     moved = any(not np.array_equal(plan.sigmas[1:], last.sigmas[1:]) for plan in rest)
     if moved or last.sigmas[0] != _LARGE[-1]:
         raise _no_limit()
@@ -108,11 +110,12 @@ def _deviation(process: ProcessLike) -> float:
 
 
 def _at(read: Callable[..., Plan], levels: tuple[Scalar, ...], process: ProcessLike) -> Plan:
-    """The plan from a finite, large first level, whose scale is what it tends to."""
+    """The plan from a large, finite first level, with the limit of the scale at that level."""
     plan = read(levels)
     large = _deviation(process) / levels[0]
 
     def scale(sigmas):
+        # At 10^140 the time of a process has no digits left, so the scale is set to its limit.
         at_first = sigmas == levels[0]
         return np.where(at_first, large, process.scale(process.time(np.where(at_first, 1, sigmas))))
 
@@ -128,6 +131,7 @@ def _limit(values: np.ndarray) -> np.ndarray:
         np.fill_diagonal(others, 1.0)
         return np.tensordot(others.prod(axis=1), values, axes=1)
 
+    # Two orders of extrapolation agree where there is a limit, and drift apart where there is none.
     limit, coarser = extrapolated(nodes, values), extrapolated(nodes[1:], values[1:])
     size = np.maximum(1.0, np.abs(values[-1]))
     if not (np.abs(limit - coarser) <= 1e-8 * size).all():

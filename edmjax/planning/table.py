@@ -7,10 +7,10 @@ makes the point of evaluation `k`, and the last row makes the sample:
     point_k = sum_j y[k, j] point_(k-1-j) + sum_j d[k, j] denoised_(k-1-j)
             + sum_j r[k, j] raw_(k-1-j)   + sum_s z[k, s] noise_(draws[k, s])
 
-with `point_(-1)` the starting point. Where a network learned the variance of a step, `noise` there
-stands for `exp(v[k, s] log_var_(k-1)) noise`, the only entry that is not linear. Windows are as
-wide as the sampler needs. Weights are float64 on the host: `expm1`, quadrature and ratios of nearly
-equal numbers happen before anything runs.
+with `point_(-1)` the starting point. Where a network learned the variance of a step, `noise` stands
+for `exp(v[k, s] log_var_(k-1)) noise`, the only term that is not linear. The sums over `j` go back
+as far as the sampler needs. Weights are float64 on the host: `expm1`, quadrature and ratios of
+nearly equal numbers are computed before anything runs.
 """
 
 import dataclasses
@@ -31,15 +31,15 @@ from edmjax.planning.file import About, pair_of_levels, read_plan, write_plan
 class Plan:
     """Where to evaluate the denoiser, and how to combine what it returned.
 
-    A pytree of arrays and of nothing else, so plans of one shape share one compiled program,
-    whatever the solver, grid or options. NumPy float64 (`step`, `draws`: int32) where the levels
-    were numbers, JAX arrays where they were traced.
+    A pytree whose leaves are all arrays, so plans of one shape share one compiled program, whatever
+    the solver, grid or options. The arrays are NumPy's, float64 (`step` and `draws` int32), where
+    the levels were numbers, and JAX's where they were traced.
 
     Attributes:
         sigmas: (nfe,), the level of each evaluation; 2^40 where the grid starts at infinity.
         grid: (n + 1,), the levels that the plan was made from.
-        step: (nfe,) int32, the step that each evaluation belongs to; a row starts a step where it
-            is the first of its number.
+        step: (nfe,) int32, the number of the step that each evaluation belongs to. The first row
+            with a number starts that step.
         y: (nfe + 1, points kept), weights of the points.
         d: (nfe + 1, outputs kept), weights of the denoised outputs.
         z: (nfe + 1, draws a row), weights of the noises.
@@ -47,11 +47,11 @@ class Plan:
         intervals: (nfe + 1, draws a row, 2), the levels between which each draw is an increment of
             one path; (0, 0) where the sampler named none.
         r: (nfe + 1, raw outputs kept), weights of the raw outputs; None where none is used.
-        scale: (nfe + 1,), the factor by which each row's point is held in the scale of a process;
-            None where points are held as they are.
-        v: (nfe + 1, draws a row), the exponents of the draws in the `log_var` of the last
-            evaluation; None where none is used.
-        about: for a fitted plan, what it was fitted on. Not an array, and not compared.
+        scale: (nfe + 1,), what each row's point is multiplied by, in the scale of a process; None
+            where points are held as they are.
+        v: (nfe + 1, draws a row), the factors on `log_var` in the exponents of the draws, with the
+            `log_var` of the evaluation before the row; None where none is used.
+        about: for a fitted plan, what it was fitted on. Static, and equal to any other.
     """
 
     sigmas: Values
@@ -79,6 +79,7 @@ class Plan:
         Raises:
             TypeError: under jit, where it depends on a traced array.
         """
+        # A plan without slots makes no draws; its shape says so, even under jit.
         if self.draws.size == 0:
             return 0
         if isinstance(self.draws, Tracer):
@@ -98,7 +99,8 @@ class Plan:
 
         Raises:
             TypeError: if the plan is traced, or a field of `About` is unknown or of a wrong kind.
-            ValueError: if the plan is a stack of plans or holds NaN, or a field has no such value.
+            ValueError: if the plan is a stack of plans or holds NaN, or a field of `About` cannot
+                have the given value.
             OSError: if the file cannot be written.
         """
         about_all = dataclasses.asdict(self.about) | about
@@ -120,9 +122,10 @@ class Plan:
     def check_range(self, denoise: Denoiser) -> None:
         """Raises ValueError where `denoise` declares a `sigma_range` that the plan is not for.
 
-        A fitted plan (`about.sigma_range`) is for its own range alone. Any other plan is for every
-        range that its grid lies in. A denoiser without an attribute `sigma_range` is accepted.
+        A fitted plan (`about.sigma_range`) fits its own range alone. Any other plan fits every
+        range that contains its grid. A denoiser without an attribute `sigma_range` is accepted.
         """
+        # Traced numbers have no value to compare.
         declared = getattr(denoise, "sigma_range", None)
         traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((declared, self.grid)))
         if declared is None or traced:
@@ -145,6 +148,8 @@ class Plan:
             )
 
     def __repr__(self) -> str:
+        # JAX puts tracers, shardings and `None` into the fields of a pytree, and prints it in its
+        # own errors: a repr that raises would hide them.
         leaves = jax.tree.leaves(self)
         arrays = all(isinstance(v, np.ndarray | jax.Array) for v in leaves) and len(leaves) > 7
         if arrays and not any(isinstance(v, Tracer) for v in leaves) and self.sigmas.ndim == 1:
@@ -157,7 +162,8 @@ class Plan:
 
 
 def levels_beyond(plan: Plan, low: float, high: float) -> tuple[float, float] | None:
-    """The lowest and the highest level of the grid above 0, where one is outside of a range."""
+    """The grid's lowest level above 0 and its highest, or None if both lie in the range."""
+    # With a tolerance for ranges that were kept in float32.
     levels = np.asarray(plan.grid, float)
     lowest, highest = float(levels[levels > 0].min()), float(levels.max())
     inside = lowest >= low * (1 - 1e-6) and highest <= high * (1 + 1e-6)
@@ -166,7 +172,7 @@ def levels_beyond(plan: Plan, low: float, high: float) -> tuple[float, float] | 
 
 def _table(plan: Plan) -> str:
     """The plan as text: a row an evaluation, with the weights that lead to its point."""
-    # From row 0 on, the newest point and output of row k carry the number k - 1.
+    # Column j of row k is for point and output number k - 1 - j.
     lines = [
         f"Plan: {len(plan.grid) - 1} steps, {plan.nfe} evaluations, {plan.num_draws} draws; "
         f"it keeps {plan.y.shape[1]} points and {plan.d.shape[1]} outputs",

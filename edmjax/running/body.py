@@ -1,12 +1,12 @@
 """One evaluation of any plan: what every loop over a plan runs.
 
 Evaluation `k` is made at point `k`, and adds to the points after it. Let `c_a` be what it adds to
-point `k + 1 + a`, a combination of the point and its outputs, and `s_a` what has been added so far
-to point `k + a`, so that `s_0` is the point itself. Then
+point `k + 1 + a`, a combination of the point and its outputs. Let `s_a` be what has been added so
+far to point `k + a`. Point `k` is then `s_0` plus its noise, and the evaluation makes
 
-    s_a' = s_(a+1) + c_a,    and the noise of a point is added to its s_0.
+    s_a' = s_(a+1) + c_a.
 
-A solver that looks back over `w` evaluations so carries `w` arrays. They are stacked, and one
+So a solver that looks back over `w` evaluations carries `w` arrays. They are stacked, and one
 kernel makes the new stack from the old. On a CPU Heun's method around a trivial network takes 4.4
 us an evaluation in this form, 5.4 us with a tuple of the `s_a`, and 9.4 us with windows of past
 points and outputs. (The sums `s_0 + ... + s_a` can be updated in place, in 2.1 us, but then a small
@@ -38,10 +38,10 @@ from edmjax.running.source import draws_of_row
 
 
 class Carry(NamedTuple):
-    """What one evaluation hands to the next. State of a denoiser would be one more entry."""
+    """What one evaluation hands to the next. A denoiser with a state would add one entry."""
 
     sums: Any  # the s_a of the module's docstring, stacked
-    fresh: list[Any]  # the draws that the next point takes, packed
+    fresh: list[Any]  # the draws that the next point takes: packed, or held if they are scaled
 
 
 class Visit(NamedTuple):
@@ -58,8 +58,8 @@ class Body:
     """The three parts of any loop over a plan: `start`, `advance` for each row, `finish`.
 
     Attributes:
-        rows: what `advance` needs to know of each row: a dict of arrays, axis 0 the evaluations.
-        ends: the rows by which `finish` can end, axis 0 counting the evaluations made before.
+        rows: what `advance` needs to know of each row: a dict of arrays, one row per evaluation.
+        ends: row `k` is what `finish` needs for a run that ends after `k` evaluations.
     """
 
     def __init__(
@@ -77,24 +77,34 @@ class Body:
         look: Callable[[Visit], Any] = lambda visit: None,
         skip: bool = False,
     ):
-        self.denoise, self.x, self.cond, self.look = denoise, x, cond, look
-        self.points = Points(x, batched)
-        self.table = Table(plan, self.points.dtype)
-        self.corrector, self.declared = corrector, declared
+        self.denoise: Denoiser = denoise
+        self.x: PyTree = x
+        self.cond: PyTree = cond
+        self.look: Callable[[Visit], Any] = look
+        self.points: Points = Points(x, batched)
+        self.table: Table = Table(plan, self.points.dtype)
+        self.corrector: Corrector | None = corrector
+        self.declared: Declared = declared
         asked, calls = declared.ordinals(plan)
         if isinstance(key, Increments):  # draws of a path are named by times, not by ordinals
             asked, key = key.times, Increments(keys_of(key.key, x, batched), key.times)
         elif key is not None:
             key = keys_of(key, x, batched)
-        self.key, self.noise = key, noise
-        self.draws = functools.partial(draws_of_row, self.points, key=key, noise=noise, skip=skip)
-        self.learned = plan.v is not None
-        self.first_draws = asked[0]
+        self.key: Keys | Increments | None = key
+        self.noise: PyTree = noise
+        # With `skip`, the generator does not run for rows without a draw. Only plans that were
+        # padded to one shape have many of those; elsewhere the branch costs more than it saves.
+        self.draws: Callable[[Any], list[Any]] = functools.partial(
+            draws_of_row, self.points, key=key, noise=noise, skip=skip
+        )
+        self.learned: bool = plan.v is not None
+        self.first_draws: Any = asked[0]
 
-        self.rows = {"cells": self.table.rows, "draws": asked[1:]}
+        # Row `k` has the draws of point `k + 1`, which are made one iteration ahead.
+        self.rows: dict[str, Any] = {"cells": self.table.rows, "draws": asked[1:]}
         if self.learned:
             self.rows["exponents"] = jnp.asarray(plan.v, self.points.dtype)[1:]
-        self.ends = jnp.concatenate([self.table.rows, self.table.end])
+        self.ends: Array = jnp.concatenate([self.table.rows, self.table.end])
         if corrector is not None:
             self.rows["call"] = calls
             if declared.on_result:
@@ -105,13 +115,15 @@ class Body:
         held = self.points.hold(self.x)
         sums = [combine({0: weight}, [held]) for weight in self.table.first]
         fresh = self.draws(self.first_draws)
-        # Draws that an evaluation scales are held from there on, so these are held as well.
+        # Where evaluations scale the draws, the carry has them held, so the first ones are too.
         return Carry(stack(sums), self.points.unpack(fresh) if self.learned else fresh)
 
     def advance(self, carry: Carry, slices: dict[str, Any]) -> tuple[Carry, Any]:
         """One evaluation: the new carry, and what `look` made of the visit."""
         row = self.table.row(slices["cells"])
         point, later = self._point(carry, row, slices)
+        # The point keeps its full precision from here to `_absorb`. The denoiser sees a copy in the
+        # user's shapes and dtypes, so the rounding of that copy reaches only the denoiser's answer.
         x = self.points.show(point, row.unscale)
         outputs = self._evaluate(x, row.sigma)
         held = [point, self.points.hold(outputs[0]), self.points.hold(outputs[1])]
@@ -120,7 +132,8 @@ class Body:
         return carry, self.look(Visit(x, denoised, row.sigma, outputs, self.points.batched))
 
     def finish(self, carry: Carry, cells: Array) -> Any:
-        """The point that comes next, like the user's `x`: the sample after the last evaluation."""
+        """The next point, in the form of the user's `x`; after the last evaluation, the sample."""
+        # The point of any row is s_0 and its noise, so a run may end before any evaluation.
         row = self.table.row(cells)
         sums = unstack(carry.sums, len(self.table.ages))
         return self.points.show(combine(row.draws, self.points.unpack(carry.fresh), sums[:1]))
@@ -151,6 +164,7 @@ class Body:
             after = self.table.row(slices["after"])
             new = combine(after.draws, self.points.unpack(fresh), [new])
             moved = functools.partial(self._corrected, row=after, call=slices["call"])
+            # At sigma 0 the sample is done, and a corrector would add noise to it.
             new = lax.cond(after.sigma > 0, moved, lambda point: point, new)
             # The next point has its noise already.
             fresh = jax.tree.map(jnp.zeros_like, fresh)
@@ -163,13 +177,13 @@ class Body:
         source = self.declared.source(self.key, self.noise, call)
         moved = self.corrector(lambda x, s: self._evaluate(x, s)[0], shown, row.sigma, source)
         moved = self.points.hold(check_like(moved, self.x, "The corrector"), row.unscale)
-        # Add the move, and do not take the moved point: in half precision that would round the
-        # held point to what the corrector was shown.
+        # Add the move to the held point. The moved point itself would carry the rounding of what
+        # the corrector was shown, in half precision.
         before = self.points.hold(shown, row.unscale)
         return jax.tree.map(lambda p, m, b: p + (m - b), point, moved, before)
 
     def _scaled(self, fresh: list[Any], log_var: PyTree, exponents: Array) -> list[Any]:
-        """Draws with the standard deviations that the network learned, held."""
+        """Draws times the standard deviations that the network learned, in held form."""
         if log_var is None:
             raise ValueError(
                 "This plan's noise has the variance that the network learned, and the denoiser "
@@ -185,8 +199,8 @@ class Body:
 def run_rows(body: Body, carry: Carry, begin: Scalar, stop: Scalar) -> tuple[Any, Carry]:
     """Evaluations `begin ... stop - 1`: the point that comes next, and the carry.
 
-    The numbers are data, so one program makes runs of any length: plans of other lengths share it,
-    and no bit depends on where a run was interrupted.
+    `begin` and `stop` are data, so one program makes runs of any length. Plans that are padded to
+    one shape share it, and no bit depends on where a run was interrupted.
     """
     row = functools.partial(lax.dynamic_index_in_dim, keepdims=False)
 

@@ -42,6 +42,7 @@ class Report(NamedTuple):
         return self.evaluation < 0
 
     def __str__(self) -> str:
+        # Under `jit` and `vmap` there is no one evaluation to speak of.
         if isinstance(self.evaluation, Tracer) or np.ndim(self.evaluation):
             return repr(self)
         if self.evaluation < 0:
@@ -83,6 +84,7 @@ def sample_checked(
 
 
 def _watch(visit: Visit, save: None) -> tuple[Any, Any]:
+    # As they came, in the user's dtype: what overflows in float16 is infinite there alone.
     return _not_finite(visit.x, visit.batched), _not_finite(visit.outputs, visit.batched)
 
 
@@ -97,11 +99,13 @@ def _not_finite(tree: PyTree, batched: bool) -> Any:
 
 
 def _report(x0: PyTree, seen: Any, sigmas: Any, last: Any, batched: bool) -> Report:
+    # The sample is one more row, without a level and without outputs.
     points, outputs = seen
     rows = jnp.concatenate([points | outputs, _not_finite(x0, batched)[None]])
     levels = jnp.concatenate([jnp.asarray(sigmas), jnp.asarray(last)])
     some = jnp.any(rows)
     first = jnp.argmax(jnp.any(rows.reshape(len(rows), -1), axis=1))
+    # The sample is never a point that came in: at its row the sums of the last step are at fault.
     came = jnp.concatenate([points, jnp.zeros_like(rows[:1])])
     return Report(
         evaluation=jnp.where(some, first, -1).astype(jnp.int32),

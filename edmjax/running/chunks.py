@@ -1,7 +1,7 @@
 """Any number of samples in the memory of a few: chunk by chunk, each to the host as it is ready.
 
-Sample `i` depends on the key and on `i` alone, so the size of the chunks changes no more than
-roundings. `sample_in_chunks` and the commands share one loop, `run_in_chunks`.
+Sample `i` depends on the key and on `i` alone, so the chunk size changes samples by roundings at
+most. `sample_in_chunks` and the commands share one loop, `run_in_chunks`.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from jax import random
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh
 
-from edmjax._common.arguments import whole
+from edmjax._common.arguments import refuse, whole
 from edmjax._common.arrays import working_dtype
 from edmjax._common.functions import are_data, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
@@ -43,6 +43,9 @@ def sample_in_chunks(
     corrector: Corrector | None = None,
     mesh: Mesh | None = None,
     on_chunk: Callable[[int, PyTree], object] | None = None,
+    noise: None = None,
+    remat: bool = False,
+    batched: bool = True,
     progress: bool = False,
 ) -> PyTree:
     """Returns `num_samples` samples in NumPy arrays, made `chunk_size` at a time.
@@ -54,35 +57,39 @@ def sample_in_chunks(
         x = std * ej.normal_like(ej.sample_keys(key_start, n), x_like)
         x0 = ej.sample(denoise, plan, x, key_steps)
 
-    for a chunk of all `n` samples, with `std` the first level `plan.grid[0]`, or in the scale of a
-    process `plan.sigmas[0] * plan.scale[0]`. For other chunks, and on a mesh, the noise is equal to
-    the bit and the sample to roundings (docs/reproducibility.md says how many). The last chunk is
-    filled up with samples that are thrown away, so one program runs all chunks. The device holds
-    one chunk at a time, the host all samples.
+    if one chunk holds all `n` samples. Here `std` is the first level `plan.grid[0]`, or, in the
+    scale of a process, `plan.sigmas[0] * plan.scale[0]`. In other chunks and on a mesh the noise is
+    the same to the bit, and samples agree up to roundings (docs/reproducibility.md has sizes). The
+    last chunk is filled up with samples that are thrown away, so one program runs all chunks. The
+    device holds one chunk at a time, the host all samples.
 
     Args:
         denoise, plan, cond, corrector: as in `sample`; axis 0 of `cond` counts all samples.
         key: one typed key, or `ej.brownian(key)` for noise of one path.
         num_samples: how many, at least 1.
-        chunk_size: how many at once, at least 1; on a mesh over all its devices, rounded up to a
-            multiple of its `data`.
+        chunk_size: how many at once, at least 1. On a mesh this counts the samples on all devices;
+            each chunk is filled up to a multiple of the size of the axis `data`.
         shape: one sample's `jax.ShapeDtypeStruct`, without an axis of samples, or a pytree of them.
         mesh: devices that work together, with an axis `data`, which splits the samples of a chunk,
             and optionally an axis `model`, which splits the arrays of the denoiser and of the
-            corrector. Where it spans several processes each calls this with the same arguments,
-            and is given all samples.
+            corrector. Where it spans several processes, each process calls this with the same
+            arguments, and each gets all samples.
         on_chunk: called as `on_chunk(first, samples)` after each chunk, with the number of its
             first sample and its samples, for example to save them. They are views of what is
             returned.
+        noise, remat, batched: refused; `sample` takes them.
         progress: draw a tqdm bar that counts samples.
 
     Raises:
         TypeError: if an argument is of the wrong kind, or this is called under `jit`.
         ValueError: if `num_samples` or `chunk_size` is below 1, `cond` does not count the samples,
-            the mesh has no axis `data`, or the plan holds its points in a scale and does not start
-            at an evaluation; and as `sample` raises.
+            the mesh has no axis `data`, `noise`, `remat` or `batched=False` is asked for, or the
+            plan holds its points in a scale and its first evaluation is not at its first level; and
+            where `sample` raises one.
         MemoryError: if a chunk does not fit on the device; it names a size that would.
     """
+    why = "samples are drawn from `key`, come in batches and have no gradient; see `ej.sample`"
+    refuse("sample_in_chunks", why, noise=noise, remat=remat, batched=not batched)
     check_plan(plan)
     check_function(denoise, "denoise", "x", "sigma", *(() if cond is None else ("cond",)))
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, plan, key, cond))):
@@ -102,6 +109,7 @@ def sample_in_chunks(
                 f"{np.shape(leaf)}."
             )
     mesh = mesh_of_samples(mesh)
+    # A path is split like a key. All chunks share its process; each gets the keys of its samples.
     path = key if isinstance(key, Brownian) else None
     key_start, key_steps = _split(key)
     std = start_std(plan)
@@ -145,9 +153,9 @@ def run_in_chunks(
 ) -> PyTree:
     """The samples `run(*begin(first, rows), cond)` of all chunks, in NumPy arrays.
 
-    Callers differ in the noise that they start from, and that noise is part of what they promise;
-    the rest of the work is here. On a mesh the chunks are split along `data`; `run` must hold its
-    own arrays there.
+    Callers differ only in the noise that they start from, which is part of what they promise: that
+    is what `begin` is for. On a mesh the chunks are split along `data`, and the arrays of `run`
+    must already lie on the mesh.
 
     Args:
         begin: makes the starting points of samples `first ... first + rows - 1`, and their keys.
@@ -161,6 +169,8 @@ def run_in_chunks(
         mesh: devices that split a chunk, or None.
         after: called with the number of the first sample and the samples of each chunk.
     """
+    # The arrays for all samples come first: if the host has no room for them, it should say so
+    # before an hour of work.
     share = 1 if mesh is None else mesh.shape["data"]
     shapes = jax.tree.leaves(like.tree())
     try:
@@ -169,18 +179,19 @@ def run_in_chunks(
         size = num_samples * sum(leaf.size * leaf.dtype.itemsize for leaf in shapes) / 2**30
         raise MemoryError(
             f"The {num_samples} samples take {size:.3g} GiB of the host's memory: make fewer in a "
-            "call, each with a key of its own, and keep them on a disk."
+            "call, with a new key for each call, and save them to disk."
         ) from err
     size = min(chunk_size, num_samples)
     for first in range(0, num_samples, size):
         n = min(size, num_samples - first)
         rows = size if filled else n
-        rows += -rows % share  # as many on each device
-        # No sample depends on another one, so what fills a chunk up may have any condition.
+        rows += -rows % share  # the same number on each device
+        # Samples do not depend on each other, so those that fill up a chunk may have any condition.
         index = np.minimum(np.arange(first, first + rows), num_samples - 1)
         some = jax.tree.map(functools.partial(_rows, index=index), cond)
         try:
             x, keys = begin(first, rows)
+            # Split before the call, so that the program is compiled for arrays on all devices.
             batch = (x, keys, some)
             if mesh is not None:
                 batch = split_samples(batch, mesh)
@@ -198,10 +209,10 @@ def run_in_chunks(
 
 
 def mesh_of_samples(mesh: Mesh | None) -> Mesh | None:
-    """`mesh`, which must have an axis `data`, with shardings that the compiler completes.
+    """`mesh` with automatic axes, checked for an axis `data`.
 
-    `jax.make_mesh` makes axes of type Explicit, along which a network would have to say the
-    sharding of whatever it reshapes.
+    `jax.make_mesh` makes axes of type Explicit: along those, a network would have to state the
+    sharding of whatever it reshapes. Along automatic axes the compiler works it out.
     """
     if mesh is None:
         return None
@@ -212,7 +223,7 @@ def mesh_of_samples(mesh: Mesh | None) -> Mesh | None:
     if "data" not in mesh.shape:
         raise ValueError(
             "The axis `data` of `mesh` splits the samples, and this mesh has the axes "
-            f"{', '.join(mesh.axis_names)}: make one by `jax.make_mesh((n,), ('data',))`."
+            f"{', '.join(mesh.axis_names)}: make one with `jax.make_mesh((n,), ('data',))`."
         )
     automatic = (AxisType.Auto,) * len(mesh.axis_names)
     return Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
@@ -236,6 +247,7 @@ def _begin(
     key_start: Keys, key_steps: Keys, first: Any, std: Any, *, rows: int, like: Layout
 ) -> tuple[PyTree, Keys]:
     """The starting points of samples `first ... first + rows - 1`, and their keys for the plan."""
+    # `first` is data, so that every chunk runs the same program.
     index = first + jnp.arange(rows, dtype=jnp.int32)
     keys_start, keys_steps = (
         jax.vmap(functools.partial(random.fold_in, key))(index) for key in (key_start, key_steps)
@@ -266,14 +278,14 @@ def start_std(plan: PlanLike) -> np.float64:
     if plan.grid[0] not in (plan.sigmas[0], np.inf):
         raise ValueError(
             "This plan holds its points in the scale of a process and evaluates the denoiser first "
-            f"at sigma = {plan.sigmas[0]:g}, not at its first level {plan.grid[0]:g}, so that it "
-            "does not say in what scale it starts: draw the start yourself and use `ej.sample`."
+            f"at sigma = {plan.sigmas[0]:g}, not at its first level {plan.grid[0]:g}, so the scale "
+            "of its start is not known: draw the start yourself and use `ej.sample`."
         )
     return np.float64(plan.sigmas[0] * plan.scale[0])
 
 
 def _rows(leaf: Any, index: np.ndarray) -> Any:
-    # Typed keys have no NumPy array. All other conditions stay on the host but for their chunk.
+    # Typed keys have no NumPy form. All other conditions stay on the host, except one chunk's rows.
     return leaf[index] if is_typed(leaf) else np.asarray(leaf)[index]
 
 

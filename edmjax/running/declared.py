@@ -58,6 +58,8 @@ class Declared(NamedTuple):
         draws = jnp.asarray(plan.draws)
         if not self.there:
             return draws, None
+        # How many draws the plan has made before each row: ordinals grow along the rows, and a row
+        # without one repeats the count of the row before it.
         asked = lax.cummax(jnp.max(jnp.asarray(plan.draws), axis=1, initial=-1)) + 1
         row = jnp.searchsorted(asked, draws.ravel(), side="right").reshape(draws.shape)
         calls = jnp.arange(plan.nfe)
@@ -79,6 +81,7 @@ class Declared(NamedTuple):
             fold = functools.partial(random.fold_in, data=ordinal)
             return jax.vmap(fold)(key) if key.ndim else fold(key)
 
+        # A corrector that declares nothing gets one key a sample, as if it made a single draw.
         if self.num_draws is None:
             return of(ordinal)
         return jax.vmap(of)(ordinal + jnp.arange(self.num_draws))

@@ -25,13 +25,17 @@ class Points:
     """
 
     def __init__(self, x: PyTree, batched: bool):
-        self.x, self.batched = x, batched
-        self.wide = jax.tree.map(lambda leaf: working_dtype(leaf.dtype), x)
-        self.dtype = jnp.result_type(*jax.tree.leaves(self.wide))
-        self.shapes = jax.tree.map(self._shape, x)
+        self.x: PyTree = x
+        self.batched: bool = batched
+        self.wide: Any = jax.tree.map(lambda leaf: working_dtype(leaf.dtype), x)
+        # Weights are one array for all leaves, so it has the widest of their precisions.
+        self.dtype: Any = jnp.result_type(*jax.tree.leaves(self.wide))
+        self.shapes: Any = jax.tree.map(self._shape, x)
 
     @staticmethod
     def _shape(leaf: Array) -> "_Shape":
+        # Merging the axes of an array that is split over devices would gather it; on an
+        # accelerator the shape costs nothing.
         if leaf.ndim < 3 or _is_split(leaf) or jax.default_backend() != "cpu":
             return _Shape(leaf.shape)
         return _Shape((leaf.shape[0], math.prod(leaf.shape[1:])))
@@ -59,6 +63,8 @@ class Points:
 
         def leaf(value, like):
             ahead = like.shape[: self.batched]
+            # A draw is carried whole, as it left the generator: cut and reshaped here, XLA would
+            # fuse it with the sums, and they would be rounded as no given noise is.
             return value if _is_split(like) else padded_draw(value, ahead)
 
         return jax.tree.map(leaf, draw, self.x)
@@ -94,18 +100,20 @@ class Table:
     """
 
     def __init__(self, plan: Plan, dtype: DTypeLike):
+        # Raw outputs have a column only where a sampler asks for them: most never do.
         windows = [plan.y, plan.d] if plan.r is None else [plan.y, plan.d, plan.r]
-        self.draws = plan.z.shape[1]
+        self.draws: int = plan.z.shape[1]
         # For each age, the kinds of window (points, outputs, raw outputs) that reach back so far.
-        self.ages = [
+        self.ages: list[list[int]] = [
             [kind for kind, window in enumerate(windows) if age < window.shape[1]]
             for age in range(max(window.shape[1] for window in windows))
         ]
-        self.scaled = plan.scale is not None
+        self.scaled: bool = plan.scale is not None
         # What belongs to the row's own point: the weights of its draws, its level, its scale.
         own = [jnp.asarray(plan.z[:, slot]) for slot in range(self.draws)]
         own.append(jnp.concatenate([jnp.asarray(plan.sigmas), jnp.asarray(plan.grid[-1:])]))
         if plan.scale is not None:
+            # Divided once here, in the plan's precision, and not in every evaluation.
             own.append(1 / jnp.asarray(plan.scale))
         columns = [
             *(
@@ -115,17 +123,19 @@ class Table:
             ),
             *(column[:-1] for column in own),
         ]
-        self.rows = jnp.stack([jnp.asarray(column, dtype) for column in columns], axis=1)
+        self.rows: Array = jnp.stack([jnp.asarray(column, dtype) for column in columns], axis=1)
         # Where the last step ends, as a row whose outputs are multiplied by nothing.
         blank = [jnp.zeros(1, dtype)] * (len(columns) - len(own))
         ends = [jnp.asarray(column[-1:], dtype) for column in own]
-        self.end = jnp.stack([*blank, *ends], axis=1)
+        self.end: Array = jnp.stack([*blank, *ends], axis=1)
         # The starting point stands before evaluation 0: in row a at age a.
         start = [plan.y[a, a] if a < min(plan.y.shape) else 0.0 for a in range(len(self.ages))]
-        self.first = [jnp.asarray(weight, dtype) for weight in start]
+        self.first: list[Array] = [jnp.asarray(weight, dtype) for weight in start]
 
     @staticmethod
     def _column(window: Any, age: int) -> Any:
+        # Entry `k` is what evaluation `k` adds to point `k + 1 + age`. The last evaluations would
+        # add to points past the end of the plan: there the weight is 0.
         column = jnp.asarray(window[1 + age :, age])
         return jnp.pad(column, (0, window.shape[0] - 1 - column.shape[0]))
 
@@ -146,14 +156,17 @@ class Row:
     """
 
     def __init__(self, table: Table, cells: Iterator[Any]):
-        self.weights = [{kind: next(cells) for kind in kinds} for kinds in table.ages]
-        self.draws = dict(enumerate(next(cells) for _ in range(table.draws)))
-        self.sigma = next(cells)
-        self.unscale = next(cells) if table.scaled else None
+        self.weights: list[dict[int, Any]] = [
+            {kind: next(cells) for kind in kinds} for kinds in table.ages
+        ]
+        self.draws: dict[int, Any] = dict(enumerate(next(cells) for _ in range(table.draws)))
+        self.sigma: Any = next(cells)
+        self.unscale: Any = next(cells) if table.scaled else None
 
 
 def stack(trees: list[Any]) -> Any:
     """One tree of stacked arrays; a tree alone stays as it is."""
+    # A method without history carries one array: an axis of length 1 would cost a copy.
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *v: jnp.stack(v), *trees)
 
 

@@ -127,11 +127,13 @@ def runs(
         return []
     shape = Shape.of(plans)
     key, noise = _source(plans, shape, x, key, noise, batched)
+    # NumPy numbers: a Python number is weakly typed, and `jit` would compile again for it.
     padded = [shape.padded(plan) for plan in plans]
     lengths = [np.int32(plan.nfe) for plan in plans]
 
     arrays = (x, key, noise, cond)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, padded, *arrays))):
+        # Inside a caller's `jit` a call for each plan would be a copy of the network for each.
         together = jax.tree.map(lambda *tables: jnp.stack(tables), *padded)
         samples = lax.map(
             lambda row: _run(denoise, row[0], row[1], *arrays, batched=batched),

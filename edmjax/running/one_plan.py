@@ -147,6 +147,7 @@ def draw_noise(
     floating_tree(x, "x", shapes=True)
     check_batch_axis(x, "x", batched)
     declared = Declared.read(corrector)
+    # The number of draws is a shape of the result, so the plan must have values.
     num_draws = plan.num_draws + declared.calls(plan) * declared.draws
     if isinstance(key, Brownian):
         path, keys = key.over(plan, x, batched), keys_of(key.key, x, batched)
@@ -184,6 +185,7 @@ def run(
         declared=declared,
         look=lambda visit: look(visit, save),
     )
+    # The table of the plan is the scan's input, so its weights are data to the compiled program.
     advance, rows = body.advance, body.rows
     if remat:
         advance = jax.checkpoint(advance, prevent_cse=False)  # a scan leaves CSE nothing to undo
@@ -231,6 +233,7 @@ def dispatch(
     check_plan(plan)
     plan.check_range(denoise)
     x = checked_inputs(denoise, x, cond, batched=batched)
+    # Read here, as `jit` drops the attributes of functions.
     declared = Declared.read(corrector)
     if declared.there:
         check_corrector_fits(plan)

@@ -78,6 +78,7 @@ def sample_until(
     refuse("sample_until", why, remat=remat, progress=progress)
     check_plan(plan)
     stop = whole(stop, "stop", least=0)
+    # Told by shapes, so that a state from a file is compared without the plan that began it.
     widths = np.array([plan.nfe, *_widths(plan)], np.int32)
     begun = x if isinstance(x, PartialSample) else None
     done = np.int32(0) if begun is None else begun.evaluation
@@ -89,6 +90,7 @@ def sample_until(
             f"({', '.join(map(str, np.asarray(begun.widths)))}; this one has "
             f"{', '.join(map(str, widths))}): resume it with the plan that began it."
         )
+    # A run resumed with another key or plan would have finite samples of nothing.
     marks = np.array([_mark(plan), _mark(key), _mark(corrector)], np.uint32)
     if begun is not None:
         for name, now, then in zip(("plan", "key", "corrector"), marks, begun.marks, strict=True):

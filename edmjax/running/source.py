@@ -35,6 +35,8 @@ def source_of_noise(
         num_draws: how many draws `noise` must hold; None where that is not known.
         needed: what to say where there is neither a key nor noise; None where none is needed.
     """
+    # Noise that is given wins over a key, and is checked even where the plan takes none of it: a
+    # wrong shape is a mistake all the same.
     if noise is not None:
         noise = floating_tree(noise, "noise")
         check_noise(noise, x, num_draws)
@@ -102,6 +104,7 @@ def draws_of_row(
     if not skip:
         return [one(ordinal) for ordinal in asked]
 
+    # `cond` needs both branches alike, and the shape of a carried draw is the generator's own.
     def nothing(ordinal: Scalar) -> Any:
         shapes = jax.eval_shape(one, ordinal)
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

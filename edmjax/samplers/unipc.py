@@ -1,13 +1,14 @@
 """UniPC: a multistep predictor and a corrector that costs no evaluation of its own.
 
-With `h = log(sigma / sigma_next)` and `z = -h` the flow is solved by
+With `h = log(sigma / sigma_next)` the flow is solved by
 
     x_next = r x + (1 - r) D - sum_j w_j (D_j - D),    r = sigma_next / sigma,    predict="x0"
     x_next = x + (sigma_next - sigma) eps - sigma_next sum_j w_j (eps_j - eps),   predict="eps"
 
-with weights that are exact for the first powers of log sigma (z = h in the second). The predictor
-uses the outputs before the step. The corrector uses the output at its end as well: the next step
-makes that output anyway, and starts from the corrected point.
+with weights `w_j` that are exact for outputs that are low powers of log sigma. In the code they are
+functions of `z`, which is -h in the first formula and h in the second. The predictor uses outputs
+up to the start of the step. The corrector also uses the output at its end: the next step needs that
+output anyway, and starts from the corrected point.
 """
 
 import math
@@ -36,24 +37,25 @@ def unipc(
 
     The network is evaluated at the predicted `x` alone: x_c enters as an increment on it.
 
-    Order p + 1 for `order=p` from exact starting values (p without the corrector). From its own
-    start 2 for p = 1 and 3 above, since the first step is of order 1 and corrected. With
-    `lower_order_final`, whose last step is not corrected, 2. One evaluation a step; the denoiser on
-    the step to zero, for every order and variant. `order=1` with every step in `disable_corrector`
-    is `euler()`.
+    From exact starting values `order=p` converges with order p + 1, or p without the corrector.
+    From its own start it is 2 for p = 1 and 3 for higher p, because the first step is a corrected
+    step of order 1. With `lower_order_final` it is 2, because the last step is not corrected. One
+    evaluation per step. The step to zero returns the denoised output, for every order and variant.
+    `order=1` with every step in `disable_corrector` is `euler()`.
 
     Args:
         order: 1, 2 or 3, the order of the predictor. The corrector raises it by one.
-        variant: "bh1" takes B(h) = h and "bh2" B(h) = e^h - 1 where the paper fixes a weight at
-            B(h) / 2: in the corrector of a step of order 1 and in the predictor of order 2. All
-            other weights are the same.
+        variant: "bh1" takes B(z) = z and "bh2" B(z) = e^z - 1. The variants differ where the paper
+            fixes a weight at B / 2: in the corrector of a step of order 1 and in the predictor of
+            order 2. All other weights are the same.
         lower_order_final: the last step has order 1, the one before it at most 2.
         predict: what is extrapolated, "x0" (the denoised outputs) or "eps" (the slopes).
         disable_corrector: the numbers, from 0, of the steps whose result is not corrected.
 
     Raises:
-        ValueError: if `order`, `variant` or `predict` is something else, or `disable_corrector`
-            holds anything but numbers of steps.
+        TypeError: if `order` is not an integer.
+        ValueError: if `order`, `variant` or `predict` is not one of these values, or
+            `disable_corrector` holds anything but numbers of steps.
     """
     order = whole(order, "order", most=3)
     lower_order_final = flag(lower_order_final, "lower_order_final")
@@ -130,7 +132,7 @@ def corrector_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[
 
 
 def _half(z: Scalar, variant: str) -> Scalar:
-    """`B(h) / 2`, which the paper uses in place of the exact weight of a single node."""
+    """`B(z) / 2`, which the paper uses in place of the exact weight of a single node."""
     return (z if variant == "bh1" else expm1(z)) / 2
 
 

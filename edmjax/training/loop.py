@@ -54,13 +54,13 @@ def train(
     interrupted, also after `kill -9`.
 
     With a `mesh` (`make_mesh`) the batch and the state are split over its devices, and the result
-    is equal to the result of one device but for the order of sums. Without one a single device does
-    all the work, or, where there are several processes, all their devices split the batch.
-    `progress` shows a bar.
+    equals the result of one device up to the order of sums. Without a mesh one device does all the
+    work; where there are several processes, all their devices split the batch. `progress` shows a
+    bar.
 
     Raises:
-        ValueError: before anything is written, where `config.out` holds a checkpoint of another
-            configuration, or the batch does not divide by the mesh; or no checkpoint is whole.
+        ValueError: before anything is written, if `config.out` holds a checkpoint of another
+            configuration, all its checkpoints are damaged, or the mesh cannot split the batch.
         OSError: a file cannot be written. The last checkpoint is kept.
         FloatingPointError: the loss or the state is not finite. The last checkpoint is kept.
         Stopped: SIGTERM or SIGINT (Ctrl-C) came, and the state was saved.
@@ -95,14 +95,14 @@ def train(
         advance = shard_steps(advance, state, mesh)
 
     out, total, every = Path(config.out), config.optim.steps, config.checkpoint_every
-    # Steps a call. A divisor of all: a shorter last call would be compiled anew, for half a minute.
+    # Steps per call. They divide the total: a shorter last call would compile for half a minute.
     num_steps = max(k for k in range(1, config.scan_steps + 1) if total % k == 0)
     with Checkpoints(out / "checkpoint", identity(config)) as checkpoints, stop_requests() as asked:
         state = checkpoints.restore(state) or state
         step = int(state.step)
         outputs = Outputs(config, dataset.image_shape, num_classes, step)
         feed = Feed(config, dataset, mesh)
-        if step == total:  # a kill after the last checkpoint may have lost what follows it
+        if step == total:  # the run is complete: its weights may have been deleted since
             outputs.save_weights(state, snapshots=True)
         with _bar(step, total, progress) as bar:
             while step < total:
@@ -112,13 +112,13 @@ def train(
                 check_losses(losses, step, feed, batch_loss, random.key(config.seed))
                 before, step = step, step + num_steps
                 _show(bar, losses, config.optim.batch_size)
-                # Together: each process may have got its signal in another call.
+                # All processes stop together, although a signal may reach each in a different call.
                 signal = max(gather_flags(asked()))
                 due = step == total or step // every > before // every
                 if due or signal:
                     check_state(state)
-                    # Weights first: where there is a checkpoint, its weights are there too. And no
-                    # snapshots at a stop, which a run without the stop would not have.
+                    # Weights first: a checkpoint always has its weights beside it. No snapshots at
+                    # a stop: a run that was not stopped would not have them.
                     outputs.save_weights(state, snapshots=due)
                     checkpoints.save(state)
                 if signal:

@@ -597,7 +597,7 @@ def test_slopes_are_finite_where_there_is_nothing_to_guide_by(rule):
         (lambda: cfg(2.0, uncond=0.5)(X, 1.0, LABELS), TypeError, "cannot hold the float64"),
         (lambda: cfg(2.0, lambda *_: 1.0)(X, 1.0, LABELS), ValueError, "return the shape of `x`"),
         (lambda: g.interval(NET, 0, 1), TypeError, "takes what `classifier_free`"),
-        (lambda: g.rescale(g.clip(cfg(2.0))), TypeError, "thresholds come after it"),
+        (lambda: g.rescale(g.clip(cfg(2.0))), TypeError, "apply thresholds after it"),
         (lambda: g.interval(cfg(2.0), 1, 1), ValueError, "must be below `sigma_max`, got 1.0 and"),
         (lambda: g.interval(cfg(2.0), -1, 1), ValueError, "`sigma_min` must be at least 0"),
         (lambda: g.interval(cfg(2.0), 0, math.nan), ValueError, "`sigma_max` must be above 0"),
