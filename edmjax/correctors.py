@@ -52,10 +52,7 @@ class Langevin:
         """The draws of one call: one a move."""
         return self.num_steps
 
-    @property
-    def num_evaluations(self) -> int:
-        """The evaluations of the denoiser in one call: one a move."""
-        return self.num_steps
+    num_evaluations = num_draws  # of the denoiser in one call: one a move, as well
 
     def __call__(self, denoise: Denoiser, x: X, sigma: Sigma, key: PyTree) -> X:
         """`x` after `num_steps` moves at the level `sigma`, in at least float32.

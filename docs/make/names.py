@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from edmjax import schedules
 from edmjax.samplers.names import ORIGINS, Names, Row, sampler_names, schedule_names
 
 PAGE = """\
@@ -60,12 +61,12 @@ An error says what to use instead.
 
 
 def page() -> str:
-    samplers, schedules = sampler_names(), schedule_names()
+    of_samplers, of_schedules = sampler_names(), schedule_names(schedules)
     return PAGE.format(
-        samplers=table(samplers),
-        no_samplers=without(samplers),
-        schedules=table(schedules),
-        no_schedules=without(schedules),
+        samplers=table(of_samplers),
+        no_samplers=without(of_samplers),
+        schedules=table(of_schedules),
+        no_schedules=without(of_schedules),
     )
 
 

@@ -26,8 +26,9 @@ import numpy as np
 from jax import lax
 
 from edmjax._common.arguments import real, whole
+from edmjax._common.arrays import weighted
 from edmjax._common.typing import Int, PyTree, Scalar
-from edmjax.adaptive.task import Method, Task, combine, select, tolerances
+from edmjax.adaptive.task import Method, Task, select, tolerances
 from edmjax.scalar import flag
 
 # Steps are measured, and outputs interpolated, in log(theta + BEND): nearly theta at high noise,
@@ -74,7 +75,7 @@ class Multistep(Method):
         zero, counts = jnp.zeros_like(task.sigma_max), jnp.zeros(batch, jnp.int32)
         return State(
             sigma=task.sigma_max,
-            y=combine((1 / jnp.hypot(task.sigma_max, task.sigma_data), task.x)),
+            y=weighted((1 / jnp.hypot(task.sigma_max, task.sigma_data), task.x)),
             past=(jax.tree.map(jnp.zeros_like, task.x),) * self.order,
             levels=jnp.zeros((self.order, *batch), zero.dtype),
             count=counts,
@@ -97,13 +98,13 @@ class Multistep(Method):
 
         def integrate(nodes, there, outputs):
             weights = _weights(nodes, there, before, now)
-            return combine((1.0, at.y), *zip(weights, outputs, strict=True))
+            return weighted((1.0, at.y), *zip(weights, outputs, strict=True))
 
         there = jnp.arange(self.order)[:, None] < known
         predicted = integrate(at.levels, there, at.past)
-        denoised = task.denoise(combine((jnp.hypot(sigma, scale), predicted)), sigma)
+        denoised = task.denoise(weighted((jnp.hypot(sigma, scale), predicted)), sigma)
         total = jnp.hypot(sigma, scale)
-        output = combine((total / (sigma * scale), denoised), (-scale / sigma, predicted))
+        output = weighted((total / (sigma * scale), denoised), (-scale / sigma, predicted))
         corrected = integrate(
             jnp.concatenate([now[None], at.levels]),
             jnp.concatenate([jnp.ones_like(there[:1]), there]),
@@ -111,7 +112,7 @@ class Multistep(Method):
         )
 
         # In units of the data: y is in units of sigma_data.
-        error = scale * task.norm(combine((1.0, corrected), (-1.0, predicted)))
+        error = scale * task.norm(weighted((1.0, corrected), (-1.0, predicted)))
         allowed = self.atol + self.rtol * scale * task.norm(corrected)
         # Gradients hold the steps fixed: an error of 0, as the first has, has no slope.
         excess = lax.stop_gradient(error / allowed)
@@ -139,7 +140,7 @@ class Multistep(Method):
         )
 
     def end(self, task: Task, at: State) -> Any:
-        return combine((jnp.hypot(at.sigma, task.sigma_data), at.y))
+        return weighted((jnp.hypot(at.sigma, task.sigma_data), at.y))
 
 
 def _position(sigma: Any, sigma_data: Any) -> Any:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from edmjax._common.arguments import real, whole
-from edmjax._common.arrays import has_no_value
+from edmjax._common.arrays import has_no_value, weighted
 from edmjax._common.typing import Int, PyTree, Scalar
-from edmjax.adaptive.task import Method, Task, combine, select, tolerances
+from edmjax.adaptive.task import Method, Task, select, tolerances
 from edmjax.scalar import flag
 
 _CLOSE = 1e-5  # a step as short as this, in log sigma, is not taken
@@ -89,16 +89,13 @@ class DPMAdaptive(Method):
         newer, older = jnp.where(first, inverse, newer), jnp.where(first, inverse, older)
         p, i, d = self.pcoeff, self.icoeff, self.dcoeff
         order = 1.5 if self.draws else self.order
-        factor = (
-            inverse ** ((p + i + d) / order)
-            * newer ** (-(p + 2 * d) / order)
-            * older ** (d / order)
-        )
+        factor = inverse ** ((p + i + d) / order) * newer ** (-(p + 2 * d) / order)
+        factor = factor * older ** (d / order)
         # NaN, from a denoiser that diverges, is as bad an error as an infinite one.
         factor = 1 + jnp.arctan(jnp.where(jnp.isfinite(error), factor, 0.0) - 1)
         good = factor >= self.accept_safety
         if self.draws:
-            high = combine((1.0, high), (spread * self.s_noise, task.draw(at.accepted)))
+            high = weighted((1.0, high), (spread * self.s_noise, task.draw(at.accepted)))
         moved = active & good
         t = jnp.where(moved, t_next, at.t)
         return State(
@@ -134,13 +131,13 @@ class DPMAdaptive(Method):
 
         def mix(weights, known):
             outputs = (jax.tree.map(lambda v, j=j: v[j], known) for j in range(self.order))
-            return combine((1.0, x), *zip(weights, outputs, strict=True))
+            return weighted((1.0, x), *zip(weights, outputs, strict=True))
 
         def stage(known, slices):
             weights, level, index = slices
             point = mix(weights, known)
             denoised = task.denoise(point, level)
-            eps = combine((1 / level, point), (-1 / level, denoised))
+            eps = weighted((1 / level, point), (-1 / level, denoised))
             known = jax.tree.map(
                 lambda row, new: lax.dynamic_update_index_in_dim(row, new, index, 0), known, eps
             )
@@ -234,16 +231,14 @@ def dpm_adaptive(
     order = whole(order, "order", least=2, most=3)
     rtol, atol = tolerances(rtol, atol)
     eta = real(eta, "eta", least=0)
+    numbers = {"pcoeff": pcoeff, "icoeff": icoeff, "dcoeff": dcoeff, "s_noise": s_noise}
+    numbers["accept_safety"] = accept_safety
     return DPMAdaptive(
         rtol=rtol,
         atol=atol,
         h_init=real(h_init, "h_init", above=0),
-        pcoeff=real(pcoeff, "pcoeff", least=0),
-        icoeff=real(icoeff, "icoeff", least=0),
-        dcoeff=real(dcoeff, "dcoeff", least=0),
-        accept_safety=real(accept_safety, "accept_safety", least=0),
         eta=eta,
-        s_noise=real(s_noise, "s_noise", least=0),
+        **{name: real(value, name, least=0) for name, value in numbers.items()},
         order=order,
         per_sample=flag(per_sample, "per_sample"),
         draws=has_no_value(eta) or bool(eta > 0),

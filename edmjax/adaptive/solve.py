@@ -12,7 +12,7 @@ from edmjax._common.arrays import has_no_value, working_dtype
 from edmjax._common.functions import checked_inputs, compiled
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
-from edmjax.adaptive.task import Method, task_of
+from edmjax.adaptive.task import Method, task_of, width_of
 from edmjax.running.source import source_of_noise
 from edmjax.scalar import flag
 
@@ -121,7 +121,4 @@ def _levels(
             "Levels fall from sigma_max to sigma_min, in the precision of `x` too, got "
             f"{sigma_max} and {sigma_min}."
         )
-    own = getattr(method, "sigma_data", None)
-    if own is None:
-        own = getattr(denoise, "sigma_data", 0.5)
-    return high, low, own
+    return high, low, width_of(denoise, getattr(method, "sigma_data", None))

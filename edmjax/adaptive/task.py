@@ -109,22 +109,15 @@ def task_of(
     )
 
 
-def combine(*terms: tuple[Any, Any]) -> Any:
-    """The sum of `weight * tree` over `terms`; a weight is a number or one a sample."""
-    weights, trees = zip(*terms, strict=True)
-
-    def leaf(*leaves):
-        parts = [
-            from_left(jnp.asarray(w, v.dtype), v) * v for w, v in zip(weights, leaves, strict=True)
-        ]
-        return functools.reduce(operator.add, parts)
-
-    return jax.tree.map(leaf, *trees)
-
-
 def select(which: jax.Array, yes: PyTree, no: PyTree) -> Any:
     """`yes` for the samples where `which`, else `no`; trees with the samples on axis 0."""
     return jax.tree.map(lambda a, b: jnp.where(from_left(which, a), a, b), yes, no)
+
+
+def width_of(denoise: Denoiser, given: Any) -> Any:
+    """`given`, else the denoiser's own `sigma_data`, else 0.5."""
+    own = getattr(denoise, "sigma_data", None) if given is None else given
+    return 0.5 if own is None else own
 
 
 def tolerances(rtol: Scalar, atol: Scalar) -> tuple[Any, Any]:

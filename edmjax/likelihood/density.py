@@ -102,17 +102,9 @@ def log_likelihood(
     """
     x0, flat = solve.checked(denoise, x0, "x0", cond)
     rows = flat.rows(x0)
-    route = solve.route(
-        sigma_min=sigma_min,
-        sigma_max=sigma_max,
-        upward=True,
-        plan=plan,
-        solver=solver,
-        rtol=rtol,
-        atol=atol,
-        max_steps=max_steps,
-        dtype=flat.dtype,
-    )
+    ends: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max, "upward": True}
+    options = {"plan": plan, "solver": solver, "rtol": rtol, "atol": atol, "max_steps": max_steps}
+    route = solve.route(**ends, **options, dtype=flat.dtype)
     if log_prior is not None and not callable(log_prior):
         raise TypeError(
             f"`log_prior` must be a function of x that returns (batch,), got {log_prior!r:.80}."

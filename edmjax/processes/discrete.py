@@ -16,7 +16,7 @@ from edmjax._common.arrays import weighted
 from edmjax._common.trees import argument_like, floating_tree
 from edmjax._common.typing import Arraylike, Int, Number, PyTree, Values, X
 from edmjax.processes.process import Levels, Process, array_module
-from edmjax.processes.tables import between, ddpm_table, iddpm_table, spaced
+from edmjax.processes.tables import between, ddpm_table, fits, iddpm_table, spaced
 
 # The first and the last beta that go with each spacing.
 _ENDS = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "sigmoid": (1e-4, 0.02)}
@@ -82,12 +82,8 @@ class DDPM(Process):
                 spacing does not have, or one that leads beyond the training timesteps.
             TypeError: `n` or `steps_offset` is not an integer.
         """
-        n, total = whole(n, "n"), self.num_timesteps
-        offset = whole(steps_offset, "steps_offset", least=0)
-        if n > total:
-            raise ValueError(
-                f"The model has {total} training timesteps, got n = {n}: ask for at most {total}."
-            )
+        total, offset = self.num_timesteps, whole(steps_offset, "steps_offset", least=0)
+        n = fits(n, total, "The model has {} training timesteps")
         if offset and spacing != "leading":
             raise ValueError(
                 f"steps_offset moves the timesteps of 'leading', got {offset} with {spacing!r}: "

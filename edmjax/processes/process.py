@@ -20,6 +20,7 @@ from edmjax._common.arrays import (
 )
 from edmjax._common.trees import argument_like, floating_tree
 from edmjax._common.typing import Arraylike, Function, Grid, PyTree, Scalar, Values, X
+from edmjax.scalar import is_traced
 
 
 @register_fields
@@ -63,9 +64,8 @@ class Process:
                 function = Partial(_square, self.scale, self.sigma)
             if not callable(function):
                 raise TypeError(f"`{name}` must be a function, got {function!r:.80}.")
-            if not isinstance(function, Partial):
-                function = Partial(function)
-            object.__setattr__(self, name, function)
+            kept = function if isinstance(function, Partial) else Partial(function)
+            object.__setattr__(self, name, kept)
         real(self.t_max, "t_max", above=self.t_min)
 
     def marginal(self, t: Arraylike) -> tuple[Values, Values]:
@@ -216,20 +216,17 @@ def array_module(t: Arraylike, *numbers: Arraylike) -> tuple[Any, ...]:
     """
     if reals(t) is None:
         raise TypeError(f"Times and noise levels must be real numbers, got {t!r:.80}.")
-    if not _is_jax(t, *numbers):
-        return np, *(np.asarray(value, np.float64) for value in (t, *numbers))
+    values: Any = (t, *numbers)
+    if not is_traced(*values):
+        return np, *(np.asarray(value, np.float64) for value in values)
     first = t if isinstance(t, jax.Array) else jnp.zeros(())
     dtype = working_dtype(first.dtype)
-    return jnp, *(jnp.asarray(value, dtype) for value in (t, *numbers))
-
-
-def _is_jax(*values: Arraylike) -> bool:
-    return any(isinstance(value, jax.Array) for value in values)
+    return jnp, *(jnp.asarray(value, dtype) for value in values)
 
 
 def root(value: Values) -> Values:
     """The square root; 0 with slope 0 where rounding leaves 0, or less, under the root."""
-    if not _is_jax(value):
+    if not is_traced(value):
         return np.sqrt(value)
     # The inner `where` keeps the infinite slope at 0 out of the gradient.
     nothing = value <= 0  # false of NaN, which stays

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edmjax._common.arguments import number, positive, whole
+from edmjax._common.arguments import number, positive, real, whole
 from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Arraylike, Int, Levels, Number
 
@@ -52,9 +52,7 @@ def between(spacing: str, start: float, end: float, num_timesteps: int) -> np.nd
         return np.linspace(start, end, num_timesteps)
     if spacing == "scaled_linear":
         return np.linspace(start**0.5, end**0.5, num_timesteps) ** 2
-    if spacing == "sigmoid":
-        return start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, num_timesteps)))
-    raise ValueError(f"spacing must be 'linear', 'scaled_linear' or 'sigmoid', got {spacing!r}.")
+    return start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, num_timesteps)))
 
 
 def iddpm_table(num_timesteps: Int = 1000, *, c1: Number = 0.001, c2: Number = 0.008) -> Levels:
@@ -67,12 +65,9 @@ def iddpm_table(num_timesteps: Int = 1000, *, c1: Number = 0.001, c2: Number = 0
     et al. (2022), Table 1; Nichol and Dhariwal (2021), equation 17, with `c2` their offset and `1 -
     c1` their largest beta.
     """
-    m, c1 = whole(num_timesteps, "num_timesteps"), positive(c1, "c1")
-    if c1 >= 1:
-        raise ValueError(f"`c1` must be below 1, got {c1}: 1 - c1 is the largest beta.")
-    c2 = number(c2, "c2")
-    if not 0 <= c2 < np.inf:
-        raise ValueError(f"`c2` must be finite and not negative, got {c2}.")
+    m = whole(num_timesteps, "num_timesteps")
+    c1 = real(number(c1, "c1"), "c1", above=0, below=1)
+    c2 = real(number(c2, "c2"), "c2", least=0)
     abar = np.sin(np.pi / 2 * np.arange(m + 1) / (m * (c2 + 1))) ** 2
     u = np.zeros(m + 1)
     # The recursion that all such models were trained with: a log form is 2e-12 off at u_(M-1).
@@ -98,13 +93,11 @@ def checked(table: Arraylike | None) -> Levels:
     return levels
 
 
-def fits(n: Int, levels: np.ndarray) -> int:
-    """`n`, if the table has as many levels."""
+def fits(n: Int, total: int, has: str = "The table has {} levels") -> int:
+    """`n`, if there are as many levels."""
     n = whole(n, "n")
-    if n > len(levels):
-        raise ValueError(
-            f"The table has {len(levels)} levels, got n = {n}: ask for at most {len(levels)}."
-        )
+    if n > total:
+        raise ValueError(f"{has.format(total)}, got n = {n}: ask for at most {total}.")
     return n
 
 

@@ -14,29 +14,21 @@ from collections.abc import Callable
 from typing import Any
 
 from edmjax._common.deprecation import former_names
-from edmjax.samplers.adams import gradient_estimation, ipndm, ipndm_v, lms
+from edmjax.samplers.adams import deis, gradient_estimation, ipndm, ipndm_v, lms, pndm
 from edmjax.samplers.ddim import ddim, ddpm, euler_cfg_pp
-from edmjax.samplers.deis import deis
 from edmjax.samplers.dpm_solver import dpm_fast, dpm_solver
-from edmjax.samplers.dpmpp import dpmpp_2m, dpmpp_2s, dpmpp_3m
+from edmjax.samplers.dpmpp import dpmpp_2m, dpmpp_2s, dpmpp_3m, dpmpp_singlestep
 from edmjax.samplers.dpmpp_sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
-from edmjax.samplers.dpmpp_singlestep import dpmpp_singlestep
 from edmjax.samplers.er_sde import er_sde
-from edmjax.samplers.exponential import exp_heun, res_2s, res_3s, res_multistep
-from edmjax.samplers.f_adams import f_ab, f_pc
-from edmjax.samplers.f_rk import f_rk
-from edmjax.samplers.f_trig import f_trig
-from edmjax.samplers.first_step import analytic_first_step, teleport
+from edmjax.samplers.exponential import exp_heun, res_2s, res_3s, res_multistep, seeds_2, seeds_3
 from edmjax.samplers.gaussian_split import gaussian_split
 from edmjax.samplers.names import from_name
-from edmjax.samplers.pndm import pndm
+from edmjax.samplers.own_output import f_ab, f_pc, f_rk, f_trig
 from edmjax.samplers.predictors import ancestral_sampling, euler_maruyama, reverse_diffusion
-from edmjax.samplers.restart import restart
 from edmjax.samplers.runge_kutta import dpm_2, euler, heun, heunpp2, midpoint
 from edmjax.samplers.sa_solver import sa_solver
-from edmjax.samplers.seeds import seeds_2, seeds_3
 from edmjax.samplers.unipc import unipc
-from edmjax.samplers.wrappers import ancestral, churn
+from edmjax.samplers.wrappers import analytic_first_step, ancestral, churn, restart, teleport
 
 __all__ = [
     "analytic_first_step",

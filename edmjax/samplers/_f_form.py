@@ -21,15 +21,27 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from edmjax._common.arguments import one_of, real, whole
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Step
-from edmjax.scalar import Scalar, is_traced, log, sqrt
+from edmjax.scalar import Scalar, host, is_traced, log, sqrt
 
 # The integrand has its poles pi / 2 off the axis of log sigma: 64 points are right to 1e-14 on a
 # step from 80 to 0.002.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 VARIABLES = ("theta", "log_sigma", "sigma^(1/7)")
+
+
+def checked(
+    order: int, variable: str, sigma_data: Scalar, least: int = 1
+) -> tuple[int, str, Scalar]:
+    """The options of a method on F: its order, at most 4, its variable and its width."""
+    return (
+        whole(order, "order", least=least, most=4),
+        one_of(variable, "variable", VARIABLES),
+        real(sigma_data, "sigma_data", above=0),
+    )
 
 
 def integrals(
@@ -53,8 +65,7 @@ def integrals(
         for k in range(len(nodes)):
             if k != j:
                 polynomial = polynomial * ((at - nodes[k]) / (nodes[j] - nodes[k]))
-        total = xp.sum(polynomial)
-        found.append(total if xp is jnp else float(total))
+        found.append(host(xp.sum(polynomial), "weight"))
     return [angle - sum(found), *found]
 
 

@@ -4,17 +4,28 @@ Each step extrapolates the slope from past evaluations, so it costs one evaluati
 order p starts with the orders 1, 2, ... while its history fills. The first step is Euler's and its
 error remains, so the whole is of second order however smooth the problem. Nothing is singular at
 sigma = 0 in this form, so the formula holds on the step to zero too.
+
+This is the variance-exploding frame, where the linear part of the equation of DEIS is gone and its
+`rho` is sigma, and where DDIM's step, of which PNDM makes its pseudo methods, is Euler's.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.deprecation import renamed_words
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._interpolation import weights_of
+from edmjax.processes.process import ProcessLike
+from edmjax.samplers._parts import interpolated, phi, to_denoised, weights_of
+from edmjax.scalar import flag, log, sqrt
 
+# The weights of the slopes at `sigma` and at the levels `past`, from `(sigma, sigma_next, past)`.
+Rule: TypeAlias = Callable[[Scalar, Scalar, Sequence[Scalar]], list[Scalar]]
+
+FEW_STEPS = 15  # on fewer steps the order is lowered at the end
 # The weights of equally spaced steps, newest first.
 CONSTANT = (
     (1.0,),
@@ -43,11 +54,7 @@ def lms(order: int = 4, final: str = "method") -> Sampler:
     Raises:
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
-
-    def weights(at: Step, past: Sequence[Evaluation]) -> list[Scalar]:
-        return adams_weights(at.sigma, at.sigma_next, [old.sigma for old in past])
-
-    return _adams(order, final, weights)
+    return _adams(order, final, adams_weights)
 
 
 @renamed_words("final", multistep="method")
@@ -69,11 +76,7 @@ def ipndm(order: int = 4, final: str = "method") -> Sampler:
     Raises:
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
-
-    def weights(at: Step, past: Sequence[Evaluation]) -> list[Scalar]:
-        return [(at.sigma_next - at.sigma) * weight for weight in CONSTANT[len(past)]]
-
-    return _adams(order, final, weights)
+    return _adams(order, final, equal_weights)
 
 
 @renamed_words("final", multistep="method")
@@ -98,6 +101,11 @@ def adams_weights(sigma: Scalar, sigma_next: Scalar, past: Sequence[Scalar]) -> 
     return [h * w for w in weights_of(nodes, [1 / (k + 1) for k in range(len(nodes))])]
 
 
+def equal_weights(sigma: Scalar, sigma_next: Scalar, past: Sequence[Scalar]) -> list[Scalar]:
+    """The same for equal steps, whatever the steps are."""
+    return [(sigma_next - sigma) * weight for weight in CONSTANT[len(past)]]
+
+
 def slope(evaluation: Evaluation) -> Combination:
     """`eps = (x - D) / sigma`, the slope of the probability flow at an evaluation."""
     return (evaluation.x - evaluation.denoised) / evaluation.sigma
@@ -113,24 +121,28 @@ def advance(
 
         r x + (1 - r) D + sum_(j > 0) w_j (eps_j - eps_0),    r = sigma_next / sigma
     """
+    # One weight of x and one of D: as `sigma_next - sigma` times a slope, the step to zero would
+    # leave a rounding of x in the sample.
     kept = at.sigma_next / at.sigma
     corrections = []
     for w, old in zip(weights[1:], at.past, strict=False):
         kept = kept - w / at.sigma
         corrections.append(w / old.sigma * (old.x - old.denoised))
-    return sum(corrections, kept * x + (1 - kept) * denoised)
+    return sum(corrections, interpolated(x, denoised, kept))
 
 
-def _adams(
-    order: int, final: str, weights: Callable[[Step, Sequence[Evaluation]], list[Scalar]]
-) -> Sampler:
-    order, final = whole(order, "order", most=4), one_of(final, "final", ["method", "denoise"])
+def _adams(order: int, final: str, rule: Rule, most: int = 4, lowered: bool = False) -> Sampler:
+    order, final = whole(order, "order", most=most), one_of(final, "final", ["method", "denoise"])
 
     def step(x: Combination, at: Step) -> Combination:
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
-        return advance(x, denoised, at, weights(at, at.past[: order - 1]))
+        # Large steps overshoot where they extrapolate far from their outputs.
+        few = lowered and at.num_steps < FEW_STEPS
+        used = min(order, at.num_steps - at.index) if few else order
+        past = [old.sigma for old in at.past[: used - 1]]
+        return advance(x, denoised, at, rule(at.sigma, at.sigma_next, past))
 
     return step
 
@@ -150,14 +162,112 @@ def gradient_estimation(gamma: Scalar = 2.0) -> Sampler:
     """
     gamma = real(gamma, "gamma")
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         d = (x - denoised) / at.sigma
         if at.past:
             old = at.past[0]
             d = gamma * d + (1 - gamma) * (old.x - old.denoised) / old.sigma
         return x + (at.sigma_next - at.sigma) * d
+
+    return step
+
+
+def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> Sampler:
+    """The exponential integrator with multistep extrapolation of Zhang and Chen (2023, DEIS).
+
+        x_next = x + sum_j w_j eps_j,    w_j = int_sigma^sigma_next l_j(s) ds
+
+    with `l_j` the Lagrange polynomials over the last `order` evaluations: in the time `log sigma`
+    for `kind="tab"` (tAB-DEIS, eq. 15, as diffusers' `DEISMultistepScheduler` has it), in sigma
+    itself for `kind="rho_ab"` (rhoAB-DEIS, which in this frame is `lms`). Both with exact weights.
+
+    Order `order` from exact starting values and 2 from its own start (1 for `order=1`, which is
+    `euler()`); one evaluation a step; the denoiser on the step to zero.
+
+    Args:
+        order: 1, 2 or 3.
+        kind: "tab" or "rho_ab".
+        lower_order_final: on grids of fewer than 15 steps the last step is of order 1 and the one
+            before it of at most order 2, as in diffusers: large steps overshoot where they
+            extrapolate far from their outputs.
+
+    Raises:
+        ValueError: if `order` or `kind` is something else.
+    """
+    tab = one_of(kind, "kind", ["tab", "rho_ab"]) == "tab"
+    lowered = flag(lower_order_final, "lower_order_final")
+    return _adams(order, "denoise", log_weights if tab else adams_weights, 3, lowered)
+
+
+def log_weights(sigma: Scalar, sigma_next: Scalar, past: Sequence[Scalar]) -> list[Scalar]:
+    """The weights of the slopes at `sigma` and `past` that are exact for powers of log sigma.
+
+    With `s = log(sigma' / sigma) / -h` on the step, h = log(sigma / sigma_next), the moments are
+
+        int s^k dsigma' = -h sigma int_0^1 s^k e^(-h s) ds = -h sigma_next k! phi_(k+1)(h)
+    """
+    h = log(sigma / sigma_next)
+    nodes = [0.0, *(log(sigma / old) / h for old in past)]
+    moments = [math.factorial(k) * phi(k + 1, h) for k in range(len(nodes))]
+    return [-h * sigma_next * w for w in weights_of(nodes, moments)]
+
+
+@renamed_words("final", multistep="method")
+def pndm(
+    runge_kutta: bool = True, process: ProcessLike | None = None, final: str = "method"
+) -> Sampler:
+    """PNDM (Liu et al. 2022, Algorithm 2 and eq. 12): a start, then Adams-Bashforth of order 4.
+
+        x_next = x + (sigma_next - sigma) (55 eps_0 - 59 eps_1 + 37 eps_2 - 9 eps_3) / 24
+
+    With `runge_kutta` the first three steps are Runge-Kutta steps of four evaluations (eq. 13):
+    n steps take n + 9. Without (PLMS, as in Stable Diffusion) the first is an improved Euler step
+    of two evaluations, and 3/2, -1/2 and 23/12, -16/12, 5/12 follow: n steps take n + 1. Second
+    order, since the weights are meant for equal steps. The step to zero is never a starting step.
+
+    Args:
+        runge_kutta: whether to start with Runge-Kutta steps.
+        process: the process in whose time the middle of a Runge-Kutta step lies, such as the one
+            that the network was trained on; without one, the middle is `sqrt(sigma sigma_next)`.
+        final: the step to zero. "method": the multistep formula over the outputs that there are, as
+            in diffusers' `PNDMScheduler`; "denoise": the denoiser.
+
+    Raises:
+        ValueError: if `final` is something else.
+        TypeError: if `process` has no `time` and `sigma`.
+    """
+    final = one_of(final, "final", ["method", "denoise"])
+    runge_kutta = flag(runge_kutta, "runge_kutta")
+    if process is not None and not (hasattr(process, "time") and hasattr(process, "sigma")):
+        raise TypeError(f"`process` must be a process or None, got {process!r:.80}.")
+
+    def middle(at: Step) -> Scalar:
+        if process is None:
+            return sqrt(at.sigma * at.sigma_next)
+        return process.sigma((process.time(at.sigma) + process.time(at.sigma_next)) / 2)
+
+    def step(x: Combination, at: Step) -> Combination:
+        h, past = at.sigma_next - at.sigma, [old.sigma for old in at.past[:3]]
+        denoised = at.denoise(x, at.sigma)
+        if at.last and final == "denoise":
+            return denoised
+        if at.last or len(past) == 3 or (past and not runge_kutta):
+            return advance(x, denoised, at, equal_weights(at.sigma, at.sigma_next, past))
+
+        def eps(point: Combination, sigma: Scalar) -> Combination:
+            # The call makes `point` a basis vector, and the difference is formed after it.
+            return (point - at.denoise(point, sigma)) / sigma
+
+        eps_1 = (x - denoised) / at.sigma
+        if not runge_kutta:
+            eps_2 = eps(x + h * eps_1, at.sigma_next)
+            return x + h / 2 * (eps_1 + eps_2)
+        sigma_mid = middle(at)
+        to_mid = sigma_mid - at.sigma
+        eps_2 = eps(x + to_mid * eps_1, sigma_mid)
+        eps_3 = eps(x + to_mid * eps_2, sigma_mid)
+        eps_4 = eps(x + h * eps_3, at.sigma_next)
+        return x + h / 6 * (eps_1 + 2 * eps_2 + 2 * eps_3 + eps_4)
 
     return step

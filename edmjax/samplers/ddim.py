@@ -12,6 +12,7 @@ from edmjax._common.arguments import one_of
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._parts import interpolated, to_denoised
 from edmjax.samplers.runge_kutta import euler
 from edmjax.samplers.wrappers import ancestral
 from edmjax.scalar import flag, log, not_negative, sqrt
@@ -97,12 +98,10 @@ def ddpm(variance: str = "fixed_small", *, s_noise: Scalar = 1.0) -> Sampler:
         return ddim(1.0, s_noise=s_noise)
     s_noise = not_negative(s_noise, "s_noise")
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         r = at.sigma_next / at.sigma
-        mean = r**2 * x + (1 - r**2) * denoised
+        mean = interpolated(x, denoised, r**2)
         # (sigma^2 - sigma_next^2) (1 + sigma_next^2) / (1 + sigma^2), safe for large sigma.
         large = sqrt((1 - r**2) / (1 + 1 / at.sigma**2) * (1 + at.sigma_next**2))
         at.forget()

@@ -12,7 +12,7 @@ from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import differences, phi
+from edmjax.samplers._parts import differences, phi
 from edmjax.samplers.runge_kutta import dpm_2, euler
 from edmjax.scalar import exp, expm1, is_zero, log, not_negative, sqrt, where
 
@@ -47,7 +47,7 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
     start = (euler(), dpm_2())[start_order - 1]
 
     def step(x: Combination, at: Step) -> Combination:
-        if not at.past:
+        if not at.past:  # the first step, or the first after fresh noise
             return start(x, at)
         denoised = at.denoise(x, at.sigma)
         if at.last:
@@ -102,7 +102,7 @@ def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
             return inner(x, at)
         up = eta * at.sigma_next * sqrt(1 - (at.sigma_next / at.sigma) ** 2)
         down, lowest = sqrt(at.sigma_next**2 - up**2), at.levels[-1]
-        down = where(down < lowest, lowest, down)
+        down = where(down < lowest, lowest, down)  # as in k-diffusion
         x = inner(x, at._replace(sigma_next=down))
         at.forget()
         up = sqrt(at.sigma_next**2 - down**2)

@@ -8,13 +8,17 @@ and the methods differ in how they extrapolate `D` over the step. With `D` a pol
 `x_next = e^-h x + h phi_1(-h) D + h^2 phi_2(-h) D' + h^3 phi_3(-h) D''`, and `h phi_1(-h)` is
 `1 - e^-h`. A `solver_type` chooses the second term: "heun" is the exact one, "midpoint" is
 `h (1 - e^-h) D' / 2`, which differs by O(h^3).
+
+The inner points of `dpmpp_singlestep` are levels of the grid. Consecutive steps of the grid form a
+block: its k-th step starts again from the block's first point, with the k outputs made since. So n
+steps take n evaluations, and the orders of the steps are 1, 2, 1, 2, ... or 1, 2, 3, 1, 2, 3, ...
 """
 
 from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import differences, phi
+from edmjax.samplers._parts import differences, interpolated, phi, to_denoised
 from edmjax.scalar import exp, flag, log
 
 
@@ -35,16 +39,14 @@ def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
     """
     r = real(r, "r", above=0, most=1)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         ratio = at.sigma_next / at.sigma
         ratio_r = exp(r * log(ratio))
-        x_r = ratio_r * x + (1 - ratio_r) * denoised
+        x_r = interpolated(x, denoised, ratio_r)
         inner = at.denoise(x_r, at.sigma * ratio_r)
         denoised = denoised + 1 / (2 * r) * (inner - denoised)
-        return ratio * x + (1 - ratio) * denoised
+        return interpolated(x, denoised, ratio)
 
     return step
 
@@ -69,19 +71,7 @@ def dpmpp_2m(
     Raises:
         ValueError: if `solver_type` is something else.
     """
-    solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
-    lower_order_final = flag(lower_order_final, "lower_order_final")
-    euler_at_final = flag(euler_at_final, "euler_at_final")
-
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        if not at.past or _is_lowered(at, 1, lower_order_final, euler_at_final):
-            return _first(x, denoised, at)
-        return _second(x, denoised, at, solver_type)
-
-    return step
+    return _multistep(2, solver_type, lower_order_final, euler_at_final)
 
 
 def dpmpp_3m(
@@ -120,6 +110,18 @@ def dpmpp_3m(
     Raises:
         ValueError: if `solver_type` or `start_order` is something else.
     """
+    return _multistep(3, solver_type, lower_order_final, euler_at_final, corrected, start_order)
+
+
+def _multistep(
+    order: int,
+    solver_type: str,
+    lower_order_final: bool,
+    euler_at_final: bool,
+    corrected: bool = False,
+    start_order: int = 1,
+) -> Sampler:
+    """The method of `order` outputs, 2 or 3."""
     solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
     lower_order_final = flag(lower_order_final, "lower_order_final")
     euler_at_final = flag(euler_at_final, "euler_at_final")
@@ -128,6 +130,7 @@ def dpmpp_3m(
     start = dpmpp_2s()
 
     def step(x: Combination, at: Step) -> Combination:
+        # Asked first: a lowered step is not worth the second evaluation of `start`.
         first = _is_lowered(at, 1, lower_order_final, euler_at_final)
         if not at.past and start_order == 2 and not first:
             return start(x, at)
@@ -136,11 +139,9 @@ def dpmpp_3m(
             return denoised
         if not at.past or first:
             return _first(x, denoised, at)
-        if len(at.past) < 2 or _is_lowered(at, 2, lower_order_final, False):
+        if order == 2 or len(at.past) < 2 or _is_lowered(at, 2, lower_order_final, False):
             return _second(x, denoised, at, solver_type)
-        h, slope, curvature = differences(
-            at, denoised, [evaluation.denoised for evaluation in at.past[:2]]
-        )
+        h, slope, curvature = differences(at, denoised, [old.denoised for old in at.past[:2]])
         curvature = 2 * curvature if corrected else curvature
         x = _first(x, denoised, at)
         return x + h**2 * phi(2, -h) * slope + h**3 * phi(3, -h) * curvature
@@ -149,15 +150,14 @@ def dpmpp_3m(
 
 
 def _first(x: Combination, denoised: Combination, at: Step) -> Combination:
-    r = at.sigma_next / at.sigma
-    return r * x + (1 - r) * denoised
+    return interpolated(x, denoised, at.sigma_next / at.sigma)
 
 
 def _second(x: Combination, denoised: Combination, at: Step, solver_type: str) -> Combination:
     previous = at.past[0]
     h, h_prev = log(at.sigma / at.sigma_next), log(previous.sigma / at.sigma)
     slope = (denoised - previous.denoised) / h_prev
-    if solver_type == "midpoint":
+    if solver_type == "midpoint":  # the output in the middle of the step, held over all of it
         return _first(x, denoised + h / 2 * slope, at)
     return _first(x, denoised, at) + h**2 * phi(2, -h) * slope
 
@@ -167,3 +167,62 @@ def _is_lowered(at: Step, order: int, lower_order_final: bool, euler_at_final: b
     if at.index != at.num_steps - order:
         return False
     return euler_at_final or (lower_order_final and at.num_steps < 15)
+
+
+def dpmpp_singlestep(
+    order: int = 2, solver_type: str = "midpoint", lower_order_final: bool = True
+) -> Sampler:
+    """DPM-Solver++(2S) or (3S) on the levels of the grid.
+
+    From the first level of a block, with `h` the length from there to `sigma_next`, h_j the length
+    to the level of its output j, and `d_j = (D_j - D_0) / h_j`,
+
+        x_next = e^-h x + (1 - e^-h) (D_0 + h/2 d_1)                       order 2, "midpoint"
+        x_next = e^-h x + (1 - e^-h) D_0 + h^2 phi_2(-h) d_1               order 2, "heun"
+        x_next = e^-h x + (1 - e^-h) D_0 + h^2 phi_2(-h) d_2               order 3, "midpoint"
+        x_next = e^-h x + (1 - e^-h) D_0 + h^2 phi_2(-h) D' + h^3 phi_3(-h) D''          "heun"
+        D' = (h_2 d_1 - h_1 d_2) / (h_2 - h_1),    D'' = 2 (d_2 - d_1) / (h_2 - h_1)
+
+    One evaluation a step; the denoiser on the step to zero. It has the given order if whole blocks
+    make up the grid; "midpoint" of order 3 also needs blocks that are even in log sigma. A last
+    step of first order limits order 3 to 2. Lu et al. (2022, DPM-Solver++), Algorithm 1, and the
+    code of its authors; equals diffusers' `DPMSolverSinglestepScheduler`.
+
+    Args:
+        order: 1, 2 or 3.
+        solver_type: "midpoint" or "heun".
+        lower_order_final: takes a last step of first order if the last block is whole: 1, 1 in
+            place of 1, 2, and 1, 2, 1 in place of 1, 2, 3.
+
+    Raises:
+        ValueError: if an option is something else.
+    """
+    order = whole(order, "order", most=3)
+    lower_order_final = flag(lower_order_final, "lower_order_final")
+    solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
+
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
+        position = at.index % order + 1
+        if lower_order_final and order > 1 and at.index == at.num_steps - 1 and position == order:
+            position = 1
+        # Fresh noise in the middle of a block empties the history, and so ends the block.
+        position = min(position, len(at.past) + 1)
+        if position == 1:
+            return interpolated(x, denoised, at.sigma_next / at.sigma)
+        start = at.past[position - 2]
+        h, r = log(start.sigma / at.sigma_next), at.sigma_next / start.sigma
+        held = interpolated(start.x, start.denoised, r)
+        newest = (denoised - start.denoised) / log(start.sigma / at.sigma)
+        if position == 2 and solver_type == "midpoint":
+            return held + (1 - r) * h / 2 * newest
+        if position == 2 or solver_type == "midpoint":
+            return held + h**2 * phi(2, -h) * newest
+        middle, h_2 = at.past[0], log(start.sigma / at.sigma)
+        h_1 = log(start.sigma / middle.sigma)
+        older = (middle.denoised - start.denoised) / h_1
+        slope = (h_2 * older - h_1 * newest) / (h_2 - h_1)
+        curvature = 2 * (newest - older) / (h_2 - h_1)
+        return held + h**2 * phi(2, -h) * slope + h**3 * phi(3, -h) * curvature
+
+    return step

@@ -15,8 +15,7 @@ from edmjax._common.arguments import one_of, real
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import phi
-from edmjax.samplers._reverse_sde import first_order, fresh_noise, psi
+from edmjax.samplers._parts import first_order, fresh_noise, interpolated, phi, psi, to_denoised
 from edmjax.scalar import exp, expm1, flag, is_zero, log, not_negative, sqrt
 
 
@@ -41,23 +40,8 @@ def dpmpp_2m_sde(
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN, or `solver_type` is something else.
     """
-    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
-
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        h = log(at.sigma / at.sigma_next)
-        decay = (1 + eta) * h
-        x = first_order(x, denoised, decay)
-        if at.past:
-            previous = at.past[0]
-            quotient = h / log(previous.sigma / at.sigma) * (denoised - previous.denoised)
-            x += quotient * (-expm1(-decay) / 2 if solver_type == "midpoint" else psi(decay))
-        return x + fresh_noise(at, eta, s_noise)
-
-    return step
+    return _multistep(2, eta, s_noise, solver_type == "heun")
 
 
 def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, corrected: bool = False) -> Sampler:
@@ -83,13 +67,17 @@ def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, corrected: bool = Fal
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN.
     """
-    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
-    corrected = flag(corrected, "corrected")
+    return _multistep(3, eta, s_noise, True, flag(corrected, "corrected"))
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+
+def _multistep(
+    order: int, eta: Scalar, s_noise: Scalar, exact: bool, corrected: bool = False
+) -> Sampler:
+    """The method of `order` outputs, 2 or 3; with `exact` the weight of `d_1` is `psi`."""
+    eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
+
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         h = log(at.sigma / at.sigma_next)
         decay = (1 + eta) * h
         x = first_order(x, denoised, decay)
@@ -97,14 +85,14 @@ def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, corrected: bool = Fal
             one = at.past[0]
             h_1 = log(one.sigma / at.sigma)
             d_1 = h / h_1 * (denoised - one.denoised)
-            if len(at.past) > 1:
+            if order == 3 and len(at.past) > 1:
                 two = at.past[1]
                 h_2 = log(two.sigma / one.sigma)
                 change = (d_1 - h / h_2 * (one.denoised - two.denoised)) / (h_1 + h_2)
                 d_1 = d_1 + h_1 * change
                 d_2 = (2 if corrected else 1) * h * change
                 x += decay * phi(3, -decay) * d_2
-            x += psi(decay) * d_1
+            x += d_1 * (psi(decay) if exact else -expm1(-decay) / 2)
         return x + fresh_noise(at, eta, s_noise)
 
     return step
@@ -137,24 +125,19 @@ def dpmpp_sde(
         ValueError: if `eta` is outside [0, 1], `r` outside (0, 1], `s_noise` negative or NaN, or
             `noise` something else.
     """
-    eta, r, s_noise = (
-        real(eta, "eta", least=0, most=1),
-        real(r, "r", above=0, most=1),
-        not_negative(s_noise, "s_noise"),
-    )
+    eta, r = real(eta, "eta", least=0, most=1), real(r, "r", above=0, most=1)
+    s_noise = not_negative(s_noise, "s_noise")
     noise = one_of(noise, "noise", ["brownian", "independent"])
     quiet = is_zero(eta) or is_zero(s_noise)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         sigma_mid = exp((1 - r) * log(at.sigma) + r * log(at.sigma_next))
 
         def ancestral_step(denoised: Combination, sigma_to: Scalar, z: Combination | None):
             up = eta * sigma_to * sqrt(1 - (sigma_to / at.sigma) ** 2)
             ratio = sqrt(sigma_to**2 - up**2) / at.sigma
-            mean = ratio * x + (1 - ratio) * denoised
+            mean = interpolated(x, denoised, ratio)
             return mean if z is None else mean + s_noise * up * z
 
         z_mid, z = (None, None) if quiet else draws(at, sigma_mid)
@@ -164,10 +147,11 @@ def dpmpp_sde(
 
     def draws(at: Step, sigma_mid: Scalar) -> tuple[Combination, Combination]:
         """The unit-variance noises of the inner point and of the step."""
-        at.forget()
+        at.forget()  # both points of the step carry noise that no earlier output has seen
         if noise == "independent":
             return at.noise(), at.noise()
         first, second = at.noise(at.sigma, sigma_mid), at.noise(sigma_mid, at.sigma_next)
+        # The parts of one Brownian path in sigma add up to the noise of the whole step.
         path = sqrt(at.sigma - sigma_mid) * first + sqrt(sigma_mid - at.sigma_next) * second
         return first, path / sqrt(at.sigma - at.sigma_next)
 

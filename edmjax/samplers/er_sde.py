@@ -19,6 +19,7 @@ from edmjax._common.arguments import whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._parts import interpolated, to_denoised
 from edmjax.scalar import exp, is_traced, is_zero, log, not_negative, sqrt
 
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {
@@ -61,18 +62,15 @@ def er_sde(
         raise ValueError(f"`scaler` must be a function or one of {[*SCALERS]}, got {scaler!r}.")
     g = scaler if callable(scaler) else SCALERS[scaler]
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         kept = g(at.sigma_next) / g(at.sigma)
-        p = at.sigma_next / at.sigma * kept
-        mean = p * x + (1 - p) * denoised
-        points = [at.past[j] for j in range(min(order - 1, len(at.past)))]
+        mean = interpolated(x, denoised, at.sigma_next / at.sigma * kept)
+        points = at.past[: order - 1]
         if points:
             one = points[0]
             slope = (denoised - one.denoised) / (at.sigma - one.sigma)
-            first, second = _integrals(g, at.sigma, at.sigma_next, both=len(points) > 1)
+            first, second = _integrals(g, at.sigma, at.sigma_next)
             mean += first * slope
             if len(points) > 1:
                 two = points[1]
@@ -80,6 +78,7 @@ def er_sde(
                 mean += second * 2 / (at.sigma - two.sigma) * (slope - slope_1)
         if is_zero(s_noise) or is_zero(1 - kept):
             return mean
+        # Before the check: on a grid that goes up g is larger too, and `noise` says what is wrong.
         noise = at.noise(at.sigma, at.sigma_next)
         if not is_traced(kept) and kept > 1:
             raise ValueError(
@@ -98,7 +97,9 @@ _NODES = [
 ]
 
 
-def _integrals(g: Callable, sigma: Scalar, sigma_next: Scalar, both: bool):
+def _integrals(
+    g: Callable[[Scalar], Scalar], sigma: Scalar, sigma_next: Scalar
+) -> tuple[Scalar, Scalar]:
     """`int (phi_next / phi - 1) dsigma` and its first moment about `sigma`, in log sigma."""
     h = log(sigma / sigma_next)
     phi_next = sigma_next * g(sigma_next)
@@ -107,6 +108,5 @@ def _integrals(g: Callable, sigma: Scalar, sigma_next: Scalar, both: bool):
         level = sigma_next * exp(node * h)
         term = weight * h * (phi_next / g(level) - level)
         first += term
-        if both:
-            second += term * (level - sigma)
+        second += term * (level - sigma)
     return first, second

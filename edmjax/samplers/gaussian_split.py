@@ -26,7 +26,13 @@ from jax.tree_util import Partial, register_dataclass
 from jaxtyping import Array, Float, Num
 
 from edmjax._common.arguments import on_host, positive_leaf
-from edmjax._common.arrays import check_sigma, has_no_value, register_fields, working_dtype
+from edmjax._common.arrays import (
+    check_sigma,
+    from_left,
+    has_no_value,
+    register_fields,
+    working_dtype,
+)
 from edmjax._common.functions import Wraps, is_data
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Arraylike, Denoiser, Number, PyTree, Scalar, Sigma
@@ -96,15 +102,13 @@ class GaussianSplit:
 
     def enter(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
         """`z` of the point `x` at level `sigma`, in the shape and dtype of `x`."""
-        flat, sigma, constants = self._flat(x, sigma)
-        mean, v, basis, width = constants
+        flat, sigma, (mean, v, basis, width) = self._flat(x, sigma)
         factor = jnp.sqrt(sigma**2 + width**2) / jnp.sqrt(v + sigma**2)
         return self._like(scaled(flat - mean, factor, basis), x)
 
     def leave(self, z: Point, sigma: Sigma) -> Float[Array, "..."]:
         """The point `x` of `z` at level `sigma`, in the shape and dtype of `z`."""
-        flat, sigma, constants = self._flat(z, sigma)
-        mean, v, basis, width = constants
+        flat, sigma, (mean, v, basis, width) = self._flat(z, sigma)
         factor = jnp.sqrt(v + sigma**2) / jnp.sqrt(sigma**2 + width**2)
         return self._like(mean + scaled(flat, factor, basis), z)
 
@@ -133,12 +137,9 @@ class GaussianSplit:
                 + (f" or {x.shape[:1]}, one level a sample." if lead else " for a single point.")
             )
         flat = x.reshape(*x.shape[:lead], math.prod(event)).astype(dtype)
-        sigma = sigma.reshape(sigma.shape + (1,) * (flat.ndim - sigma.ndim))
-        mean, v, width = (
-            jnp.asarray(value, dtype) for value in (self.mean, self.variances, self.sigma_data)
-        )
-        basis = None if self.basis is None else jnp.asarray(self.basis, dtype)
-        return flat, sigma, (mean.reshape(-1), v, basis, width)
+        sigma = from_left(sigma, flat)
+        held = (self.mean.reshape(-1), self.variances, self.basis, self.sigma_data)
+        return flat, sigma, jax.tree.map(lambda value: jnp.asarray(value, dtype), held)
 
     @staticmethod
     def _like(flat: Any, x: Point) -> Array:

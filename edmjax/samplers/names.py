@@ -1,13 +1,19 @@
-"""Samplers and schedules by the names that k-diffusion, diffusers, ComfyUI and A1111 give them."""
+"""Samplers and schedules by the names that k-diffusion, diffusers, ComfyUI and A1111 give them.
 
+A name may hold both, so one parser reads both. This room does not import the schedules: it knows
+their names, and `ej.schedules.from_name` brings the functions.
+"""
+
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Set
+from types import ModuleType
 from typing import Any
 
 from edmjax._common.typing import Levels
 from edmjax.planning.step import Sampler
 from edmjax.samplers._names.lookup import ORIGINS, Names, Row
-from edmjax.samplers._names.parse import parse, sampler_names, schedule_names
 
 __all__ = ["ORIGINS", "Names", "Row", "from_name", "sampler_names", "schedule", "schedule_names"]
 
@@ -38,7 +44,7 @@ def from_name(name: str, **options: Any) -> Sampler:
     """
     if not isinstance(name, str):
         raise TypeError(f"The name of a sampler is a string, got {name!r:.80}.")
-    row, schedule, _ = parse(name)
+    row, schedule, _ = _parse(name, schedule_names())
     if row is None:
         heads = (head for head, _ in schedule_names().cuts(name))
         hint = (
@@ -54,28 +60,74 @@ def from_name(name: str, **options: Any) -> Sampler:
     outer.pop("inner", None)
     former = getattr(row.make, "former_keywords", {})  # which warn
     _check(name, row, options.keys() - former.keys(), {**inner, **outer})
+    # An option that both have, such as `s_noise`, goes to both.
     sampler = row.make(**{k: v for k, v in options.items() if k in inner or k in former})
     if row.wrapper is None:
         return sampler
     return row.wrapper(sampler, **{k: v for k, v in options.items() if k in outer})
 
 
-def schedule(name: str) -> Callable[..., Levels]:
-    """See `ej.schedules.from_name`."""
+def schedule(name: str, room: ModuleType) -> Callable[..., Levels]:
+    """See `ej.schedules.from_name`; `room` is `ej.schedules`."""
     if not isinstance(name, str):
         raise TypeError(f"The name of a schedule is a string, got {name!r:.80}.")
-    sampler, row, asked = parse(name)
+    names = schedule_names(room)
+    sampler, row, asked = _parse(name, names)
     if row is None and sampler:
         raise ValueError(
             f"{name!r} names a sampler without a schedule: name the schedule, as in 'Karras' "
             f"or '{name} Karras'."
         )
     if row is None:
-        hint = schedule_names().hint(name, name.split(" ")[-1])
+        hint = names.hint(name, name.split(" ")[-1])
         raise ValueError(f"No schedule {name!r}. {hint}")
     if row.make is None:
         raise ValueError(f"There is no schedule like {asked!r} here. {row.note}")
     return row.make
+
+
+@functools.cache
+def sampler_names() -> Names:
+    """The names of all samplers."""
+    ours = _functions(sys.modules["edmjax.samplers"])
+    return Names("samplers.toml", {name: f for name, f in ours.items() if name != "from_name"})
+
+
+@functools.cache
+def schedule_names(room: ModuleType | None = None) -> Names:
+    """The names of all schedules, with their functions where `room` is `ej.schedules`.
+
+    They are our functions of a number of levels or of evaluations.
+    """
+    if room is None:
+        return Names("schedules.toml")
+    counts = {
+        name: function
+        for name, function in _functions(room).items()
+        if next(iter(inspect.signature(function).parameters), "") in ("n", "nfe")
+    }
+    return Names("schedules.toml", counts)
+
+
+def _functions(room: ModuleType) -> dict[str, Callable[..., Any]]:
+    named = {name: getattr(room, name) for name in room.__all__}
+    return {name: thing for name, thing in named.items() if inspect.isfunction(thing)}
+
+
+def _parse(name: str, schedules: Names) -> tuple[Row | None, Row | None, str]:
+    """The rows of the sampler and the schedule in `name`, and the part that says the schedule.
+
+    "DPM++ 2M Karras" has both, "Karras" a schedule alone. They are the rows of `name` as a whole,
+    or else of its two parts, the longest schedule first.
+    """
+    sampler, schedule, asked = sampler_names().find(name), schedules.find(name), name
+    for head, tail in schedules.cuts(name):
+        found = sampler_names().find(head)
+        if found:
+            if not schedule:
+                schedule, asked = schedules.find(tail), tail
+            return sampler or found, schedule, asked
+    return sampler, schedule, asked
 
 
 def _check(

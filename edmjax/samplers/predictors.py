@@ -17,17 +17,20 @@ r = sqrt(1 - beta_i) and G^2 = beta_i: the discretisations of the paper, with th
 the marginals exact. The paper has beta(t) h, which is the same in the limit of many steps.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from edmjax._common.arguments import one_of
 from edmjax._common.deprecation import renamed, renamed_words
-from edmjax._common.typing import Scalar
+from edmjax._common.typing import Scalar, Values
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.processes.process import Process
-from edmjax.samplers._process_time import ProcessTime, pair
-from edmjax.scalar import host, is_zero, not_negative, sqrt, where
+from edmjax.processes.process import Process, check_process
+from edmjax.samplers._parts import interpolated, to_denoised
+from edmjax.scalar import host, is_traced, is_zero, not_negative, sqrt, where
 
 
 @renamed(lam="eta")
@@ -62,7 +65,7 @@ def euler_maruyama(
         ValueError: if `eta` or `s_noise` is negative or NaN, or `final` is something else; if with
             "method" the grid ends at 0, where the process has no time.
     """
-    process_time = None if process is None else ProcessTime(process)
+    move = _plain_move if process is None else _move_in(process)
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     final = one_of(final, "final", ["denoise", "method"])
 
@@ -70,11 +73,7 @@ def euler_maruyama(
         denoised = at.denoise(x, at.sigma)
         if at.last and final == "denoise":
             return denoised
-        if process_time is None:
-            h, rescale, shrink, spread = at.sigma_next - at.sigma, 1.0, 0.0, sqrt(2 * at.sigma)
-            slope = spread / at.sigma
-        else:
-            h, rescale, shrink, slope, spread = process_time(at)
+        h, rescale, shrink, slope, spread = move(at)
         pull = (1 + eta**2) / 2 * slope**2 * h
         mean = rescale * ((1 + h * shrink + pull) * x - pull * denoised)
         if _quiet(at, final) or is_zero(eta) or is_zero(s_noise):
@@ -162,12 +161,10 @@ def ancestral_sampling(
     s_noise = not_negative(s_noise, "s_noise")
     rescale = _rescaling(process, final)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         (r, constant), ratio = rescale(at), at.sigma_next / at.sigma
-        mean = ratio**2 * x + (1 - ratio**2) * denoised
+        mean = interpolated(x, denoised, ratio**2)
         if _quiet(at, final):
             return mean
         at.forget()
@@ -183,11 +180,11 @@ def _rescaling(process: Process | None, final: str) -> Callable[[Step], tuple[Sc
     one_of(final, "final", ["denoise", "method"])
     if process is None:
         return lambda at: (1.0, True)
-    process = ProcessTime(process).process
+    check_process(process)
 
     def rescale(at: Step) -> tuple[Scalar, Scalar]:
         t, t_next = process.time(at.sigma), process.time(at.sigma_next)
-        scale, scale_next = pair(process.scale(t), process.scale(t_next))
+        scale, scale_next = _pair(process.scale(t), process.scale(t_next))
         marginal: Any = process.marginal(t)[1]
         std = host(marginal, "std")
         # Near an infinite level a time has too few digits left; there the scale is std / sigma.
@@ -200,3 +197,61 @@ def _rescaling(process: Process | None, final: str) -> Callable[[Step], tuple[Sc
 def _quiet(at: Step, final: str) -> bool:
     """Whether a step has no noise: the one to zero, and with "method" the last one anyway."""
     return at.last or (final == "method" and at.index == at.num_steps - 1)
+
+
+def _plain_move(at: Step) -> tuple[Scalar, ...]:
+    """The numbers of `_move_in` where time is sigma and nothing is scaled."""
+    spread = sqrt(2 * at.sigma)
+    return at.sigma_next - at.sigma, 1.0, 0.0, spread / at.sigma, spread
+
+
+def _move_in(process: Process) -> Callable[[Step], tuple[Scalar, ...]]:
+    """A function of a step: its numbers in a process, for points in the package's frame.
+
+    h          t_next - t, negative on the way down
+    rescale    scale / scale_next: what a point is multiplied by to keep its own scale
+    shrink     f
+    slope      g / (scale sigma): the score is (D - x) / sigma^2 / scale
+    spread     g / scale_next: the noise of the process in the frame of the next level
+    """
+    check_process(process)
+
+    # The rates of a whole grid at once: each call of the process costs some 100 us.
+    @functools.lru_cache(maxsize=1)
+    def rates_of(levels: tuple[float, ...]) -> tuple[Values, Values]:
+        return process.rates(process.time(np.array([v for v in levels if v > 0])))
+
+    def rates(at: Step, t: Scalar) -> tuple[Scalar, Scalar]:
+        numbers = set(map(type, at.levels)) == {float} and not is_traced(at.sigma, t)
+        if not numbers or at.sigma != at.levels[at.index]:
+            return _pair(*process.rates(t))
+        f, g = rates_of(at.levels)
+        return _pair(f[at.index], g[at.index])
+
+    def move(at: Step) -> tuple[Scalar, ...]:
+        t, t_next = _times(process, at)
+        f, g = rates(at, t)
+        scale, scale_next = _pair(process.scale(t), process.scale(t_next))
+        return t_next - t, scale / scale_next, f, g / (scale * at.sigma), g / scale_next
+
+    return move
+
+
+def _times(process: Process, at: Step) -> tuple[Scalar, Scalar]:
+    """The times of the grid if they are this process's; otherwise the times of the levels."""
+    given = at.time is not None and not is_traced(at.sigma, at.time, at.time_next)
+    if given and np.isclose(process.sigma(at.time), at.sigma, rtol=1e-9, atol=0):
+        return _pair(at.time, at.time_next)
+    # A wrapper, such as `churn`, moved the level, or the grid has no times.
+    t, t_next = _pair(process.time(at.sigma), process.time(at.sigma_next))
+    if not is_traced(t_next) and not np.isfinite(t_next):
+        raise ValueError(
+            f"This process has no time at sigma = {at.sigma_next}: end the grid above, or with "
+            "the denoiser (`final='denoise'`)."
+        )
+    return t, t_next
+
+
+def _pair(one: Any, other: Any) -> tuple[Scalar, Scalar]:
+    """Both, as floats where they are numbers."""
+    return host(one, "time"), host(other, "time")

@@ -3,9 +3,12 @@
 Each step starts from the point alone and keeps no history.
 """
 
+from collections.abc import Callable
+
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.scalar import sqrt, where
+from edmjax.samplers._parts import interpolated, to_denoised
+from edmjax.scalar import Scalar, sqrt, where
 
 
 def euler() -> Sampler:
@@ -18,9 +21,7 @@ def euler() -> Sampler:
     """
 
     def step(x: Combination, at: Step) -> Combination:
-        r = at.sigma_next / at.sigma
-        denoised = at.denoise(x, at.sigma)
-        return r * x + (1 - r) * denoised
+        return interpolated(x, at.denoise(x, at.sigma), at.sigma_next / at.sigma)
 
     return step
 
@@ -36,11 +37,9 @@ def heun() -> Sampler:
     `churn`, Algorithm 2.
     """
 
-    def step(x: Combination, at: Step) -> Combination:
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         h = at.sigma_next - at.sigma
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
         d = (x - denoised) / at.sigma
         x_euler = x + h * d
         d_next = (x_euler - at.denoise(x_euler, at.sigma_next)) / at.sigma_next
@@ -60,18 +59,7 @@ def dpm_2() -> Sampler:
     Lu et al. (2022, DPM-Solver), Algorithm 1 with r_1 = 1/2; Karras et al. (2022), eq. 64 with
     `sigma` in place of `t`.
     """
-
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        d = (x - denoised) / at.sigma
-        sigma_mid = sqrt(at.sigma * at.sigma_next)
-        x_mid = x + (sigma_mid - at.sigma) * d
-        d_mid = (x_mid - at.denoise(x_mid, sigma_mid)) / sigma_mid
-        return x + (at.sigma_next - at.sigma) * d_mid
-
-    return step
+    return _through(lambda at: sqrt(at.sigma * at.sigma_next))
 
 
 def midpoint() -> Sampler:
@@ -84,13 +72,16 @@ def midpoint() -> Sampler:
     Second order, two evaluations a step; Euler on the step to zero, so n steps take 2n - 1.
     Karras et al. (2022), Algorithm 3 with alpha = 1/2.
     """
+    return _through(lambda at: (at.sigma + at.sigma_next) / 2)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+
+def _through(middle: Callable[[Step], Scalar]) -> Sampler:
+    """The midpoint rule, with its midpoint at the level `middle(at)`."""
+
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         d = (x - denoised) / at.sigma
-        sigma_mid = (at.sigma + at.sigma_next) / 2
+        sigma_mid = middle(at)
         x_mid = x + (sigma_mid - at.sigma) * d
         d_mid = (x_mid - at.denoise(x_mid, sigma_mid)) / sigma_mid
         return x + (at.sigma_next - at.sigma) * d_mid
@@ -115,13 +106,11 @@ def heunpp2() -> Sampler:
     these depend on how far the levels are below the largest one.
     """
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         d, h = (x - denoised) / at.sigma, at.sigma_next - at.sigma
         after = at.levels[at.index + 2 : at.index + 4]
-        if not after:
+        if not after:  # the last step of a grid that ends above zero
             return x + h * d
         x_1 = x + h * d
         d_1 = (x_1 - at.denoise(x_1, at.sigma_next)) / at.sigma_next

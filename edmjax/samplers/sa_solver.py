@@ -19,8 +19,7 @@ from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
-from edmjax.samplers._interpolation import phi, weights_of
-from edmjax.samplers._reverse_sde import fresh_noise
+from edmjax.samplers._parts import fresh_noise, outputs_so_far, phi, to_denoised, weights_of
 from edmjax.scalar import exp, log, not_negative, static, where
 
 if TYPE_CHECKING:
@@ -70,15 +69,14 @@ def sa_solver(
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     low, high = _interval(interval)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        outputs = [denoised, *(evaluation.denoised for evaluation in at.past[:4])]
-        levels = [at.sigma, *(evaluation.sigma for evaluation in at.past[:4])]
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
+        made, levels = outputs_so_far(x, denoised, at, 4)
+        outputs = [evaluation.denoised for evaluation in made]
         if corrector_order and "sa_solver" in at.memory and at.past:
             increment, square = at.memory["sa_solver"]
             order = min(corrector_order, len(outputs))
+            # The corrected step in place of the predicted one; both have the same noise.
             x = x + _increment(levels[1], at.sigma, square, levels[:order], outputs) - increment
         square = where((low <= at.sigma) & (at.sigma <= high), eta * eta, 0.0)
         order = min(predictor_order, len(outputs))

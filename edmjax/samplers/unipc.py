@@ -17,8 +17,8 @@ from collections.abc import Collection, Sequence
 from edmjax._common.arguments import one_of, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
-from edmjax.planning.step import Evaluation, Sampler, Step
-from edmjax.samplers._interpolation import phi, weights_of
+from edmjax.planning.step import Sampler, Step
+from edmjax.samplers._parts import added, outputs_so_far, phi, to_denoised, weights_of
 from edmjax.samplers.adams import slope
 from edmjax.scalar import expm1, flag, log
 
@@ -63,24 +63,22 @@ def unipc(
     predict = one_of(predict, "predict", ["x0", "eps"])
     uncorrected = _step_numbers(disable_corrector)
 
-    def step(x: Combination, at: Step) -> Combination:
-        denoised = at.denoise(x, at.sigma)
-        if at.last:
-            return denoised
-        made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[:order]]
-        levels = [old.sigma for old in made]
+    @to_denoised
+    def step(x: Combination, denoised: Combination, at: Step) -> Combination:
+        made, levels = outputs_so_far(x, denoised, at, order)
+        # What is added to x by the corrector goes through the step of x.
         kept = at.sigma_next / at.sigma if predict == "x0" else 1.0
-        total: list[Scalar] = [0.0] * len(made)
         used = at.memory.get("unipc", 0)  # the order of the step that led here
+        corrected: list[Scalar] = []
         if used and at.index - 1 not in uncorrected:
-            for j, weight in enumerate(correction(levels[: used + 1], predict, variant)):
-                total[j] = total[j] + kept * weight
+            corrected = [kept * w for w in correction(levels[: used + 1], predict, variant)]
         used = min(order, len(at.past) + 1)
         if lower_order_final:
             used = min(used, at.num_steps - at.index)
         at.memory["unipc"] = used
-        for j, weight in enumerate(prediction(levels[:used], at.sigma_next, predict, variant)):
-            total[j] = total[j] + weight
+        total = added(
+            len(made), corrected, prediction(levels[:used], at.sigma_next, predict, variant)
+        )
         outputs = (old.denoised if predict == "x0" else slope(old) for old in made)
         return sum((w * out for w, out in zip(total, outputs, strict=True)), kept * x)
 
@@ -121,9 +119,7 @@ def _frame(
 
 def predictor_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[Scalar]:
     """The `w_j` of the outputs at `nodes`, all before the step."""
-    if len(nodes) == 1:
-        return [_half(z, variant) / nodes[0]]
-    return _exact(z, nodes)
+    return [_half(z, variant) / nodes[0]] if len(nodes) == 1 else _exact(z, nodes)
 
 
 def corrector_weights(z: Scalar, nodes: Sequence[Scalar], variant: str) -> list[Scalar]:

@@ -1,17 +1,29 @@
 """Samplers made of samplers: they move the levels that an inner step sees, and add noise.
 
 A wrapper that adds fresh noise empties the history (`at.forget`): a multistep method that
-extrapolates across the noise diverges.
+extrapolates across the noise diverges. `analytic_first_step` and `teleport` take a Gaussian for the
+data in the first step, and no evaluation.
 """
 
+import itertools
 import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edmjax._common.arguments import real
-from edmjax._common.typing import Scalar
+from edmjax._common.arguments import real, whole
+from edmjax._common.deprecation import now_keywords
+from edmjax._common.typing import Int, Number, Scalar
 from edmjax.planning.make import check_sampler
 from edmjax.planning.point import Combination
-from edmjax.planning.step import Sampler, Step
+from edmjax.planning.step import Evaluation, Sampler, Step
+from edmjax.samplers._f_form import total_at
 from edmjax.scalar import is_zero, minimum, not_negative, sqrt, static, where
+
+if TYPE_CHECKING:
+    # (t_min, t_max, steps, repeats)
+    Intervals: TypeAlias = Iterable[tuple[Number, Number, Int, Int] | Sequence[Number]]
+else:
+    Intervals = Any  # `restart` has a message of its own for other things
 
 
 def churn(
@@ -107,3 +119,205 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         return x + s_noise * sigma_up * at.noise(at.sigma, at.sigma_next)
 
     return step
+
+
+@now_keywords("sigma_data")
+def analytic_first_step(inner: Sampler, *, sigma_data: Scalar = 0.5) -> Sampler:
+    """`inner`, with the denoiser of N(0, sigma_data^2) in place of the first evaluation.
+
+        D = sigma_data^2 / (sigma^2 + sigma_data^2) x,    F = 0
+
+    At sigma_max the network's answer differs from this by about `sigma_data / sigma_max`. The guess
+    stays in the history of a multistep `inner`. The grid may have one step more for the same number
+    of evaluations; a grid of one step keeps its evaluation. `sigma_data` may be traced.
+
+    Raises:
+        TypeError: if `inner` is not a sampler.
+        ValueError: if `sigma_data` is not positive.
+
+    "AFS" of Dockhorn, Vahdat and Kreis (2022, GENIE), for data of any width.
+    """
+    check_sampler(inner, "inner")
+    width = real(sigma_data, "sigma_data", above=0)
+
+    def step(x: Combination, at: Step) -> Combination:
+        if at.index or at.num_steps == 1:
+            return inner(x, at)
+
+        def guess(point: Combination, sigma: Scalar, *, raw: bool = False) -> Any:
+            denoised = width * width / (sigma * sigma + width * width) * point
+            return (denoised, denoised) if raw else denoised
+
+        first, denoised = 1.0 * x, guess(x, at.sigma)
+        x = inner(x, at._replace(denoise=guess))
+        at.past.insert(0, Evaluation(at.sigma, first, denoised, denoised))
+        return x
+
+    return step
+
+
+@now_keywords("sigma_data")
+def teleport(inner: Sampler, *, sigma_data: Scalar = 0.5) -> Sampler:
+    """`inner` from the second level on; the first step is the exact flow of N(0, sigma_data^2).
+
+        x_next = sqrt((sigma_next^2 + sigma_data^2) / (sigma^2 + sigma_data^2)) x
+
+    The first step takes no evaluation and leaves nothing in the history. The grid is the first
+    level and then the grid of `inner`: `[80.0, *ej.schedules.karras(n, sigma_max=5.0)]` starts at
+    80 and evaluates at 5 first. In the coordinates of `gaussian_split` it is the flow of a Gaussian
+    of any mean and covariance. `sigma_data` may be traced.
+
+    Raises:
+        TypeError: if `inner` is not a sampler.
+        ValueError: if `sigma_data` is not positive; by `make_plan`, if the grid is one step to 0.
+
+    Wang and Vastola (2024), "The unreasonable effectiveness of Gaussian score approximation".
+    """
+    check_sampler(inner, "inner")
+    width = real(sigma_data, "sigma_data", above=0)
+
+    def step(x: Combination, at: Step) -> Combination:
+        if at.index:
+            return inner(x, at)
+        if at.last:
+            raise ValueError(
+                "`teleport` evaluates nothing on the first step, and this grid has no other step: "
+                "put the first level to evaluate at between the first level and 0."
+            )
+        return total_at(at.sigma_next, width) / total_at(at.sigma, width) * x
+
+    return step
+
+
+def restart(inner: Sampler, intervals: Intervals, s_noise: Scalar = 1.0) -> Sampler:
+    """Repeats parts of the way down, each time from fresh noise (Xu et al. 2023, Algorithm 1).
+
+    After the step of `inner` that ends at `t_min`, `repeats` times:
+
+        x = x + s_noise sqrt(t_max^2 - t_min^2) noise
+        x = inner over `steps` steps from t_max to t_min, on the grid of Karras with rho = 7
+
+    The restarts follow the step that ends at the positive level nearest to `t_min`, and come down
+    to that level. `restart(inner, [])` is `inner`. It has the order of `inner`; each of the
+    `repeats` costs one draw and the evaluations of `inner` over `steps` steps. The levels of the
+    grid do not go up: the restarts happen inside one of its steps.
+
+    Args:
+        inner: any sampler. A multistep one starts its history again after each noise.
+        intervals: for each, (t_min, t_max, steps, repeats): levels in the units of the data.
+        s_noise: the factor on the noise, at least 0; may be traced.
+
+    Raises:
+        TypeError: if `inner` is not a sampler, or `intervals` not a sequence; if an interval or a
+            level of the grid is traced, since they decide which steps are taken.
+        ValueError: if an interval is not four numbers with `0 < t_min < t_max`, `steps >= 1` and
+            `repeats >= 0`; or if the level nearest to `t_min` is not below `t_max`.
+    """
+    check_sampler(inner, "inner")
+    if not isinstance(intervals, Iterable):
+        raise TypeError(
+            "`intervals` must be a sequence of (t_min, t_max, steps, repeats), got "
+            f"{intervals!r:.80}."
+        )
+    checked = [_interval(interval) for interval in intervals]
+    s_noise = not_negative(s_noise, "s_noise")
+
+    def step(x: Combination, at: Step) -> Combination:
+        x = inner(x, at)
+        if at.last:
+            return x
+        ours = [interval for interval in checked if _ends_nearest(at, interval[0])]
+        for t_min, t_max, steps, repeats in ours:
+            low = static(at.sigma_next, "sigmas")
+            if low >= t_max:
+                raise ValueError(
+                    f"The level nearest to t_min = {t_min} is {low}, which is not below t_max = "
+                    f"{t_max}: give the grid a level there, or restart elsewhere."
+                )
+            levels = _karras(low, t_max, steps)
+            for _ in range(repeats):
+                at.forget()
+                if not is_zero(s_noise):
+                    x = x + s_noise * sqrt(t_max**2 - low**2) * at.noise()
+                x = _descend(inner, x, at, levels)
+        return x
+
+    return step
+
+
+def _descend(inner: Sampler, x: Combination, at: Step, levels: Sequence[float]) -> Combination:
+    """`inner` over `levels`, inside one step of the grid, with a history of its own.
+
+    `make_plan` records the past once for each step of the grid, so the steps in here record their
+    own first evaluations, and leave them in `at.past` for the steps that follow.
+    """
+    past: list[Evaluation] = []
+    memory: dict[Any, Any] = {}
+    first: list[Evaluation] = []
+
+    def denoise(x: Combination, sigma: Scalar, *, raw: bool = False):
+        denoised, other = at.denoise(x, sigma, raw=True)
+        if not first:
+            point, output, raw_output = (Combination(c.weights) for c in (x, denoised, other))
+            first.append(Evaluation(sigma, point, output, raw_output))
+        return (denoised, other) if raw else denoised
+
+    def forget() -> None:
+        past.clear()
+        memory.clear()
+        first.clear()
+
+    for sigma, sigma_next in itertools.pairwise(levels):
+        first.clear()
+        here = at._replace(
+            sigma=sigma,
+            sigma_next=sigma_next,
+            time=None,
+            time_next=None,
+            past=past,
+            memory=memory,
+            denoise=denoise,
+            # Repeats cover the same levels, so their draws are no increments of one path.
+            noise=lambda *interval, **options: at.noise(**options),
+            forget=forget,
+        )
+        x = inner(x, here)
+        past[:0] = first
+    at.forget()
+    at.past.extend(past)
+    at.memory.update(memory)
+    return x
+
+
+def _ends_nearest(at: Step, t_min: float) -> bool:
+    """Whether this step ends at the positive level, after the first, that is nearest to t_min.
+
+    Levels are monotone, so that level is nearer than both its neighbours.
+    """
+
+    def distance(index: int) -> float:
+        level = static(at.levels[index], "sigmas") if 0 < index < len(at.levels) else 0.0
+        return abs(level - t_min) if level > 0 else float("inf")
+
+    end = at.index + 1
+    return distance(end) < distance(end - 1) and distance(end) <= distance(end + 1)
+
+
+def _karras(low: float, high: float, steps: int) -> list[float]:
+    """Karras et al. (2022), eq. 5, from `high` to `low`, rho = 7; the ends exactly."""
+    a, b = high ** (1 / 7), low ** (1 / 7)
+    inside = [(a + i / steps * (b - a)) ** 7 for i in range(1, steps)]
+    return [high, *inside, low]
+
+
+def _interval(interval: Any) -> tuple[float, float, int, int]:
+    try:
+        t_min, t_max, steps, repeats = interval
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"An interval of `restart` is (t_min, t_max, steps, repeats), got {interval!r}."
+        ) from None
+    t_min, t_max = static(t_min, "t_min"), static(t_max, "t_max")
+    if not 0 < t_min < t_max < float("inf"):
+        raise ValueError(f"`restart` needs 0 < t_min < t_max, got {t_min} and {t_max}.")
+    return t_min, t_max, whole(steps, "steps"), whole(repeats, "repeats", least=0)

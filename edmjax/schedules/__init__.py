@@ -17,20 +17,29 @@ between its levels. `align_your_steps` interpolates a table made for sampling.
 """
 
 from edmjax.processes.tables import ddpm_table, iddpm_table
-from edmjax.schedules.angles import cosine, kl_optimal, theta
-from edmjax.schedules.discrete import beta_discrete, ddpm, iddpm, normal, sgm_uniform, simple
+from edmjax.schedules.discrete import (
+    align_your_steps,
+    beta_discrete,
+    ddpm,
+    iddpm,
+    normal,
+    sgm_uniform,
+    simple,
+)
 from edmjax.schedules.edits import reverse, truncate
-from edmjax.schedules.names import from_name
-from edmjax.schedules.powers import (
+from edmjax.schedules.even import (
+    cosine,
     dpm_fast,
     exponential,
     karras,
+    kl_optimal,
     linear,
     log_snr,
     polyexponential,
+    theta,
     ve,
 )
-from edmjax.schedules.published import align_your_steps
+from edmjax.schedules.names import from_name
 from edmjax.schedules.quantiles import beta, laplace, logistic
 from edmjax.schedules.times import linear_quadratic, uniform, vp
 

@@ -1,7 +1,8 @@
 """Discrete schedules: `n` levels of the table that a model was trained at.
 
 A table is ascending; entry `t` is the level of training step `t` (see `ddpm_table`). Without a
-table it is Stable Diffusion's. Training steps are counted from 0 to `T - 1`.
+table it is Stable Diffusion's. Training steps are counted from 0 to `T - 1`. The tables of
+`align_your_steps` were optimised for sampling, and published as numbers.
 """
 
 import numpy as np
@@ -12,6 +13,13 @@ from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Arraylike, Int, Levels, Number
 from edmjax.processes.tables import checked, fits, iddpm_table, spaced
 from edmjax.schedules._ends import close
+
+# Sabour et al. (2024), for ten steps; the last level of each is replaced by 0.
+_ALIGN_YOUR_STEPS = {
+    "sd": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
+    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
+    "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}
 
 
 @renamed(linear_start="beta_start", linear_end="beta_end")
@@ -45,7 +53,8 @@ def ddpm(
     if table is None:
         table = processes.ddpm(betas, beta_start, beta_end, num_timesteps).table
     levels = checked(table)
-    return close(levels[spaced(fits(n, levels), len(levels), spacing)], final_zero)
+    total = len(levels)
+    return close(levels[spaced(fits(n, total), total, spacing)], final_zero)
 
 
 def iddpm(
@@ -89,7 +98,7 @@ def normal(
     Raises ValueError if `n` is more than the number of levels in the table.
     """
     levels = checked(table)
-    steps = np.linspace(len(levels) - 1, 0, fits(n, levels))
+    steps = np.linspace(len(levels) - 1, 0, fits(n, len(levels)))
     return close(_read(levels, steps, interpolate), final_zero)
 
 
@@ -105,7 +114,7 @@ def sgm_uniform(
     the number of levels in the table.
     """
     levels = checked(table)
-    n = fits(n, levels)
+    n = fits(n, len(levels))
     steps = np.linspace(len(levels) - 1, 0, n + 1)[:-1]
     if not interpolate and n == len(levels):  # steps shorter than 1: two would round to one
         steps = np.arange(n)[::-1]
@@ -118,7 +127,7 @@ def simple(n: Int, table: Arraylike | None = None, *, final_zero: bool = True) -
     `n` levels, then 0. Raises ValueError if `n` is more than the number of levels in the table.
     """
     levels = checked(table)
-    n = fits(n, levels)
+    n = fits(n, len(levels))
     # In floats, as in the published code: the floor of 19 * (1000 / 38) is 499.
     back = (np.arange(n) * (len(levels) / n)).astype(int)
     return close(levels[len(levels) - 1 - back], final_zero)
@@ -143,7 +152,7 @@ def beta_discrete(
     from scipy.special import betaincinv  # loaded when it is first used
 
     levels = checked(table)
-    n, alpha, beta = fits(n, levels), positive(alpha, "alpha"), positive(beta, "beta")
+    n, alpha, beta = fits(n, len(levels)), positive(alpha, "alpha"), positive(beta, "beta")
     share = betaincinv(alpha, beta, 1 - np.linspace(0, 1, n, endpoint=False))
     steps = np.rint((len(levels) - 1) * share).astype(int)
     if not (np.diff(steps) < 0).all():
@@ -153,6 +162,31 @@ def beta_discrete(
             "ask for fewer levels, or take alpha and beta nearer to 1."
         )
     return close(levels[steps], final_zero)
+
+
+def align_your_steps(n: Int = 10, model: str = "sd", *, final_zero: bool = True) -> Levels:
+    """The "Align Your Steps" levels of a model: "sd" (1.5), "sdxl" or "svd".
+
+    Optimised for ten steps; for another `n`, `log sigma` is interpolated linearly at `n + 1` even
+    places, of which the last is replaced by 0. `n` levels, then 0.
+
+    Raises:
+        ValueError: n below 1, or a model without a table.
+        TypeError: n not an integer.
+
+    Source: Sabour et al. (2024), "Align Your Steps: Optimizing Sampling Schedules in Diffusion
+    Models", and the project's page on its use.
+    """
+    n = whole(n, "n")
+    if model not in _ALIGN_YOUR_STEPS:
+        known = ", ".join(map(repr, _ALIGN_YOUR_STEPS))
+        raise ValueError(
+            f"`model` must be one of {known}, got {model!r}: for another model take kl_optimal, "
+            "which needs no table."
+        )
+    table = np.array(_ALIGN_YOUR_STEPS[model])
+    places = np.linspace(0, len(table) - 1, n + 1)[:-1]
+    return close(_read(table, places, interpolate=True), final_zero)
 
 
 def _read(levels: np.ndarray, steps: np.ndarray, interpolate: bool) -> np.ndarray:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from edmjax._common.arguments import number
+from edmjax._common.arguments import number, real
 from edmjax._common.typing import Arraylike, Levels, Number
 
 
@@ -20,9 +20,7 @@ def truncate(sigmas: Arraylike, strength: Number) -> Levels:
             decreasing grid of at least two levels.
     """
     levels = _grid(sigmas)
-    share = number(strength, "strength")
-    if not 0 < share <= 1:
-        raise ValueError(f"`strength` must be in (0, 1], got {share}.")
+    share = real(number(strength, "strength"), "strength", above=0, most=1)
     steps = len(levels) - 1
     if steps < 1:
         raise ValueError("A grid to truncate has at least two levels, got one.")

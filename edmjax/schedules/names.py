@@ -1,5 +1,6 @@
 """Schedules by the names that ComfyUI, A1111 and k-diffusion give them."""
 
+import sys
 from collections.abc import Callable
 
 from edmjax._common.typing import Levels
@@ -22,7 +23,7 @@ def from_name(name: str) -> Callable[..., Levels]:
             is a sampler's without a schedule.
     """
     # The one import from a room above, made when it is called: a name may hold a sampler and a
-    # schedule, so one parser reads both, and it lies with the samplers, which know the schedules.
+    # schedule, so one parser reads both. It lies with the samplers, and is given our functions.
     from edmjax.samplers.names import schedule
 
-    return schedule(name)
+    return schedule(name, sys.modules["edmjax.schedules"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edmjax._common.arguments import number, ordered, positive, whole
+from edmjax._common.arguments import number, ordered, positive, real, whole
 from edmjax._common.deprecation import dropped
 from edmjax._common.typing import Int, Levels, Number, Scalar
 from edmjax.processes.process import Process
@@ -45,9 +45,7 @@ def uniform(
         )
     sigma: Callable[[float], Any] = given
     start = positive(getattr(process, "t_max", 1.0) if t_max is None else t_max, "t_max")
-    stop = number(t_min, "t_min")
-    if not 0 <= stop < start:
-        raise ValueError(f"`t_min` must be in [0, t_max), got t_min = {stop} and t_max = {start}.")
+    stop = real(number(t_min, "t_min"), "t_min", least=0, below=start)
     times = np.linspace(start ** (1 / rho), stop ** (1 / rho), n) ** rho
     times[0] = start
     if n > 1:
@@ -140,9 +138,8 @@ def linear_quadratic(
 
     Source: Polyak et al. (2024), "Movie Gen", in the form of Genmo's Mochi.
     """
-    n, threshold = whole(n, "n"), positive(threshold_noise, "threshold_noise")
-    if threshold >= 1:
-        raise ValueError(f"`threshold_noise` must be below 1, got {threshold}.")
+    n, threshold = whole(n, "n"), number(threshold_noise, "threshold_noise")
+    threshold = real(threshold, "threshold_noise", above=0, below=1)
     to_zero = number(sigma_min, "sigma_min") == 0
     high = positive(sigma_max, "sigma_max")
     low = 0.0 if to_zero else check(n, sigma_min, high)[1]

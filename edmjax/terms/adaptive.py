@@ -193,9 +193,8 @@ def _answer(operation: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *args, **options: operation(_counts(self), *args, **options)
 
 
-for _operator in ("lt", "le", "gt", "ge", "eq", "ne", "add", "sub", "mul", "truediv", "getitem"):
-    setattr(Counted, f"__{_operator}__", _answer(getattr(operator, _operator)))
-for _name, _conversion in {"int": int, "float": float, "index": operator.index, "len": len}.items():
-    setattr(Counted, f"__{_name}__", _answer(_conversion))
-for _name, _array in {"array": np.asarray, "jax_array": jnp.asarray}.items():
-    setattr(Counted, f"__{_name}__", _answer(_array))
+_OPERATORS = "lt", "le", "gt", "ge", "eq", "ne", "add", "sub", "mul", "truediv", "getitem", "index"
+_ANSWERS: dict[str, Callable[..., Any]] = {name: getattr(operator, name) for name in _OPERATORS}
+_ANSWERS |= {"int": int, "float": float, "len": len, "array": np.asarray, "jax_array": jnp.asarray}
+for _name, _operation in _ANSWERS.items():
+    setattr(Counted, f"__{_name}__", _answer(_operation))

@@ -193,11 +193,7 @@ def make_form(
     process = process_of(process)
     if one_of(form, "form", FORMS) == "theta":
         return Theta(positive_leaf(0.5 if sigma_data is None else sigma_data, "sigma_data"))
-    if form == "log_sigma":
-        return LogSigma()
-    if form == "sigma":
-        return Sigma()
-    return Own(process)
+    return {"log_sigma": LogSigma(), "sigma": Sigma(), "t": Own(process)}[form]
 
 
 def process_of(process: Any) -> Process:

@@ -7,7 +7,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
-from edmjax._common.arrays import from_left, working_dtype
+from edmjax._common.arrays import weighted, working_dtype
 from edmjax._common.functions import as_pytree, outputs_of, with_cond
 from edmjax._common.trees import check_like
 from edmjax._common.typing import Denoiser, Level, PyTree, Scalar
@@ -89,21 +89,12 @@ class Flow:
         factor = self.form.factor(sigma)
         x = jax.tree.map(lambda leaf: leaf / factor, y)
         a, b = self.form.rates(s, sigma)
-        return affine(a, y, b, denoised(self.denoise, x, sigma, args))
+        return weighted((a, y), (b, denoised(self.denoise, x, sigma, args)))
 
 
 def denoised(denoise: Denoiser, x: PyTree, sigma: Any, cond: PyTree) -> Any:
     """The denoised output alone, in the structure and shapes of `x`."""
     return outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0]
-
-
-def affine(a: Level, y: PyTree, b: Level, outputs: PyTree) -> Any:
-    """`a y + b D` in the dtypes of `y`."""
-    return jax.tree.map(
-        lambda leaf, out: from_left(a, leaf) * leaf + from_left(b, leaf) * out.astype(leaf.dtype),
-        y,
-        outputs,
-    )
 
 
 def in_precision_of(s: Level, y: PyTree) -> jax.Array:

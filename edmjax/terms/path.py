@@ -22,11 +22,8 @@ class Path(diffrax.AbstractBrownianPath[Any]):
     @staticmethod
     def of(brownian: Any, x: PyTree, batched: bool) -> "Path":
         """The path for a state like `x`, in at least float32."""
-        shape = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, working_dtype(leaf.dtype)), x
-        )
         area = diffrax.BrownianIncrement
-        return Path(brownian=brownian, shape=shape, batched=batched, levy_area=area)
+        return Path(brownian=brownian, shape=wide_shapes(x), batched=batched, levy_area=area)
 
     @property
     def t0(self) -> Any:
@@ -45,3 +42,8 @@ class Path(diffrax.AbstractBrownianPath[Any]):
             self.shape, jnp.abs(start), jnp.abs(end), batched=self.batched
         )
         return diffrax.BrownianIncrement(dt=end - start, W=moved) if use_levy else moved
+
+
+def wide_shapes(x: PyTree) -> Any:
+    """The shapes of `x`, in at least float32."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, working_dtype(leaf.dtype)), x)

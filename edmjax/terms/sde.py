@@ -16,7 +16,7 @@ import numpy as np
 
 from edmjax import scalar
 from edmjax._common.arguments import real
-from edmjax._common.arrays import has_no_value, register_fields, working_dtype
+from edmjax._common.arrays import has_no_value, register_fields, weighted
 from edmjax._common.deprecation import renamed
 from edmjax._common.functions import as_pytree
 from edmjax._common.trees import floating_tree
@@ -24,7 +24,8 @@ from edmjax._common.typing import Denoiser, Grid, Keys, Level, PyTree, Scalar
 from edmjax.noise.keys import check_key
 from edmjax.processes.process import Process
 from edmjax.terms.forms import Own, process_of
-from edmjax.terms.ode import affine, denoised, in_precision_of
+from edmjax.terms.ode import denoised, in_precision_of
+from edmjax.terms.path import wide_shapes
 
 
 @renamed(lam="eta")
@@ -89,12 +90,9 @@ def sde_terms(
     if (sigma_max is None) != (sigma_min is None):
         raise ValueError("Pass both of `sigma_max` and `sigma_min`, or neither.")
     if sigma_max is not None and sigma_min is not None:
-        sigma_max, sigma_min = (
-            scalar.host(sigma_max, "sigma_max"),
-            scalar.host(sigma_min, "sigma_min"),
-        )
-        if not scalar.is_traced(sigma_max, sigma_min):
-            _must_cover(brownian, process, sigma_max, sigma_min)
+        high, low = scalar.host(sigma_max, "sigma_max"), scalar.host(sigma_min, "sigma_min")
+        if not scalar.is_traced(high, low):
+            _must_cover(brownian, process, high, low)
     eta = real(eta, "eta", least=0)
     drift = Drift(process, eta, as_pytree(denoise, "denoise"))
     shape = getattr(brownian, "shape", None)
@@ -151,16 +149,11 @@ def brownian_path(
     start, end = scalar.host(t0, "t0"), scalar.host(t1, "t1")
     if not scalar.is_traced(start, end) and not -np.inf < start < end < np.inf:
         raise ValueError(f"SDEs are solved forward: t0 must be below t1, got {t0} and {t1}.")
-    finest = scalar.host(tol, "tol")
-    if not scalar.is_traced(finest) and not 0 < finest < np.inf:
-        raise ValueError(f"`tol` must be a time above 0, such as half a step, got {tol}.")
+    real(tol, "tol", above=0)
     asked = getattr(solver, "minimal_levy_area", diffrax.AbstractBrownianIncrement)
     made = [diffrax.BrownianIncrement, diffrax.SpaceTimeLevyArea, diffrax.SpaceTimeTimeLevyArea]
     area = next(kind for kind in made if issubclass(kind, asked))
-    shape = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, working_dtype(leaf.dtype)),
-        floating_tree(x, "x", shapes=True),
-    )
+    shape = wide_shapes(floating_tree(x, "x", shapes=True))
     times: dict[str, Any] = {"t0": t0, "t1": t1, "tol": tol}
     return diffrax.VirtualBrownianTree(**times, shape=shape, key=key, levy_area=area)
 
@@ -182,7 +175,7 @@ class Drift:
         # (1 + eta^2) / 2 g^2 score, with the score (scale D - y) / variance.
         pull = (1 + jnp.asarray(self.eta, t.dtype) ** 2) / 2 * g**2 / self.process.variance(t)
         outputs = denoised(self.denoise, x, self.process.sigma(t), args)
-        return affine(-f - pull, y, pull * scale, outputs)
+        return weighted((-f - pull, y), (pull * scale, outputs))
 
 
 @jax.tree_util.register_dataclass
@@ -222,7 +215,7 @@ def _must_cover(brownian: Any, process: Any, sigma_max: Any, sigma_min: Any) -> 
         -Own(process).time(np.asarray(sigma, np.float64)) for sigma in (sigma_max, sigma_min)
     )
     low, high = brownian.t0, brownian.t1
-    if any(map(has_no_value, (low, high))):
+    if has_no_value(low) or has_no_value(high):
         return
     low, high = float(low), float(high)
     # A path in float32 ends where the times of a float32 state do.

@@ -56,15 +56,11 @@ def from_diffrax(
             return at.denoise(x, at.sigma)
         s, s_next = made.time(at.sigma), made.time(at.sigma_next)
         h, y, slopes = s_next - s, x, {}
+        ends = {0.0: (s, at.sigma), 1.0: (s_next, at.sigma_next)}
         for i in stages:
             # At the ends the grid's own levels, to the bit.
-            if c[i] == 0:
-                s_i, sigma = s, at.sigma
-            elif c[i] == 1:
-                s_i, sigma = s_next, at.sigma_next
-            else:
-                s_i = s + c[i] * h
-                sigma = made.level(s_i)
+            inside = s + c[i] * h
+            s_i, sigma = ends[c[i]] if c[i] in ends else (inside, made.level(inside))
             factor, (rate, weight) = made.factor(sigma), made.rates(s_i, sigma)
             numbers = s_i, factor, rate, weight
             if not is_traced(*numbers) and not np.isfinite(numbers).all():

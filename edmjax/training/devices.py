@@ -15,6 +15,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh
 
+from edmjax._common.arguments import whole
+
 AXES = ("data", "model")
 SMALLEST_SHARE = 32  # samples a device: with fewer, the fixed cost of each device outweighs them
 _PATIENCE_MS = 30 * 60 * 1000
@@ -133,11 +135,7 @@ def initialize(
             raise ValueError(
                 f"--coordinator is HOST:PORT, such as 10.0.0.1:1234; got {coordinator!r}."
             )
-        if not 0 <= process_id < num_processes:
-            raise ValueError(
-                "--process-id counts from 0 to --num-processes - 1; got "
-                f"{process_id} of {num_processes}."
-            )
+        whole(process_id, "--process-id", least=0, most=num_processes - 1)
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except ValueError as err:

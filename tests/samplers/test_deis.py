@@ -7,7 +7,7 @@ from support.laws import check_gradient_in_the_levels, check_traced_levels, same
 
 import edmjax as ej
 from edmjax import samplers as s
-from edmjax.samplers.deis import log_weights
+from edmjax.samplers.adams import log_weights
 
 KINDS = ["tab", "rho_ab"]
 ORDERS = [1, 2, 3]

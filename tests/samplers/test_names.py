@@ -174,8 +174,12 @@ def test_the_table_has_these_names_and_no_others():
         assert sorted(in_table) == sorted(names)
 
 
+def test_samplers_know_the_names_of_all_schedules():
+    assert schedule_table().ours.keys() == schedule_table(schedules).ours.keys()
+
+
 def test_a_name_is_that_of_its_row_but_for_those_that_say_so():
-    for table in (sampler_table(), schedule_table()):
+    for table in (sampler_table(), schedule_table(schedules)):
         for name, row in told(table):
             assert (table.find(name) is row) == (name not in TAKEN), name
 
@@ -436,7 +440,7 @@ def test_sentences_send_to_what_is_there():
     """Everything that a note writes as a call exists, and is called with arguments it has."""
     stand_ins = {"ej": ej, "low": 0.1, "high": 2.0, "n": 10, "nfe": 9, "sigmas": GRIDS[0]}
     stand_ins["intervals"] = [(0.05, 2.0, 3, 2)]
-    for table, module in ((sampler_table(), s), (schedule_table(), schedules)):
+    for table, module in ((sampler_table(), s), (schedule_table(schedules), schedules)):
         scope = vars(module) | stand_ins
         for row in table.rows:
             assert row.note or row.make is not None

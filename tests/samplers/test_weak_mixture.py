@@ -22,7 +22,7 @@ import pytest
 
 import edmjax as ej
 from edmjax import samplers as s
-from edmjax.samplers._reverse_sde import first_order, fresh_noise
+from edmjax.samplers._parts import first_order, fresh_noise
 
 WEIGHTS, MEANS, VARIANCE = (0.6, 0.4), (-0.8, 1.0), 0.05
 HIGH, LOW = 5.0, 0.5

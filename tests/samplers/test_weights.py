@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edmjax.samplers._interpolation import phi, weights_of
+from edmjax.samplers._parts import phi, weights_of
 
 
 def exact(k, z):

@@ -243,7 +243,7 @@ def test_mistakes_are_sentences(x64, unchecked):
         (TypeError, "must be a typed key", lambda: path(key=0)),
         (TypeError, "times are float32", lambda: terms().terms[0].vf(jnp.float32(-0.5), x, None)),
         (ValueError, "`key` must be one key", lambda: path(key=jax.random.split(KEY, 3))),
-        (ValueError, "`tol` must be a time above 0", lambda: path(tol=0.0)),
+        (ValueError, "`tol` must be positive and finite", lambda: path(tol=0.0)),
         (TypeError, "`t0` must be a real scalar", lambda: path("now", 1.0)),
         (ValueError, "t0 must be below t1", lambda: path(0.0, np.inf)),
         (ValueError, "`eta` must be at least 0 and finite, got inf", lambda: terms(eta=np.inf)),

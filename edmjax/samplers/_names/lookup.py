@@ -29,16 +29,19 @@ class Row(NamedTuple):
 
 
 class Names:
-    """The table in `file` together with our own functions, by name.
+    """The table in `file` together with our own functions, by name; without them the names alone.
 
     Exact names of ours win, then exact names of the other packages. Only then are names matched
     loosely, in the same order: without case, spaces, underscores, hyphens, a leading "sample_" and
     a trailing "Scheduler".
     """
 
-    def __init__(self, file: str, ours: Mapping[str, Callable[..., Any]]):
-        text = Path(__file__).with_name(file).read_text(encoding="utf-8")
-        self.rows: list[Row] = [_row(entry, ours) for entry in tomllib.loads(text)["names"]]
+    def __init__(self, file: str, ours: Mapping[str, Callable[..., Any]] | None = None):
+        table = tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+        if ours is None:
+            own = [entry["ours"] for entry in table["names"] if "ours" in entry]
+            ours = dict.fromkeys([*own, *table["others"]], object)  # in place of a function
+        self.rows: list[Row] = [_row(entry, ours) for entry in table["names"]]
         self.ours: Mapping[str, Callable[..., Any]] = ours
         told = [(name, row) for row in self.rows for names in row.names for name in names]
         # Where a row gives our plain function its own name, it is ours, with the row's wrapper.
@@ -46,13 +49,10 @@ class Names:
         entries += [(name, Row(function)) for name, function in ours.items()]
         entries += told
         self._told = {_key(name) for name, _ in told}
-        self._exact: dict[str, Row] = {}
-        self._loose: dict[str, tuple[str, Row]] = {}
-        for name, row in entries:
-            self._exact.setdefault(name, row)
-            self._loose.setdefault(_key(name), (name, row))
-        for name, row in entries:
-            self._loose.setdefault(_bare(_key(name)), (name, row))
+        entries.reverse()  # in a dict the last of a name stays
+        keyed = {_key(name): (name, row) for name, row in entries}
+        self._exact: dict[str, Row] = dict(entries)
+        self._loose = {_bare(_key(name)): (name, row) for name, row in entries} | keyed
 
     def find(self, name: str) -> Row | None:
         """The row of `name`, or None."""

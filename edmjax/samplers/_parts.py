@@ -1,4 +1,9 @@
-"""Weights of interpolatory formulas, for multistep methods and exponential integrators.
+"""Parts that the steps of several samplers share.
+
+Most steps begin with the denoised output: `to_denoised` makes them of a formula that is given it.
+
+For the reverse stochastic differential equation, in `lambda = -log sigma` with
+`h = lambda_next - lambda` and `H = (1 + eta) h`, `decay` is H; see `edmjax.samplers.dpmpp_sde`.
 
 A method that fits a polynomial to outputs at the nodes `s_j`, and integrates it exactly against
 some weight function, has the weights `w` that are exact for every power up to the number of nodes:
@@ -9,15 +14,71 @@ On numbers everything runs in float64 on the host; traced nodes give traced weig
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 
 from edmjax.planning.point import Combination
-from edmjax.planning.step import Step
-from edmjax.scalar import Scalar, exp, expm1, is_traced, log, where
+from edmjax.planning.step import Evaluation, Sampler, Step
+from edmjax.scalar import Scalar, exp, expm1, is_traced, is_zero, log, sqrt, where
+
+Formula: TypeAlias = Callable[[Combination, Combination, Step], Combination]
+
+
+def to_denoised(formula: Formula) -> Sampler:
+    """The step of `formula(x, denoised, at)`; the step to zero is the denoised output itself."""
+
+    def step(x: Combination, at: Step) -> Combination:
+        denoised = at.denoise(x, at.sigma)
+        return denoised if at.last else formula(x, denoised, at)
+
+    return step
+
+
+def interpolated(x: Combination, denoised: Combination, kept: Scalar) -> Combination:
+    """`r x + (1 - r) D`; with r = sigma_next / sigma the flow's step with a constant output."""
+    return kept * x + (1 - kept) * denoised
+
+
+def outputs_so_far(
+    x: Combination, denoised: Combination, at: Step, past: int
+) -> tuple[list[Evaluation], list[Scalar]]:
+    """This evaluation and at most `past` earlier ones, newest first, and their levels."""
+    # The history lacks this evaluation until the step is over.
+    made = [Evaluation(at.sigma, x, denoised, denoised), *at.past[:past]]
+    return made, [old.sigma for old in made]
+
+
+def added(count: int, *rows: Sequence[Scalar]) -> list[Scalar]:
+    """The sums of the weights in `rows`, each of at most `count` outputs, newest first."""
+    # By hand: since Python 3.12 `sum` compensates the rounding of floats, and not of traced values.
+    total: list[Scalar] = [0.0] * count
+    for row in rows:
+        for j, weight in enumerate(row):
+            total[j] = total[j] + weight
+    return total
+
+
+def first_order(x: Combination, denoised: Combination, decay: Scalar) -> Combination:
+    """The mean of a step with a constant denoised output: `e^-H x + (1 - e^-H) D`."""
+    # `1 - e^-H` as such would lose its digits on a short step.
+    return exp(-decay) * x - expm1(-decay) * denoised
+
+
+def psi(decay: Scalar) -> Scalar:
+    """The weight `1 - (1 - e^-H) / H` of the slope of D, without cancellation."""
+    return decay * phi(2, -decay)
+
+
+def fresh_noise(at: Step, eta: Scalar, s_noise: Scalar) -> Combination:
+    """The noise of a step: `s_noise sigma_next sqrt(1 - e^(-2 eta h)) noise`."""
+    if is_zero(eta) or is_zero(s_noise):
+        return Combination({})  # and no draw: a plan without noise needs no key
+    h = log(at.sigma / at.sigma_next)
+    spread = s_noise * at.sigma_next * sqrt(-expm1(-2 * eta * h))
+    return spread * at.noise(at.sigma, at.sigma_next)
 
 
 def weights_of(nodes: Sequence[Scalar], moments: Sequence[Scalar]) -> list[Scalar]:
