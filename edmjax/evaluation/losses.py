@@ -136,6 +136,7 @@ def best_denoiser(
     It is `problems.Empirical`; with `labels`, of the images whose label is `cond`. In float32 the
     squared distances of noised images would be off by as much as sigma^2 at the lowest levels.
     """
+    # Without labels all images are of one class.
     labels_of = np.zeros(len(training)) if labels is None else labels
     denoise = jax.jit(ej.problems.Empirical.denoise)
     with jax.enable_x64(True):

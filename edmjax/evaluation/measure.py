@@ -227,6 +227,7 @@ def _measure_samples(
     with _bar("samples", n * sum(plan.nfe for _, _, plan in jobs if plan is not None)) as bar:
         for seed, method, plan in jobs:
             rng = np.random.default_rng(seed)
+            # Distances of sets compare at equal sizes only, so there are `n` training images too.
             real = rng.choice(len(train.images), n, replace=False)
             if plan is None:
                 images = test.images[rng.choice(len(test.images), n, replace=False)]

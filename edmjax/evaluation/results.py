@@ -58,6 +58,7 @@ def over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[Quality]:
 def write_quality(qualities: Sequence[Quality], path: StrPath) -> None:
     """Writes a CSV file: a line for each method, each figure in two columns."""
     columns = [column for name in qualities[0].figures for column in (name, f"{name}_error")]
+    # The figures are those of one table, so all qualities have them in the same order.
     lines = [
         [*quality[:5], *(f"{v:.6g}" for mean in quality.figures.values() for v in mean)]
         for quality in qualities
