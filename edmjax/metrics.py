@@ -11,6 +11,7 @@ group, not of a set, which matters for a biased distance.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -60,6 +61,7 @@ def sliced_wasserstein(
     x, y = _groups(x, y, num_groups)
     check_key(key)
     check_single_key(key)
+    # A key a group: with shared directions the groups' errors would be correlated.
     count = whole(num_projections, "num_projections")
     keys = jax.random.split(key, len(x))
     return _mean(_sliced(x, y, keys, count))
@@ -94,6 +96,7 @@ def _energy(x: jax.Array, y: jax.Array) -> jax.Array:
 
     def group(pair):
         a, b = pair
+        # A sample's distance from itself is 0, so n (n - 1) pairs count within a set: no bias.
         return 2 * total(a, b) / n**2 - (total(a, a) + total(b, b)) / (n * (n - 1))
 
     return lax.map(group, (x, y))
@@ -103,20 +106,17 @@ def _length(v: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(v**2, axis=-1))
 
 
-def _sliced_group(x: jax.Array, y: jax.Array, key: Keys, count: int) -> jax.Array:
-    directions = jax.random.normal(key, (x.shape[1], count), x.dtype)
-    directions = directions / jnp.sqrt(jnp.sum(directions**2, axis=0))
-    x, y = (
-        jnp.sort(jnp.matmul(v, directions, precision=lax.Precision.HIGHEST), axis=0) for v in (x, y)
-    )
-    return jnp.sqrt(jnp.mean((x - y) ** 2))
+@partial(jax.jit, static_argnames="count")
+def _sliced(x: jax.Array, y: jax.Array, keys: Keys, count: int) -> jax.Array:
+    def group(x: jax.Array, y: jax.Array, key: Keys) -> jax.Array:
+        directions = jax.random.normal(key, (x.shape[1], count), x.dtype)
+        directions = directions / jnp.sqrt(jnp.sum(directions**2, axis=0))
+        # In full: accelerators would round the products to bfloat16, and with them the distance.
+        project = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+        x, y = (jnp.sort(project(v, directions), axis=0) for v in (x, y))
+        return jnp.sqrt(jnp.mean((x - y) ** 2))
 
-
-def _sliced_all(x: jax.Array, y: jax.Array, keys: Keys, count: int) -> jax.Array:
-    return jax.vmap(lambda x, y, key: _sliced_group(x, y, key, count))(x, y, keys)
-
-
-_sliced = jax.jit(_sliced_all, static_argnames="count")
+    return jax.vmap(group)(x, y, keys)
 
 
 def _mean(values: jax.Array) -> Estimate:

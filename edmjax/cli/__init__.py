@@ -58,11 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _load(command: str) -> Callable[[Sequence[str]], int | None]:
+    # Here and not above: a command imports only what its own extras install.
     where, extra, _ = COMMANDS[command]
     module, function = where.split(":")
     try:
         return getattr(importlib.import_module(f"edmjax.cli.{module}"), function)
     except ImportError as err:
+        # A fault of our own, which no installation mends.
         if (err.name or "edmjax").startswith("edmjax"):
             raise
         sys.exit(

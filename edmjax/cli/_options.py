@@ -1,9 +1,29 @@
-"""Values of options: a wrong one ends the program with a sentence and exit code 2."""
+"""The parser of a command, and its options: a wrong one ends with a sentence and exit code 2."""
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from edmjax._common.arguments import LARGEST_SEED, as_seed, whole
+
+
+def make_parser(command: str, text: str | None, **options: Any) -> argparse.ArgumentParser:
+    """The parser of `edmjax COMMAND`, whose help has `text` as it is written."""
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(
+        prog=f"edmjax {command}", description=text, formatter_class=raw, **options
+    )
+
+
+def add_option(
+    parser: argparse.ArgumentParser, name: str, text: str, shown: object, **options: Any
+) -> None:
+    """Adds `--name`; its help says what is taken where it is not given, unless that is nothing."""
+    if isinstance(shown, tuple):
+        shown = " ".join(map(str, shown))
+    text = text if shown == "" else f"{text} (default: {shown})"
+    # argparse fills values in after a per cent sign.
+    parser.add_argument(f"--{name}", help=text.replace("%", "%%"), **options)
 
 
 def _whole(says: str, check: Callable[[int], int]) -> Callable[[str], int]:

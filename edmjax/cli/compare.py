@@ -34,6 +34,7 @@ from typing import Any
 import jax
 
 from edmjax import training
+from edmjax.cli._options import add_option, make_parser
 from edmjax.comparison import KINDS, QUICK, Settings, compare
 from edmjax.comparison.methods import FORMS, SOLVERS
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     args = vars(_arguments(argv))
     out, settings = args.pop("out"), QUICK if args.pop("quick") else Settings()
+    # What was not given is None, and keeps the value of the settings.
     settings = dataclasses.replace(settings, **{k: v for k, v in args.items() if v is not None})
     try:
         with training.plain_errors():
@@ -60,19 +62,11 @@ def command(argv: Sequence[str] | None = None) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="edmjax compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="kinds:\n" + "\n".join(f"  {name:17} {what}" for name, what in KINDS.items()),
-    )
-    full = Settings()
+    kinds = "\n".join(f"  {name:17} {what}" for name, what in KINDS.items())
+    parser, full = make_parser("compare", __doc__, epilog=f"kinds:\n{kinds}"), Settings()
 
     def add(name: str, text: str, **options: Any) -> None:
-        default = getattr(full, name.replace("-", "_"))
-        shown = default if isinstance(default, int | float) else " ".join(map(str, default))
-        text = f"{text} (default: {shown})" if default != () else text
-        parser.add_argument(f"--{name}", help=text.replace("%", "%%"), **options)
+        add_option(parser, name, text, getattr(full, name.replace("-", "_")), **options)
 
     parser.add_argument("--out", help="directory for what is written", required=True)
     parser.add_argument(

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edmjax import training
-from edmjax.cli._options import count
+from edmjax.cli._options import add_option, count, make_parser
 from edmjax.evaluation import QUICK, Amounts, evaluate
 
 
@@ -56,25 +56,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Amounts]:
-    parser = argparse.ArgumentParser(
-        prog="edmjax evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    full = Amounts()
+    parser, full = make_parser("evaluate", __doc__), Amounts()
     parser.add_argument("--checkpoint", required=True, help="directory of a training run")
     parser.add_argument("--features", help="file of a classifier, whose features are compared")
     parser.add_argument("--data_dir", help="directory with MNIST's files (default: downloaded)")
     parser.add_argument("--out", help="directory for results (default: CHECKPOINT/evaluation)")
-    parser.add_argument(
-        "--num-samples", type=int, help=f"samples a set (default: {full.num_samples})"
-    )
-    parser.add_argument("--seeds", type=count, help=f"sets of samples (default: {full.seeds})")
-    parser.add_argument(
-        "--samplers",
-        nargs="+",
-        help=f"how samples are drawn (default: {' '.join(full.samplers)})",
-    )
+    add_option(parser, "num-samples", "samples a set", full.num_samples, type=int)
+    add_option(parser, "seeds", "sets of samples", full.seeds, type=count)
+    add_option(parser, "samplers", "how samples are drawn", full.samplers, nargs="+")
     parser.add_argument(
         "--chunk-size", type=count, default=500, help="samples computed at once; changes no sample"
     )

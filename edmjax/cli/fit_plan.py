@@ -25,8 +25,7 @@ from matplotlib.figure import Figure
 
 import edmjax as ej
 from edmjax import training
-from edmjax.cli._options import at_least, count, seed
-from edmjax.training import levels_of
+from edmjax.cli._options import add_option, at_least, count, make_parser, seed
 from edmjax.training.files import make_directory
 
 REFERENCE = 200
@@ -37,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     with training.plain_errors():
         out = _check_out(args.out)
-        trained, levels = training.load_trained(args.checkpoint), levels_of(args.checkpoint)
+        trained = training.load_trained(args.checkpoint)
+        levels = training.levels_of(args.checkpoint)
         ends: Any = {"sigma_min": levels.sigma_min, "sigma_max": levels.sigma_max}
         noise_key, test_key, fit_key = jax.random.split(jax.random.key(args.seed), 3)
 
@@ -83,14 +83,14 @@ def _errors(
     denoise: Any, plans: dict[str, ej.Plan], x: Any, cond: Any, ends: Any
 ) -> dict[str, np.ndarray]:
     """The error of each sample by each plan, shape (samples,)."""
+    # One sweep runs all plans by one program. The reference is the plan without a name.
     fine = ej.make_plan(ej.samplers.unipc(3), ej.schedules.exponential(REFERENCE, **ends))
     found = ej.sweep(denoise, plans | {"": fine}, x, cond=cond)
     exact = np.asarray(found.pop(""))
+    # Over the components of a sample: axis 0 counts samples.
     axes = tuple(range(1, exact.ndim))
-    return {
-        name: np.sqrt(np.mean((np.asarray(x0) - exact) ** 2, axis=axes))
-        for name, x0 in found.items()
-    }
+    squares = {name: (np.asarray(x0) - exact) ** 2 for name, x0 in found.items()}
+    return {name: np.sqrt(np.mean(square, axis=axes)) for name, square in squares.items()}
 
 
 def _rms(values: np.ndarray) -> float:
@@ -123,11 +123,7 @@ def _check_out(out: str) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edmjax fit-plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("fit-plan", __doc__)
     parser.add_argument("--checkpoint", required=True, help="directory of a training run")
     parser.add_argument("--nfe", type=count, required=True, help="evaluations of the plan")
     parser.add_argument("--out", required=True, help="the file of the plan, such as plan.json")
@@ -137,9 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         ("updates", at_least(0), 100, "how often the levels and the weights are moved"),
         ("seed", seed, 0, "of all noises"),
     ):
-        parser.add_argument(
-            f"--{name}", type=kind, default=default, help=f"{text} (default: {default})"
-        )
+        add_option(parser, name, text, default, type=kind, default=default)
     parser.add_argument(
         "--batch-size", type=at_least(4), help="noises of an update (default: 64 or more)"
     )

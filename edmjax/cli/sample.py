@@ -31,13 +31,10 @@ import argparse
 from collections.abc import Sequence
 from textwrap import indent
 
-import jax
-
 import edmjax as ej
 from edmjax import training
-from edmjax.cli._options import count, seed
+from edmjax.cli._options import add_option, count, make_parser, seed
 from edmjax.planning.table import levels_beyond
-from edmjax.training import levels_of
 from edmjax.training.choices import describe
 
 _DEFAULTS = training.SampleConfig()
@@ -66,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             labels=labels,
             chunk_size=args.chunk_size,
             mesh=mesh,
-            # Callbacks of a program that several processes run would draw a bar in each.
-            progress=jax.process_count() == 1,
+            progress=True,
         )
         if training.is_first():
             training.write_samples(samples, args.out, labels)
@@ -83,11 +79,9 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             "--plan and --nfe each choose how the samples are drawn: leave one of them out."
         )
     chosen = "--plan" if args.plan is not None else "--nfe"
-    if args.plan is None and args.nfe is None:
-        return
-    others = [name for name in _CHOICES if getattr(args, name) is not None]
-    if others:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+    others = [f"--{k.replace('_', '-')}" for k in _CHOICES if getattr(args, k) is not None]
+    if others and (args.plan, args.nfe) != (None, None):
+        named = ", ".join(others)
         parser.error(
             f"{chosen} chooses the sampler and its levels, so it cannot be combined with "
             f"{named}: leave {chosen} or {named} out."
@@ -95,32 +89,31 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def _plan_of(args: argparse.Namespace) -> ej.Plan:
-    if args.plan is not None:
-        plan, known = ej.Plan.load(args.plan), levels_of(args.checkpoint)
-        if beyond := levels_beyond(plan, known.sigma_min, known.sigma_max):
-            low, high = beyond
-            raise ValueError(
-                f"{args.plan} has noise levels from {low:g} to {high:g}, and the network in "
-                f"{args.checkpoint} is for those from {known.sigma_min:g} to {known.sigma_max:g}: "
-                "fit a plan to this network, or make one on levels within these."
-            )
-        return plan
+    if (args.plan, args.nfe) == (None, None):
+        sampler, schedule, num_steps = (
+            getattr(_DEFAULTS if getattr(args, name) is None else args, name) for name in _CHOICES
+        )
+        made = training.parse_sampler(sampler)
+        return ej.make_plan(made, training.parse_schedule(schedule, num_steps))
+    known = training.levels_of(args.checkpoint)
     if args.nfe is not None:
-        return ej.make_plan(*ej.recommend(args.nfe, **levels_of(args.checkpoint)._asdict()))
-    sampler, schedule, num_steps = (
-        getattr(_DEFAULTS if getattr(args, name) is None else args, name) for name in _CHOICES
-    )
-    return ej.make_plan(
-        training.parse_sampler(sampler), training.parse_schedule(schedule, num_steps)
-    )
+        return ej.make_plan(*ej.recommend(args.nfe, **known._asdict()))
+    plan = ej.Plan.load(args.plan)
+    if beyond := levels_beyond(plan, known.sigma_min, known.sigma_max):
+        low, high = beyond
+        raise ValueError(
+            f"{args.plan} has noise levels from {low:g} to {high:g}, and the network in "
+            f"{args.checkpoint} is for those from {known.sigma_min:g} to {known.sigma_max:g}: "
+            "fit a plan to this network, or make one on levels within these."
+        )
+    return plan
 
 
 def _parser() -> argparse.ArgumentParser:
     samplers, schedules = training.sampler_names(), training.schedule_names()
-    parser = argparse.ArgumentParser(
-        prog="edmjax sample",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        "sample",
+        __doc__,
         epilog="samplers (inner stands for another sampler):\n"
         f"{indent(describe(samplers), '  ')}\n\nschedules:\n"
         f"{indent(describe(schedules, skip=('n',)), '  ')}\n\n"
@@ -136,15 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         "chunk_size": "samples computed at once; changes no sample",
         "seed": "of the noise",
     }.items():
-        default = getattr(_DEFAULTS, name)
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(
-            option,
-            type=_TYPES.get(name, str),
-            # None tells what was not given.
-            default=None if name in _CHOICES else default,
-            help=f"{text} (default: {default})",
-        )
+        shown, kind = getattr(_DEFAULTS, name), _TYPES.get(name, str)
+        # None tells what was not given.
+        default = None if name in _CHOICES else shown
+        add_option(parser, name.replace("_", "-"), text, shown, type=kind, default=default)
     parser.add_argument(
         "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
     )

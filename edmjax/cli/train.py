@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in map(str, filter(None, arguments.pop("config") or [])):
         entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         _check_groups(parser, path, entries, asdict(training.Config()))
+    # What remains are entries of the configuration: devices are no part of a run's identity.
     devices = {name: arguments.pop(name) for name in training.DEVICE_OPTIONS}
     try:
         config = training.Config(**parser.instantiate(arguments).as_dict())

@@ -1,11 +1,10 @@
 """What is compared: each method is a series of runs, from few evaluations to many.
 
 A series has one program for all of its tolerances. `PREPARE` makes what a run needs, or, for plans,
-which share programs, `plans.Plans`; `runs` times it.
+which share programs, `plans.plan_runs`; `runs` times it.
 """
 
 import ast
-import dataclasses
 import functools
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 import edmjax as ej
-from edmjax.comparison.targets import HIGH, LOW, Target, perturbed
+from edmjax.comparison.targets import HIGH, LOW, Target, perturbed, solved
 from edmjax.evaluation.budgets import with_options
 
 FORMS = ("theta", "log_sigma", "sigma", "t")
@@ -38,8 +37,7 @@ KINDS = {
 STOCHASTIC = ("stochastic", "diffrax-sde", "exact")
 
 
-@dataclasses.dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """A method, and its settings from the coarsest on: budgets of evaluations, or tolerances."""
 
     kind: str
@@ -105,28 +103,15 @@ def _adaptive(series: Series, setting: float, target: Target, x: Array, seed: in
 
 
 def _diffrax_adaptive(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:
-    def run():
-        x0, report = ej.terms.adaptive_sample(
-            target.denoise,
-            x,
-            sigma_max=HIGH,
-            sigma_min=LOW,
-            solver=getattr(diffrax, series.method)(),
-            rtol=setting,
-            atol=setting,
-            form=series.path,
-            process=PROCESS,
-            # The network's own output is the slope where its own sigma_data is used.
-            sigma_data=target.sigma_data if target.law is not None else None,
-            per_sample=False,
-        )
-        report.check()  # a solver that does not arrive has a row that says so
-        return x0, report.nfe
-
+    # The network's own output is the slope where its own sigma_data is used.
+    width = target.sigma_data if target.law is not None else None
+    options = {"form": series.path, "process": PROCESS, "sigma_data": width, "per_sample": False}
+    solver = getattr(diffrax, series.method)()
+    run = functools.partial(solved, target, solver, setting, **options)
     return Run(run, (series.kind, series.method, series.path))
 
 
-def drifts_a_step(solver: diffrax.AbstractSolver) -> int:
+def drifts_a_step(solver: diffrax.AbstractSolver[Any]) -> int:
     """How often a solver of SDEs evaluates the drift in a step."""
     tableau = getattr(solver, "tableau", None)
     if tableau is None:  # Euler
@@ -155,17 +140,11 @@ def _diffrax_sde(series: Series, setting: float, target: Target, x: Array, seed:
     if steps < 2:
         return None
     start, end = ej.terms.sde_times(ej.processes.ve(LOW, HIGH), [HIGH, LOW], x)
-    step = (end - start) / steps
-    denoise = perturbed(target, series.perturbation)
-    key = jax.random.key(seed)
-    return Run(
-        lambda: (
-            # A step may be left over by rounding: then it has no length.
-            _solve_sde(denoise, x, key, step, name=series.method, most=most + 1),
-            steps * each,
-        ),
-        (series.kind, series.method, series.perturbation > 0),
-    )
+    arrays = perturbed(target, series.perturbation), x, jax.random.key(seed), (end - start) / steps
+    # A step may be left over by rounding: then it has no length.
+    run = functools.partial(_solve_sde, *arrays, name=series.method, most=most + 1)
+    program = (series.kind, series.method, series.perturbation > 0)
+    return Run(lambda: (run(), steps * each), program)
 
 
 def _exact(series: Series, setting: float, target: Target, x: Array, seed: int) -> Run:

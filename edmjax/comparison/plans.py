@@ -1,7 +1,7 @@
 """Fixed steps: the plans that budgets of evaluations buy, and the few programs that run all."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import diffrax
 import jax
@@ -10,53 +10,37 @@ from jaxtyping import Array
 import edmjax as ej
 from edmjax.comparison.methods import PROCESS, STOCHASTIC, Run, Series, levels
 from edmjax.comparison.targets import Target, perturbed
-from edmjax.evaluation.budgets import most_steps
+from edmjax.evaluation.budgets import plan_within
 from edmjax.planning.padding import Shape
 from edmjax.running.many_plans import runs
 
 KINDS = ("plan", "diffrax-fixed", "stochastic")
 
 
-class Plans:
-    """The runs of all plans among `series`; those that draw noise start from `starts`.
+def plan_runs(
+    series: Sequence[Series], target: Target, starts: Array, seed: int
+) -> dict[tuple[Series, float], Run]:
+    """The runs of all plans among `series`, by budget; those that draw noise start from `starts`.
 
     The plans of a batch and a denoiser share a program, as in `ej.sweep`, with those that draw
     noise where they do and look back about as far. With all of them in one, Euler's method would
     carry the 13 arrays of Dopri8, and Heun's the zeros that it does not draw: each up to 1.2 times
     as long around P2's exact denoiser, which is what is to be compared.
     """
-
-    def __init__(self, series: Sequence[Series], target: Target, starts: Array, seed: int):
-        self.series = [one for one in series if one.kind in KINDS]
-        self.target, self.starts, self.seed = target, starts, seed
-
-    def run(self, series: Series, setting: float) -> Run | None:
-        """The run of a series at a budget; None where the budget buys no new run."""
-        bought = plans_of(series, self.target.sigma_data)
-        return self._runs[series, setting] if setting in bought else None
-
-    @functools.cached_property  # where all have results, none is made
-    def _runs(self) -> dict[tuple[Series, float], Run]:
-        groups: dict[tuple[bool, float, bool, int], dict[tuple[Series, float], ej.Plan]] = {}
-        for series in self.series:
-            noisy = series.kind in STOCHASTIC
-            for setting, plan in plans_of(series, self.target.sigma_data).items():
-                alike = noisy, series.perturbation, plan.num_draws > 0, _looks_back(plan)
-                groups.setdefault(alike, {})[series, setting] = plan
-        return dict(
-            item
-            for (noisy, size, *_), plans in groups.items()
-            for item in self._group(plans, self.starts if noisy else self.target.x, size)
-        )
-
-    def _group(
-        self, plans: dict[tuple[Series, float], ej.Plan], x: Array, size: float
-    ) -> Iterator[tuple[tuple[Series, float], Run]]:
-        denoise, key = perturbed(self.target, size), jax.random.key(self.seed)
-        calls = runs(denoise, list(plans.values()), x, key)
-        program = ("plans", size > 0, x.shape, Shape.of(list(plans.values())))
+    groups: dict[tuple[bool, float, bool, int], dict[tuple[Series, float], ej.Plan]] = {}
+    for one in [one for one in series if one.kind in KINDS]:
+        for budget, plan in plans_of(one, target.sigma_data).items():
+            noisy = one.kind in STOCHASTIC
+            alike = noisy, one.perturbation, plan.num_draws > 0, _looks_back(plan)
+            groups.setdefault(alike, {})[one, budget] = plan
+    found = {}
+    for (noisy, size, *_), plans in groups.items():
+        x, tables = starts if noisy else target.x, list(plans.values())
+        program = ("plans", size > 0, x.shape, Shape.of(tables))
+        calls = runs(perturbed(target, size), tables, x, jax.random.key(seed))
         for (what, plan), call in zip(plans.items(), calls, strict=True):
-            yield what, Run(lambda call=call, nfe=plan.nfe: (call(), nfe), program)
+            found[what] = Run(lambda call=call, nfe=plan.nfe: (call(), nfe), program)
+    return found
 
 
 def _looks_back(plan: ej.Plan) -> int:
@@ -76,16 +60,7 @@ def plans_of(series: Series, sigma_data: float) -> dict[float, ej.Plan]:
         sampler = ej.training.parse_sampler(series.method)
     plans: dict[float, ej.Plan] = {}
     for budget in series.settings:
-        made = plan_within(sampler, schedule, int(budget), sigma_data)
+        made = plan_within(sampler, lambda n: levels(schedule, n + 1, sigma_data), int(budget))
         if made is not None and made.nfe not in {plan.nfe for plan in plans.values()}:
             plans[budget] = made
     return plans
-
-
-def plan_within(
-    sampler: ej.Sampler, schedule: str, budget: int, sigma_data: float
-) -> ej.Plan | None:
-    """The plan with the most steps that takes at most `budget` evaluations; None if none does."""
-    return most_steps(
-        lambda steps: ej.make_plan(sampler, levels(schedule, steps + 1, sigma_data)), budget
-    )

@@ -1,8 +1,8 @@
 """Work-precision plots: error against evaluations and against seconds, a column a problem."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -13,35 +13,18 @@ from PIL import Image
 from edmjax.comparison.results import Result
 from edmjax.evaluation.report import label_lines
 
-
-class Line(NamedTuple):
-    """One line of the plot: the lower envelope of some results."""
-
-    label: str
-    color: str
-    style: str
-    takes: Callable[[Result], bool]
-
-
-def _plan(method: str, path: str) -> Callable[[Result], bool]:
-    return lambda r: (r.kind, r.method, r.path) == ("plan", method, path)
-
-
-def _adaptive_in(form: str) -> Callable[[Result], bool]:
-    return lambda r: (r.kind, r.path) == ("diffrax-adaptive", form)
-
-
-# Colours of Okabe and Ito, and two more.
-LINES = (
-    Line("edmjax plans, best", "#0072B2", "-", lambda r: r.kind == "plan"),
-    Line("edmjax adaptive", "#009E73", "-", lambda r: r.method.startswith("adaptive(")),
-    Line("dpmpp_2m, karras", "#56B4E9", "--", _plan("dpmpp_2m", "karras")),
-    Line("heun, karras", "#888888", "--", _plan("heun", "karras")),
-    Line("dpm_adaptive", "#CC79A7", "--", lambda r: r.method.startswith("dpm_adaptive(")),
-    Line("diffrax in theta", "#D55E00", "-", _adaptive_in("theta")),
-    Line("diffrax in log sigma", "#E69F00", "-", _adaptive_in("log_sigma")),
-    Line("diffrax in sigma", "#000000", "-", _adaptive_in("sigma")),
-    Line("diffrax, fixed steps", "#B8860B", ":", lambda r: r.kind == "diffrax-fixed"),
+# Each line is the lower envelope of some results: its label, its color (of Okabe and Ito, and two
+# more), its style, and patterns of the results' kind, method and path.
+LINES: tuple[tuple[str, str, str, tuple[str, str, str]], ...] = (
+    ("edmjax plans, best", "#0072B2", "-", ("plan", "*", "*")),
+    ("edmjax adaptive", "#009E73", "-", ("*", "adaptive(*", "*")),
+    ("dpmpp_2m, karras", "#56B4E9", "--", ("plan", "dpmpp_2m", "karras")),
+    ("heun, karras", "#888888", "--", ("plan", "heun", "karras")),
+    ("dpm_adaptive", "#CC79A7", "--", ("*", "dpm_adaptive(*", "*")),
+    ("diffrax in theta", "#D55E00", "-", ("diffrax-adaptive", "*", "theta")),
+    ("diffrax in log sigma", "#E69F00", "-", ("diffrax-adaptive", "*", "log_sigma")),
+    ("diffrax in sigma", "#000000", "-", ("diffrax-adaptive", "*", "sigma")),
+    ("diffrax, fixed steps", "#B8860B", ":", ("diffrax-fixed", "*", "*")),
 )
 TITLES = {"rms": "root mean square error", "median": "median error"}
 
@@ -79,14 +62,15 @@ def _panel(axes: Axes, results: Sequence[Result], cost: str, error: str) -> None
     labels = []
     axes.set(xscale="log", yscale="log")
     axes.tick_params(axis="x", which="minor", labelsize=6)  # or they touch within a decade
-    for line in LINES:
-        points = envelope((getattr(r, cost), getattr(r, error)) for r in results if line.takes(r))
+    for label, color, style, patterns in LINES:
+        of = [r for r in results if all(map(fnmatchcase, (r.kind, r.method, r.path), patterns))]
+        points = envelope((getattr(r, cost), getattr(r, error)) for r in of)
         # Above 1 a sample is as wrong as noise, and the picture has better uses for its room.
         points = [point for point in points if 1e-7 < point[1] < 1]
         if points:
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, line.style, color=line.color, marker="o", markersize=2.5, linewidth=1.4)
-            labels.append((x[-1], y[-1], line.label, line.color))
+            axes.plot(x, y, style, color=color, marker="o", markersize=2.5, linewidth=1.4)
+            labels.append((x[-1], y[-1], label, color))
     if labels:
         label_lines(axes, labels)
     else:

@@ -1,5 +1,6 @@
 """Runs what is compared, times it, and writes the results as they come."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -13,12 +14,13 @@ from jaxtyping import Array
 from tqdm import tqdm
 
 import edmjax as ej
-from edmjax.comparison import methods, plans, plots, tables
+from edmjax.comparison import methods, plots, tables
 from edmjax.comparison.methods import Run, Series
+from edmjax.comparison.plans import plan_runs, plans_of
 from edmjax.comparison.results import NUM_KEYS, Result, errors
 from edmjax.comparison.settings import GROUPS, Settings, check, series_of
 from edmjax.comparison.targets import HIGH, LOW, Target, problem, reference, trained
-from edmjax.evaluation.report import Table, claim
+from edmjax.evaluation.report import Table, claim, setup
 
 LIMIT = 400  # evaluations beyond which tighter tolerances are not tried
 
@@ -53,7 +55,8 @@ def compare(settings: Settings, out: str | Path) -> list[Result]:
                 bar.set_postfix_str(f"{target.name}, its reference")  # minutes for a network
                 comparison = Comparison(target, series, table, settings)
                 for one in series:
-                    comparison.run(one, bar)
+                    bar.set_postfix_str(f"{target.name} {one.method} {one.path}"[:50])
+                    comparison.run(one, bar.update)
                 jax.clear_caches()  # no other target uses the programs of this one
     judged_by = {target.name: target.judged_by for target in targets}
     results = [Result(**row) for row in table.rows.values()]
@@ -64,34 +67,8 @@ def compare(settings: Settings, out: str | Path) -> list[Result]:
 
 def _configuration(settings: Settings) -> dict[str, Any]:
     """What all results of a file must have in common to be compared."""
-    return {
-        "samples": settings.samples,
-        "distance_samples": settings.distance_samples,
-        "seed": settings.seed,
-        "edmjax": ej.__version__,
-        "jax": jax.__version__,
-        "diffrax": diffrax.__version__,
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-class Stopwatch:
-    """Times runs; remembers the compile time of each program."""
-
-    def __init__(self):
-        self.compiling: dict[Hashable, float] = {}
-
-    def __call__(self, run: Run) -> tuple[tuple[Array, Array | int], float, float]:
-        """What the run returns, its seconds, and the seconds of its program's compilation."""
-        cold = None
-        if run.program not in self.compiling:
-            cold = _clock(run.call)[1]
-        result, seconds = _clock(run.call)
-        for _ in range(2 if seconds < 0.1 else 0):
-            seconds = min(seconds, _clock(run.call)[1])
-        if cold is not None:
-            self.compiling[run.program] = max(cold - seconds, 0.0)
-        return result, seconds, self.compiling[run.program]
+    counts = {name: getattr(settings, name) for name in ("samples", "distance_samples", "seed")}
+    return counts | {"diffrax": diffrax.__version__} | setup()
 
 
 def _clock(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -104,20 +81,28 @@ class Comparison:
     """All runs on one target, of the `series`."""
 
     def __init__(self, target: Target, series: Sequence[Series], table: Table, settings: Settings):
-        self.target, self.table, self.seed = target, table, settings.seed
-        self.stopwatch = Stopwatch()
-        self.reference = reference(target, table.path.with_name(f"reference_{target.name}.npz"))
-        self.starts = self.exact = target.x  # not used where there are no exact samples
+        self.target: Target = target
+        self.series: Sequence[Series] = series
+        self.table: Table = table
+        self.seed: int = settings.seed
+        self.compiling: dict[Hashable, float] = {}  # seconds, of each program
+        cached = table.path.with_name(f"reference_{target.name}.npz")
+        self.reference: np.ndarray = reference(target, cached)
+        self.starts: Array = target.x  # not used where there are no exact samples
+        self.exact: Array = target.x
         if target.law is not None and settings.distance_samples:
             starts, exact = jax.random.split(jax.random.key(self.seed + 1))
             num_samples = int(settings.distance_samples * target.share)
             self.starts = target.law.sample(starts, num_samples, sigma=HIGH)
             self.exact = target.law.sample(exact, num_samples, sigma=LOW)
-        self.plans = plans.Plans(series, target, self.starts, self.seed + 2)
 
-    def run(self, series: Series, bar: tqdm) -> None:
+    @functools.cached_property  # where all have results, none is made
+    def plans(self) -> dict[tuple[Series, float], Run]:
+        """The runs of plans."""
+        return plan_runs(self.series, self.target, self.starts, self.seed + 2)
+
+    def run(self, series: Series, progress: Callable[[int], object]) -> None:
         """Every setting of a series that has no result yet, until one took too many evaluations."""
-        bar.set_postfix_str(f"{self.target.name} {series.method} {series.path}"[:50])
         of = self.target.name, series.kind, series.method, series.path
         for i, setting in enumerate(series.settings):
             key = (*of, setting, series.perturbation)
@@ -125,21 +110,21 @@ class Comparison:
                 self.table.add(*result)
             row = self.table.get(*key)
             if row is not None and not row["evaluations"] <= LIMIT:
-                bar.update(len(series.settings) - i)
+                progress(len(series.settings) - i)
                 break
-            bar.update()
+            progress(1)
 
     def _result(self, key: tuple[Any, ...], series: Series) -> Result | None:
-        setting, noisy = key[4], series.kind in methods.STOCHASTIC
-        if series.kind in plans.KINDS:
-            run = self.plans.run(series, setting)
-        else:
+        setting, noisy, run = key[4], series.kind in methods.STOCHASTIC, None
+        if series.kind in methods.PREPARE:
             x = self.starts if noisy else self.target.x
             run = methods.PREPARE[series.kind](series, setting, self.target, x, self.seed + 2)
+        elif setting in plans_of(series, self.target.sigma_data):
+            run = self.plans[series, setting]
         if run is None:
             return None
         try:
-            (x0, evaluations), seconds, compiling = self.stopwatch(run)
+            (x0, evaluations), seconds = self._timed(run)
         except RuntimeError as error:
             # A solver that does not arrive has a row that says so: infinite error.
             tqdm.write(f"{self.target.name} {series.method} {series.path} {setting:g}: {error}")
@@ -151,17 +136,23 @@ class Comparison:
             evaluations=float(np.mean(evaluations)),
             evaluations_max=float(np.max(evaluations)),
             seconds=seconds,
-            compile_seconds=compiling,
+            compile_seconds=self.compiling[run.program],
             **found,
         )
+
+    def _timed(self, run: Run) -> tuple[tuple[Array, Array | int], float]:
+        """What the run returns, and its seconds; keeps those of its program's compilation."""
+        cold = None if run.program in self.compiling else _clock(run.call)[1]
+        result, seconds = _clock(run.call)
+        for _ in range(2 if seconds < 0.1 else 0):
+            seconds = min(seconds, _clock(run.call)[1])
+        if cold is not None:
+            self.compiling[run.program] = max(cold - seconds, 0.0)
+        return result, seconds
 
     def _distances(self, x0: Array) -> dict[str, float]:
         key = jax.random.key(self.seed + 3)
         w2 = ej.metrics.sliced_wasserstein(x0, self.exact, key, num_groups=GROUPS)
         energy = ej.metrics.energy_distance(x0, self.exact, num_groups=GROUPS)
-        return {
-            "sliced_w2": float(w2.value),
-            "sliced_w2_error": float(w2.standard_error),
-            "energy": float(energy.value),
-            "energy_error": float(energy.standard_error),
-        }
+        names = ("sliced_w2", "sliced_w2_error", "energy", "energy_error")
+        return dict(zip(names, map(float, (*w2, *energy)), strict=True))

@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
 import edmjax as ej
+from edmjax._common.arguments import as_seed, real, whole
 from edmjax.comparison import methods
 from edmjax.comparison.methods import Series
 from edmjax.comparison.targets import Target
@@ -68,22 +70,14 @@ def check(settings: Settings) -> None:
     """`ValueError` where the settings cannot be run, before anything runs or is written."""
     if not settings.problems and not settings.checkpoint:
         raise ValueError("There is nothing to solve: name --problems or a --checkpoint.")
-    if settings.samples < 4 or 0 < settings.distance_samples < 4 * GROUPS:
-        raise ValueError(
-            f"--samples must be 4 or above and --distance-samples 0 or {4 * GROUPS} or above, got "
-            f"{settings.samples} and {settings.distance_samples}."
-        )
-    if not 0 < settings.tolerance_step <= 7:
-        raise ValueError(
-            f"--tolerance-step must be above 0 and at most 7, got {settings.tolerance_step:g}."
-        )
-    if not 0 <= settings.perturbation < float("inf") or not 0 <= settings.seed < 2**32:
-        raise ValueError(
-            "--perturbation must be finite and 0 or above, and --seed from 0 to 2^32 - 1, got "
-            f"{settings.perturbation:g} and {settings.seed}."
-        )
-    if min([*settings.budgets, *settings.noisy_budgets], default=1) < 1:
-        raise ValueError("A budget is 1 evaluation or more.")
+    whole(settings.samples, "--samples", least=4)
+    if settings.distance_samples:  # 0 takes no distances
+        whole(settings.distance_samples, "--distance-samples", least=4 * GROUPS)
+    real(settings.tolerance_step, "--tolerance-step", above=0, most=7)
+    real(settings.perturbation, "--perturbation", least=0)
+    as_seed(settings.seed, "--seed")
+    for budget in (*settings.budgets, *settings.noisy_budgets):
+        whole(budget, "--budgets")
     for schedule in settings.schedules:
         methods.levels(schedule, 4, 0.5)
     for method in settings.adaptive:
@@ -102,34 +96,22 @@ def series_of(settings: Settings, target: Target) -> list[Series]:
     """All that is run on a target, the cheapest settings of each series first."""
     tolerances = tuple(10.0 ** -np.arange(1, 8.001, settings.tolerance_step))
     budgets = tuple(map(float, sorted(settings.budgets)))
-    found = [
-        Series("plan", sampler, schedule, budgets)
-        for sampler in settings.samplers
-        for schedule in settings.schedules
-    ]
-    found += [
-        Series("adaptive", method, "log_sigma" if "dpm" in method else "theta", tolerances)
-        for method in settings.adaptive
-    ]
-    for solver in settings.solvers:
-        for form in settings.forms:
-            found += [
-                Series("diffrax-fixed", solver, f"{form}, {schedule}", budgets)
-                for schedule in methods.GRIDS
-            ]
-            if solver != "Euler":  # has no error estimate
-                found.append(Series("diffrax-adaptive", solver, form, tolerances))
+    found = [Series("plan", *of, budgets) for of in product(settings.samplers, settings.schedules)]
+    for method in settings.adaptive:
+        form = "log_sigma" if "dpm" in method else "theta"
+        found.append(Series("adaptive", method, form, tolerances))
+    for solver, form in product(settings.solvers, settings.forms):
+        for schedule in methods.GRIDS:
+            found.append(Series("diffrax-fixed", solver, f"{form}, {schedule}", budgets))
+        if solver != "Euler":  # has no error estimate
+            found.append(Series("diffrax-adaptive", solver, form, tolerances))
     found.append(Series("exact", "exact", "", (0.0,)))
     budgets = tuple(map(float, sorted(settings.noisy_budgets)))
     for size in dict.fromkeys((0.0, settings.perturbation)):
-        found += [
-            Series("stochastic", sampler, schedule, budgets, size)
-            for sampler in settings.noisy_samplers
-            for schedule in methods.GRIDS
-        ]
-        found += [
-            Series("diffrax-sde", solver, "log_sigma", budgets, size) for solver in methods.SDE
-        ]
+        for of in product(settings.noisy_samplers, methods.GRIDS):
+            found.append(Series("stochastic", *of, budgets, size))
+        for solver in methods.SDE:
+            found.append(Series("diffrax-sde", solver, "log_sigma", budgets, size))
     distances = target.law is not None and settings.distance_samples > 0
     kinds = [kind for kind in settings.kinds if distances or kind not in methods.STOCHASTIC]
     return [series for series in found if series.kind in kinds]

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edmjax.comparison.plots import envelope
 from edmjax.comparison.results import Result
@@ -47,21 +48,28 @@ def _budgets(results: Sequence[Result], error: str) -> list[str]:
     fixed = [r for r in results if r.kind in ("plan", "diffrax-fixed")]
     if not fixed:
         return []
-    budgets = sorted({r.setting for r in fixed})
-    budgets = [budget for budget in budgets if budget in SHOWN] or budgets
-    lines = [["fixed steps", *(f"{budget:g}" for budget in budgets)]]
-    for solver in dict.fromkeys(map(_solver, fixed)):
-        lines.append([solver])
-        for budget in budgets:
-            # A budget that buys no more steps than one before it has no result of its own.
-            among = [r for r in fixed if (_solver(r), r.setting) == (solver, budget)]
-            best = min(among, key=lambda r: getattr(r, error), default=None)
-            lines[-1].append("" if best is None else _errors(best))
+    fixed = [r for r in fixed if r.setting in SHOWN] or fixed
     return [
         "Fixed steps, by the budget of evaluations: RMS / median / share in another mode, of the "
         f"schedule (of diffrax: the form and schedule) whose {_NAMES[error]} error is least.",
-        markdown_table(lines),
+        markdown_table(_best(fixed, "fixed steps", error, _errors)),
     ]
+
+
+def _best(
+    results: Sequence[Result], head: str, error: str, cell: Callable[[Result], str]
+) -> list[list[str]]:
+    """A line for each solver: the cells of its best result at each budget."""
+    budgets = sorted({r.setting for r in results})
+    lines = [[head, *(f"{budget:g}" for budget in budgets)]]
+    for solver in dict.fromkeys(map(_solver, results)):
+        lines.append([solver])
+        for budget in budgets:
+            # A budget that buys no more steps than one before it has no result of its own.
+            among = [r for r in results if (_solver(r), r.setting) == (solver, budget)]
+            best = min(among, key=operator.attrgetter(error), default=None)
+            lines[-1].append("" if best is None else cell(best))
+    return lines
 
 
 def _errors(result: Result) -> str:
@@ -73,10 +81,9 @@ def _reached(results: Sequence[Result], error: str) -> list[str]:
     """Evaluations at an error, of adaptive solvers and of the best of all plans."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for r in results:
-        if r.kind == "plan":
-            groups.setdefault(("the best of the plans", ""), []).append(r)
-        elif r.kind in ("adaptive", "diffrax-adaptive"):
-            groups.setdefault((_solver(r), r.path), []).append(r)
+        if r.kind in ("plan", "adaptive", "diffrax-adaptive"):
+            of = ("the best of the plans", "") if r.kind == "plan" else (_solver(r), r.path)
+            groups.setdefault(of, []).append(r)
     if not groups:
         return []
     levels = [cell for level in ERRORS for cell in (f"at {level:g}", "most", "seconds")]
@@ -111,15 +118,8 @@ def _distances(results: Sequence[Result]) -> list[str]:
     noisy = [r for r in results if r.kind in ("stochastic", "diffrax-sde")]
     for size in sorted({r.perturbation for r in noisy}):
         of = [r for r in noisy if r.perturbation == size]
-        budgets = sorted({r.setting for r in of})
-        lines = [["sampler", *(f"{budget:g}" for budget in budgets)]]
-        for solver in dict.fromkeys(map(_solver, of)):
-            lines.append([solver])
-            for budget in budgets:
-                among = [r for r in of if (_solver(r), r.setting) == (solver, budget)]
-                best = min(among, key=lambda r: r.sliced_w2, default=None)
-                lines[-1].append("" if best is None else _distance(best))
-        lines += [["exact samples", *[_distance(r)] * len(budgets)] for r in exact]
+        lines = _best(of, "sampler", "sliced_w2", _distance)
+        lines += [["exact samples", *[_distance(r)] * (len(lines[0]) - 1)] for r in exact]
         what = "the exact denoiser" if size == 0 else f"a denoiser whose F is off by {size:g}"
         parts += [
             f"Samples with {what}, by the budget of evaluations: sliced Wasserstein-2 distance and "
@@ -140,19 +140,19 @@ def _ratios(results: Sequence[Result], problems: Mapping[str, str]) -> list[str]
     """Evaluations in theta over those in the other forms, at the tightest of `ERRORS`."""
     adaptive = [r for r in results if r.kind == "diffrax-adaptive"]
     lines = [["diffrax", "problem", "error", "theta", "sigma", "ratio", "log_sigma", "ratio"]]
-    for method in dict.fromkeys(r.method for r in adaptive):
-        for problem, error in problems.items():
-            of = [r for r in adaptive if (r.problem, r.method) == (problem, method)]
-            at = {
-                form: cost_at([r for r in of if r.path == form], ERRORS[-1], error)
-                for form in ("theta", "sigma", "log_sigma")
-            }
-            cells = [f"{at['theta']:.0f}"]
-            for form in ("sigma", "log_sigma"):
-                cells += [f"{at[form]:.0f}", f"{at['theta'] / at[form]:.2f}"]
-            if not all(math.isnan(value) for value in at.values()):
-                cells = ["-" if cell == "nan" else cell for cell in cells]
-                lines.append([f"`{method}`", problem, _NAMES[error], *cells])
+    solvers = dict.fromkeys(r.method for r in adaptive)
+    for method, (problem, error) in itertools.product(solvers, problems.items()):
+        of = [r for r in adaptive if (r.problem, r.method) == (problem, method)]
+        theta, *others = (
+            cost_at([r for r in of if r.path == form], ERRORS[-1], error)
+            for form in ("theta", "sigma", "log_sigma")
+        )
+        cells = [f"{theta:.0f}"]
+        for cost in others:
+            cells += [f"{cost:.0f}", f"{theta / cost:.2f}"]
+        if set(cells) != {"nan"}:
+            cells = ["-" if cell == "nan" else cell for cell in cells]
+            lines.append([f"`{method}`", problem, _NAMES[error], *cells])
     if len(lines) == 1:
         return []
     return [

@@ -14,6 +14,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array
 
 import edmjax as ej
@@ -22,12 +23,14 @@ from edmjax.training.files import write_file
 
 HIGH, LOW = 80.0, 0.002
 
-# The standard deviation of the data, a coordinate.
-WIDTHS = {"P1": 0.70807922, "P2": 0.5, "P3": 0.54390235}
-# P3's root mean square is that of the few samples that end in another digit.
-JUDGED_BY = {"P3": "median"}
-# An evaluation of P3 costs twice that of P2, and forty times that of P1.
-SHARES = {"P3": 0.5}
+# The standard deviation of the data, a coordinate; the error that is read; the share of the samples
+# that are taken. P3's root mean square is that of the few samples that end in another digit, and an
+# evaluation of it costs twice one of P2, and forty times one of P1.
+PROBLEMS = {
+    "P1": (0.70807922, "rms", 1.0),
+    "P2": (0.5, "rms", 1.0),
+    "P3": (0.54390235, "median", 0.5),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,10 +58,9 @@ class Target:
 
 def problem(name: str, num_samples: int, seed: int) -> Target:
     """One of `ej.problems.P1`, `P2` and `P3`, with exact starts at sigma 80."""
-    law = getattr(ej.problems, name)()
-    share = SHARES.get(name, 1.0)
+    law, (width, judged_by, share) = getattr(ej.problems, name)(), PROBLEMS[name]
     x = law.sample(jax.random.key(seed), int(num_samples * share), sigma=HIGH)
-    return Target(name, law, WIDTHS[name], x, law, JUDGED_BY.get(name, "rms"), share)
+    return Target(name, law, width, x, law, judged_by, share)
 
 
 def trained(path: str, num_samples: int, seed: int) -> Target:
@@ -85,69 +87,57 @@ def reference(target: Target, cached: Path) -> np.ndarray:
     x = np.asarray(target.x)
     if cached.exists():
         with np.load(cached) as stored:
-            if stored["x"].shape == x.shape and (stored["x"] == x).all():
+            if np.array_equal(stored["x"], x):
                 return stored["x0"]
     tolerance = 1e-9 if target.law is None else 1e-10
-    x0, report = ej.terms.adaptive_sample(
-        target.denoise,
-        target.x,
-        sigma_max=HIGH,
-        sigma_min=LOW,
-        solver=diffrax.Dopri8(),
-        rtol=tolerance,
-        atol=tolerance,
-        form="log_sigma",
-        per_sample=True,
-    )
-    report.check()  # before it is written to the file
+    x0, _ = solved(target, diffrax.Dopri8(), tolerance, form="log_sigma", per_sample=True)
     content = io.BytesIO()
     np.savez(content, x=x, x0=np.asarray(x0))
     write_file(cached, content.getvalue())
     return np.asarray(x0)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Perturbed:
-    """A denoiser with a fixed smooth error, as a network has one: with F its output,
+def solved(
+    target: Target, solver: diffrax.AbstractSolver[Any], tolerance: float, **options: Any
+) -> tuple[Array, Array]:
+    """x(0.002) of each start, and the evaluations, by adaptive steps of a solver of diffrax.
+
+    `options` are those of `ej.terms.adaptive_sample`. RuntimeError where it does not arrive.
+    """
+    options |= {"sigma_max": HIGH, "sigma_min": LOW, "rtol": tolerance, "atol": tolerance}
+    x0, report = ej.terms.adaptive_sample(target.denoise, target.x, solver=solver, **options)
+    report.check()
+    return x0, report.nfe
+
+
+def perturbed(target: Target, size: float) -> Denoiser:
+    """The target's denoiser with a fixed smooth error, as a network has one: with F its output,
 
         D' = D + size c_out(sigma) f(c_in x, log sigma)
 
     and f of unit size a coordinate, 256 cosines with random directions: `size` is what is wrong
-    with F, whose own size is 1 (c_in and c_out of Karras et al. 2022, Table 1).
+    with F, whose own size is 1 (c_in and c_out of Karras et al. 2022, Table 1). Where it is 0, this
+    is the denoiser itself.
     """
-
-    denoise: Any
-    size: Any
-    sigma_data: Any
-    inner: Any  # (d, cosines)
-    levels: Any  # (cosines,)
-    phases: Any  # (cosines,)
-    outer: Any  # (cosines, d)
-
-    def __call__(self, x: Array, sigma: Sigma) -> Array:
-        flat = x.reshape(len(x), -1)
-        level = jnp.broadcast_to(sigma, (len(x),))[:, None]
-        total = jnp.hypot(level, self.sigma_data)
-        angles = (flat / total) @ self.inner + jnp.log(level) * self.levels + self.phases
-        field = jnp.cos(angles) @ self.outer
-        error = self.size * level * self.sigma_data / total * field
-        return self.denoise(x, sigma) + error.reshape(x.shape)
-
-
-def perturbed(target: Target, size: float, cosines: int = 256, seed: int = 20) -> Denoiser:
-    """The target's denoiser, off by `size`; the denoiser itself where that is 0."""
     if size == 0:
         return target.denoise
-    rng = np.random.default_rng(seed)
-    d = target.x[0].size
-    return Perturbed(
-        denoise=target.denoise,
-        size=np.float64(size),
-        sigma_data=np.float64(target.sigma_data),
-        # c_in x has length sqrt(d), so an angle turns by about 2 over it.
-        inner=rng.normal(size=(d, cosines)) * 2 / np.sqrt(d),
-        levels=rng.normal(size=cosines) / 2,
-        phases=rng.uniform(0, 2 * np.pi, cosines),
-        outer=rng.normal(size=(cosines, d)) * np.sqrt(2 / cosines),
-    )
+    rng, cosines, d = np.random.default_rng(20), 256, target.x[0].size
+    # c_in x has length sqrt(d), so an angle turns by about 2 over it.
+    inner = rng.normal(size=(d, cosines)) * 2 / np.sqrt(d)
+    levels, phases = rng.normal(size=cosines) / 2, rng.uniform(0, 2 * np.pi, cosines)
+    outer = rng.normal(size=(cosines, d)) * np.sqrt(2 / cosines)
+    waves = inner, levels, phases, outer
+    return Partial(_off, target.denoise, np.float64(size), np.float64(target.sigma_data), waves)
+
+
+def _off(
+    denoise: Any, size: Any, sigma_data: Any, waves: tuple[Any, ...], x: Array, sigma: Sigma
+) -> Array:
+    inner, levels, phases, outer = waves
+    flat = x.reshape(len(x), -1)
+    level = jnp.broadcast_to(sigma, (len(x),))[:, None]
+    total = jnp.hypot(level, sigma_data)
+    angles = (flat / total) @ inner + jnp.log(level) * levels + phases
+    field = jnp.cos(angles) @ outer
+    error = size * level * sigma_data / total * field
+    return denoise(x, sigma) + error.reshape(x.shape)

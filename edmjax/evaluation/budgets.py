@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import edmjax as ej
+from edmjax._common.typing import Levels
+from edmjax.planning.step import Sampler
 from edmjax.planning.table import Plan
 from edmjax.training.choices import parse_sampler, parse_schedule, schedule_names
 
@@ -64,16 +66,7 @@ def plan_of(method: Method, **options: float) -> Plan:
             )
         return plan
     sampler, schedule = parse_sampler(method.sampler), with_options(method.schedule, **options)
-
-    def steps(n: int) -> Plan | None:
-        try:
-            return ej.make_plan(sampler, parse_schedule(schedule, n))
-        except ValueError:
-            if n > 2:  # some samplers and schedules take few levels only, or many
-                return None
-            raise
-
-    plan = most_steps(steps, method.budget, least=2)
+    plan = plan_within(sampler, lambda n: parse_schedule(schedule, n), method.budget, least=2)
     if plan is None:
         raise ValueError(
             f"{method.budget} evaluations are too few for two levels of "
@@ -82,18 +75,26 @@ def plan_of(method: Method, **options: float) -> Plan:
     return plan
 
 
-def most_steps(make: Callable[[int], Plan | None], budget: int, least: int = 1) -> Plan | None:
-    """The plan `make(n)` with the largest `n` whose evaluations are within `budget`.
+def plan_within(
+    sampler: Sampler, levels: Callable[[int], Levels], budget: int, least: int = 1
+) -> Plan | None:
+    """The plan on `levels(n)` with the largest `n` whose evaluations are within `budget`.
 
-    None where there is none from `least` on. `make` returns None where no plan has `n` steps.
+    None where there is none from `least` on. `ValueError` as for `levels(least)`.
     """
     n = budget
     while n >= least:
-        plan = make(n)
-        if plan is not None and plan.nfe <= budget:
+        try:
+            plan = ej.make_plan(sampler, levels(n))
+        except ValueError:
+            if n == least:
+                raise
+            n -= 1  # some samplers and schedules take few levels only, or many
+            continue
+        if plan.nfe <= budget:
             return plan
         # Evaluations grow with steps, by about `nfe / n` for each: skip what is too many anyway.
-        n = n - 1 if plan is None else min(n - 1, max(least, math.ceil(n * budget / plan.nfe)))
+        n = min(n - 1, max(least, math.ceil(n * budget / plan.nfe)))
     return None
 
 

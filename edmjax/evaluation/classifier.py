@@ -29,15 +29,12 @@ class Classifier(nnx.Module):
     """
 
     def __init__(self, *, rngs: nnx.Rngs):
-        self.convs = nnx.List(
-            [
-                Conv(1, 32, 5, stride=2, padding=2, rngs=rngs),  # 28 to 14
-                Conv(32, 64, 3, stride=2, padding=1, rngs=rngs),  # to 7
-                Conv(64, 128, 3, stride=2, padding=1, rngs=rngs),  # to 4
-            ]
+        sizes = (1, 32, 5), (32, 64, 3), (64, 128, 3)  # from 28 pixels to 14, to 7, to 4
+        self.convs: nnx.List[Conv] = nnx.List(
+            [Conv(a, b, k, stride=2, padding=k // 2, rngs=rngs) for a, b, k in sizes]
         )
-        self.hidden = nnx.Linear(4 * 4 * 128, NUM_FEATURES, rngs=rngs)
-        self.logits = nnx.Linear(NUM_FEATURES, 10, rngs=rngs)
+        self.hidden: nnx.Linear = nnx.Linear(4 * 4 * 128, NUM_FEATURES, rngs=rngs)
+        self.logits: nnx.Linear = nnx.Linear(NUM_FEATURES, 10, rngs=rngs)
 
     def features(self, x: Float[Array, "batch 28 28 1"]) -> Float[Array, "batch 64"]:
         """The last hidden layer."""

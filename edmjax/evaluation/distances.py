@@ -1,6 +1,6 @@
 """How far a set of images, or of their features, is from another: distances, coverage, copies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Float
+
+from edmjax._common.arguments import whole
 
 _ROWS = 1000  # rows of a matrix of distances that are formed at once
 _IMAGES = 250  # images whose distances to all training images are formed at once
@@ -77,35 +79,32 @@ def precision_recall(
 
     Source: Kynkäänniemi et al. 2019, equations 1 and 2, with their k = 3.
     """
-    if k < 1:
-        raise ValueError(f"`k` must be 1 or above, got {k}.")
+    k = whole(k, "k")
     real, made = _features(real, made, k + 1, f"more than k = {k} of them")
     return PrecisionRecall(_share_inside(made, real, k), _share_inside(real, made, k))
 
 
 def _share_inside(points: np.ndarray, centres: np.ndarray, k: int) -> float:
     radii = _squared_radii(centres, k)
-    inside = [
-        (_squared_distances(points[start : start + _ROWS], centres) <= radii).any(axis=1)
-        for start in range(0, len(points), _ROWS)
-    ]
+    inside = [(rows <= radii).any(axis=1) for rows in _squared_distances(points, centres)]
     return float(np.concatenate(inside).mean())
 
 
 def _squared_radii(points: np.ndarray, k: int) -> np.ndarray:
     """The squared distance of each point to the `k`-th nearest other one."""
     radii = []
-    for start in range(0, len(points), _ROWS):
-        squares = _squared_distances(points[start : start + _ROWS], points)
+    for part, squares in enumerate(_squared_distances(points, points)):
         rows = np.arange(len(squares))
-        squares[rows, start + rows] = np.inf  # the point itself, but not its doubles
+        squares[rows, part * _ROWS + rows] = np.inf  # the point itself, but not its doubles
         radii.append(np.partition(squares, k - 1, axis=1)[:, k - 1])
     return np.concatenate(radii)
 
 
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * (x @ y.T)
-    return np.maximum(squares, 0)
+def _squared_distances(points: np.ndarray, y: np.ndarray) -> Iterator[np.ndarray]:
+    """The squared distances of all points to all of `y`, `_ROWS` points at a time."""
+    for start in range(0, len(points), _ROWS):
+        x = points[start : start + _ROWS]
+        yield np.maximum((x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * (x @ y.T), 0)
 
 
 class Neighbours(NamedTuple):

@@ -72,9 +72,7 @@ def mean_loss(
     weight = _weight(sigma_data)
     each = np.zeros(n)
     for stratum, sigmas in enumerate(stratified_levels(n, num_noises, p_mean, p_std, seed)):
-        for part, x0, x, sigma, labels in _noised(
-            images, sigmas, cond, random.key(seed), stratum, chunk_size
-        ):
+        for part, x0, x, sigma, labels in _noised(images, sigmas, cond, seed, stratum, chunk_size):
             error = _squares(denoise, x, x0, sigma, labels)
             each[part] += weight(sigma) * np.asarray(error, np.float64) / num_noises
             progress(len(x0))
@@ -117,18 +115,15 @@ def level_losses(
     weight = _weight(sigma_data)
     for index, level in enumerate(sigmas):
         every = np.full(len(images), level)
-        losses: list[list[np.ndarray]] = [[], [], []]
-        for _, x0, x, sigma, labels in _noised(
-            images, every, cond, random.key(seed), index, chunk_size
-        ):
+        losses = []
+        for _, x0, x, sigma, labels in _noised(images, every, cond, seed, index, chunk_size):
             network = np.asarray(_call(denoise, x, sigma, labels), np.float64)
             exact = best(np.asarray(x), sigma, labels)
             pairs = [(network, x0), (exact, x0), (network, exact)]
-            for kept, (a, b) in zip(losses, pairs, strict=True):
-                axes = tuple(range(1, a.ndim))
-                kept.append(weight(sigma) * ((a - b) ** 2).mean(axis=axes))
+            axes = tuple(range(1, x0.ndim))
+            losses.append([weight(sigma) * ((a - b) ** 2).mean(axis=axes) for a, b in pairs])
             progress(len(x0))
-        network, exact, between = (np.concatenate(kept) for kept in losses)
+        network, exact, between = np.concatenate(losses, axis=1)
         excess = between if training_images else network - exact
         yield LevelLoss(float(level), mean_of(network), mean_of(exact), mean_of(excess))
 
@@ -141,21 +136,21 @@ def best_denoiser(
     It is `problems.Empirical`; with `labels`, of the images whose label is `cond`. In float32 the
     squared distances of noised images would be off by as much as sigma^2 at the lowest levels.
     """
+    # Without labels all images are of one class.
+    labels_of = np.zeros(len(training)) if labels is None else labels
+    denoise = jax.jit(ej.problems.Empirical.denoise)
     with jax.enable_x64(True):
-        groups = {None: training} if labels is None else {}
-        if labels is not None:
-            groups = {int(c): training[labels == c] for c in np.unique(labels)}
         problems = {
-            name: jax.device_put(ej.problems.Empirical(np.asarray(group, np.float64)))
-            for name, group in groups.items()
+            c: jax.device_put(ej.problems.Empirical(np.asarray(training[labels_of == c], float)))
+            for c in np.unique(labels_of)
         }
 
     def best(x: np.ndarray, sigma: np.ndarray, cond: np.ndarray | None = None) -> np.ndarray:
         found = np.zeros(x.shape, np.float64)
-        for name, problem in problems.items():
-            rows = slice(None) if name is None else np.flatnonzero(cond == name)
+        for c, problem in problems.items():
+            rows = np.full(len(x), True) if labels is None else cond == c
             with jax.enable_x64(True):
-                found[rows] = _denoise(problem, x[rows].astype(np.float64), sigma[rows])
+                found[rows] = denoise(problem, x[rows].astype(np.float64), sigma[rows])
         return found
 
     return best
@@ -172,9 +167,9 @@ def _weight(sigma_data: float) -> Callable[[Any], Any]:
     return lambda sigma: (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
-def _noised(images, sigmas, cond, key, ordinal, chunk_size):
+def _noised(images, sigmas, cond, seed, ordinal, chunk_size):
     """Chunks `(part, x0, x, sigma, labels)`; noise depends on the image's index and the ordinal."""
-    key = random.fold_in(key, ordinal)
+    key = random.fold_in(random.key(seed), ordinal)
     for start in range(0, len(images), chunk_size):
         part = slice(start, min(start + chunk_size, len(images)))
         x0, sigma = np.asarray(images[part], np.float32), sigmas[part]
@@ -190,16 +185,10 @@ def _add_noise(x0, sigma, keys):
 
 @jax.jit
 def _call(denoise, x, sigma, cond):
-    sigma = sigma.astype(x.dtype)
-    return with_cond(denoise, x, sigma, cond=cond)
+    return with_cond(denoise, x, sigma.astype(x.dtype), cond=cond)
 
 
 @jax.jit
 def _squares(denoise, x, x0, sigma, cond):
     error = _call(denoise, x, sigma, cond) - x0
     return jnp.mean(error**2, axis=tuple(range(1, x0.ndim)))
-
-
-@jax.jit
-def _denoise(problem, x, sigma):
-    return problem.denoise(x, sigma)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -20,7 +19,7 @@ from edmjax.evaluation.budgets import Method, parse_methods, plan_of
 from edmjax.evaluation.classifier import TrainedClassifier, load_classifier
 from edmjax.evaluation.distances import frechet_distance, make_nearest
 from edmjax.evaluation.losses import LevelLoss, Mean
-from edmjax.evaluation.report import Table, claim
+from edmjax.evaluation.report import Table, claim, setup
 from edmjax.evaluation.subject import SHAPE, Images, Subject, load_images, load_subject
 
 # Karras et al. 2022, table 1.
@@ -131,12 +130,7 @@ def evaluate(
 def _configuration(amounts: Amounts, subject: Subject) -> dict[str, Any]:
     """What all results of a directory have in common."""
     counts = {k: v for k, v in amounts._asdict().items() if k not in ("seeds", "samplers")}
-    return counts | {
-        "checkpoint_sha256": subject.sha256,
-        "edmjax": ej.__version__,
-        "jax": jax.__version__,
-        "device": jax.devices()[0].device_kind,
-    }
+    return counts | {"checkpoint_sha256": subject.sha256} | setup()
 
 
 def _measure_network(summary: Table, subject: Subject, test: Images, amounts: Amounts) -> None:
@@ -156,14 +150,11 @@ def _measure_network(summary: Table, subject: Subject, test: Images, amounts: Am
             summary.add(name, *mean)
     name = "bits per dimension"
     if not summary.get(name):
-        images, labels = (part[_choice(len(part), amounts.bits_images)] for part in test)
+        images, labels = test.some(amounts.bits_images)
+        high, cond = subject.sigma_max, subject.cond(labels)
         with _bar(name, len(images), "image") as bar:
             bits = image_bits(
-                subject.denoise,
-                images,
-                sigma_max=subject.sigma_max,
-                cond=subject.cond(labels),
-                progress=bar.update,
+                subject.denoise, images, sigma_max=high, cond=cond, progress=bar.update
             )
         summary.add(name, *losses.mean_of(bits))
 
@@ -181,29 +172,23 @@ def _measure_levels(
     if any(missing.values()):
         best = losses.best_denoiser(train.images, subject.cond(train.labels))
         total = amounts.level_images * sum(map(len, missing.values()))
+        width = subject.schedule["sigma_data"]
         with _bar("loss by level", total, "image") as bar:
+            measure = functools.partial(
+                losses.level_losses, subject.denoise, best, sigma_data=width, progress=bar.update
+            )
             for split, levels in missing.items():
-                images, labels = (
-                    part[_choice(len(part), amounts.level_images)] for part in splits[split]
-                )
-                for found in losses.level_losses(
-                    subject.denoise,
-                    best,
-                    images,
-                    levels,
-                    sigma_data=subject.schedule["sigma_data"],
-                    training_images=split == "training",
-                    cond=subject.cond(labels),
-                    progress=bar.update,
-                ):
+                images, labels = splits[split].some(amounts.level_images)
+                known, cond = split == "training", subject.cond(labels)
+                for found in measure(images, levels, training_images=known, cond=cond):
                     rows.add(split, found.sigma, *found.network, *found.best, *found.excess)
-    found = {split: [rows.get(split, sigma) or {} for sigma in sigmas] for split in splits}
     return {
         split: [
             LevelLoss(row["sigma"], *(Mean(row[name], row[f"{name}_error"]) for name in LOSSES))
-            for row in of
+            for sigma in sigmas
+            if (row := rows.get(split, sigma))
         ]
-        for split, of in found.items()
+        for split in splits
     }
 
 
@@ -242,21 +227,16 @@ def _measure_samples(
     with _bar("samples", n * sum(plan.nfe for _, _, plan in jobs if plan is not None)) as bar:
         for seed, method, plan in jobs:
             rng = np.random.default_rng(seed)
+            # Distances of sets compare at equal sizes only, so there are `n` training images too.
             real = rng.choice(len(train.images), n, replace=False)
             if plan is None:
                 images = test.images[rng.choice(len(test.images), n, replace=False)]
             else:
-                drawn = np.random.default_rng(seed).choice(train.labels, n)
-                cond = subject.cond(drawn)
-                images = draw(plan, seed=seed, labels=cond, on_chunk=bar.update)
+                labels = subject.cond(np.random.default_rng(seed).choice(train.labels, n))
+                images = draw(plan, seed=seed, labels=labels, on_chunk=bar.update)
             of = reference and reference._replace(features=reference.features[real])
             figures = quality.figures_of(images, nearest, of)
             rows.add(*method, seed, 0 if plan is None else plan.nfe, *figures.values())
-
-
-def _choice(n: int, count: int) -> np.ndarray:
-    """The same `count` of `n` indices at every call, in a random order."""
-    return np.random.default_rng(0).permutation(n)[:count]
 
 
 def _bar(what: str, total: int, unit: str = "eval") -> tqdm:

@@ -3,15 +3,17 @@
 import csv
 import io
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.axes import Axes
 
-from edmjax.training.files import make_directory, write_file
+import edmjax as ej
+from edmjax.training.checkpoints import differences
+from edmjax.training.files import StrPath, make_directory, write_file
 
 # Colours of Okabe and Ito, which every kind of eye can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,14 +32,32 @@ class Table:
         OSError: the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], columns: Mapping[str, type], num_keys: int):
-        self.path, self.columns, self.num_keys = Path(path), dict(columns), num_keys
+    def __init__(self, path: StrPath, columns: Mapping[str, type[Any]], num_keys: int):
+        self.path: Path = Path(path)
+        self.columns: dict[str, type[Any]] = dict(columns)
+        self.num_keys: int = num_keys
         self.rows: dict[tuple[str, ...], dict[str, Any]] = {}
         make_directory(self.path.parent)
-        if self.path.exists():
-            self._read()
-        else:
-            self._append(list(columns))
+        if not self.path.exists():
+            self._append(columns)
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            self.path.write_text(whole, encoding="utf-8")
+        header, *lines = csv.reader(io.StringIO(whole)) if whole else [[]]
+        if header != list(columns):
+            raise ValueError(
+                f"{self.path} does not hold this table, or another version wrote it: choose "
+                "another directory."
+            )
+        for number, line in enumerate(lines, start=2):
+            try:
+                self._keep(line)
+            except ValueError as err:
+                raise ValueError(
+                    f"Line {number} of {self.path} is damaged: {','.join(line)!r:.80}. Delete the "
+                    "line, and its row is measured again."
+                ) from err
 
     def get(self, *keys: Cell) -> dict[str, Any] | None:
         """The row with these keys, by column; None where there is none."""
@@ -54,36 +74,30 @@ class Table:
         row = {name: kind(text) for (name, kind), text in cells}
         self.rows[tuple(texts[: self.num_keys])] = row
 
-    def _append(self, texts: Sequence[str]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(texts)
+    def _append(self, texts: Iterable[str]) -> None:
         # One write of a whole line: an interruption comes before it or after it.
         with self.path.open("ab", buffering=0) as file:
-            file.write(line.getvalue().encode())
+            file.write(csv_lines([texts]))
 
-    def _read(self) -> None:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            self.path.write_text(whole, encoding="utf-8")
-        header, *lines = csv.reader(io.StringIO(whole)) if whole else [()]
-        if list(header) != list(self.columns):
-            raise ValueError(
-                f"{self.path} does not hold this table, or another version wrote it: choose "
-                "another directory."
-            )
-        for number, line in enumerate(lines, start=2):
-            try:
-                self._keep(line)
-            except ValueError as err:
-                raise ValueError(
-                    f"Line {number} of {self.path} is damaged: {','.join(line)!r:.80}. Delete the "
-                    "line, and its row is measured again."
-                ) from err
+
+def csv_lines(rows: Iterable[Iterable[Cell]]) -> bytes:
+    """Rows as the lines of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _text(cell: Cell) -> str:
     return str(cell) if isinstance(cell, str | int) else f"{cell:.7g}"
+
+
+def setup() -> dict[str, str]:
+    """The versions and the device that measurements were made with."""
+    return {
+        "edmjax": ej.__version__,
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
 
 
 def claim(record: Path, configuration: Mapping[str, Any], table: Path) -> None:
@@ -110,15 +124,10 @@ def claim(record: Path, configuration: Mapping[str, Any], table: Path) -> None:
         raise ValueError(
             f"{record} is damaged, so nobody knows how {table.name} was made. {advice}"
         ) from err
-    different = [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
+    different = "; ".join(differences(before, now))
     if different:
         raise ValueError(
-            f"{record.parent} holds results that would not compare: {'; '.join(different)}. "
-            f"{advice}"
+            f"{record.parent} holds results that would not compare: {different}. {advice}"
         )
 
 
@@ -156,13 +165,8 @@ def label_lines(axes: Axes, labels: Sequence[tuple[float | int, float | int, str
         )
 
 
-def spread(heights: Sequence[float] | np.ndarray, gap: float) -> list[float]:
+def spread(heights: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
     """Ascending heights, moved to be at least `gap` apart and, if there is room, at most 1."""
-    moved = list(heights)
-    for i in range(1, len(moved)):
-        moved[i] = max(moved[i], moved[i - 1] + gap)
-    top = 1.0
-    for i in reversed(range(len(moved))):
-        moved[i] = min(moved[i], top)
-        top = moved[i] - gap
-    return moved
+    steps = gap * np.arange(len(heights))
+    apart = np.maximum.accumulate(heights - steps) + steps  # upwards, from the lowest
+    return np.minimum(apart, 1 - steps[::-1])  # and the highest ones down again

@@ -1,9 +1,6 @@
 """What was measured, over seeds: means with standard errors, as CSV, Markdown and plots."""
 
-import csv
-import io
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,11 +9,13 @@ from matplotlib.figure import Figure
 
 from edmjax.evaluation.losses import LevelLoss, Mean, mean_of
 from edmjax.evaluation.quality import FIGURES
-from edmjax.evaluation.report import COLORS, label_lines, markdown_table
-from edmjax.training.files import write_file
+from edmjax.evaluation.report import COLORS, csv_lines, label_lines, markdown_table
+from edmjax.training.files import StrPath, write_file
 
 # The first columns of `samples.csv`; the four before the evaluations tell its rows apart.
-SAMPLE_COLUMNS = {"sampler": str, "schedule": str, "budget": int, "seed": int, "evaluations": int}
+SAMPLE_COLUMNS: dict[str, type[Any]] = dict(
+    sampler=str, schedule=str, budget=int, seed=int, evaluations=int
+)
 # The name of the test images in the place of a sampler.
 TEST_IMAGES = "test images"
 SHOWN = ("frechet", "confident", "off_class", "precision", "recall", "copied", "distance_50")
@@ -49,27 +48,22 @@ def over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[Quality]:
     groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["sampler"], row["schedule"], row["budget"]), []).append(row)
-    return [
-        Quality(
-            *key,
-            group[0]["evaluations"],
-            len(group),
-            {name: mean_of([row[name] for row in group]) for name in FIGURES if name in group[0]},
-        )
-        for key, group in groups.items()
-    ]
+    found = []
+    for key, group in groups.items():
+        figures = {n: mean_of([row[n] for row in group]) for n in FIGURES if n in group[0]}
+        found.append(Quality(*key, group[0]["evaluations"], len(group), figures))
+    return found
 
 
-def write_quality(qualities: Sequence[Quality], path: str | os.PathLike[str]) -> None:
+def write_quality(qualities: Sequence[Quality], path: StrPath) -> None:
     """Writes a CSV file: a line for each method, each figure in two columns."""
-    names = list(qualities[0].figures)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [column for name in names for column in (name, f"{name}_error")]
-    writer.writerow(["sampler", "schedule", "budget", "evaluations", "seeds", *columns])
-    for quality in qualities:
-        writer.writerow([*quality[:5], *(f"{v:.6g}" for n in names for v in quality.figures[n])])
-    write_file(path, text.getvalue().encode())
+    columns = [column for name in qualities[0].figures for column in (name, f"{name}_error")]
+    # The figures are those of one table, so all qualities have them in the same order.
+    lines = [
+        [*quality[:5], *(f"{v:.6g}" for mean in quality.figures.values() for v in mean)]
+        for quality in qualities
+    ]
+    write_file(path, csv_lines([[*Quality._fields[:5], *columns], *lines]))
 
 
 def markdown(
@@ -108,7 +102,7 @@ def plus_minus(mean: Mean) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike[str]) -> None:
+def draw_quality(qualities: Sequence[Quality], path: StrPath) -> None:
     """A panel for each figure: a line for each sampler with its schedule, test images dashed."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     names = dict.fromkeys(q.name for q in qualities if q.name != TEST_IMAGES)
@@ -121,14 +115,11 @@ def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike[str]) -> 
             errors = np.nan_to_num([q.figures[key].standard_error for q in of])
             axes.errorbar(x, y, errors, color=color, marker="o", markersize=3, capsize=2)
             labels.append((x[-1], y[-1], name, color))
-        for q in qualities:
-            if q.name == TEST_IMAGES:
-                value = q.figures[key].value
-                axes.axhline(value, color="#666666", linestyle="--", linewidth=1)
-                right = max(q.evaluations for q in qualities)
-                labels.append((right, value, TEST_IMAGES, "#666666"))
-        axes.set(title=title, xlabel="evaluations of the network", xscale="log")
         numbers = sorted({q.evaluations for q in qualities if q.evaluations})
+        for value in [q.figures[key].value for q in qualities if q.name == TEST_IMAGES]:
+            axes.axhline(value, color="#666666", linestyle="--", linewidth=1)
+            labels.append((max(numbers, default=0), value, TEST_IMAGES, "#666666"))
+        axes.set(title=title, xlabel="evaluations of the network", xscale="log")
         # Numbers that are nearly the same would be written over one another.
         ticks = [
             n for n, after in zip(numbers, [*numbers[1:], 10**9], strict=True) if after > 1.08 * n
@@ -141,7 +132,7 @@ def draw_quality(qualities: Sequence[Quality], path: str | os.PathLike[str]) -> 
     figure.savefig(path, dpi=100)
 
 
-def draw_levels(levels: Mapping[str, Sequence[LevelLoss]], path: str | os.PathLike[str]) -> None:
+def draw_levels(levels: Mapping[str, Sequence[LevelLoss]], path: StrPath) -> None:
     """The loss by noise level of the network and of the best denoiser for the training set."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes, labels = figure.subplots(), []

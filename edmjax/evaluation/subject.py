@@ -78,6 +78,11 @@ class Images(NamedTuple):
     images: Float[np.ndarray, "n 28 28 1"]
     labels: Int[np.ndarray, " n"]
 
+    def some(self, count: int) -> "Images":
+        """The same `count` of them at every call, in a random order."""
+        which = np.random.default_rng(0).permutation(len(self.images))[:count]
+        return Images(self.images[which], self.labels[which])
+
 
 def load_images(data_dir: str | os.PathLike[str] | None, split: str) -> Images:
     """MNIST's "train" or "test" images, as networks see them; errors as of `load_mnist`."""

@@ -10,27 +10,47 @@ import numbers
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import register_dataclass
+from jax.tree_util import Partial, register_dataclass
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import as_sigma, has_no_value, weighted
 from edmjax._common.functions import Wraps, denoiser_as_pytree, with_cond
-from edmjax._common.typing import Arraylike, Denoiser, PyTree, Sigma
+from edmjax._common.typing import Arraylike, Denoiser, PyTree, Scalar, Sigma
 from edmjax.guidance.outputs import Outputs, call, named, returned, sampled, wide
 
 
+def linear(
+    positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
+) -> PyTree:
+    """`D_neg + scale (D_pos - D_neg)`, on trees of at least float32."""
+    # In this form a scale of 1 is the positive branch to the bit.
+    gap = jax.tree.map(jnp.subtract, positive, negative)
+    return weighted((1.0, positive), (scale - 1, gap))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Guided(Wraps):
     """A denoiser of two branches, `D = D_neg + scale (D_pos - D_neg)` unless a rule changes that.
 
-    `classifier_free` and `autoguidance` return one, and the rules take one.
+    `classifier_free` and `autoguidance` return one; the rules take one, and change two fields.
+
+    Attributes:
+        denoise: the denoiser of the positive branch.
+        scale: the scale where it is not changed: a scalar or one number a sample.
+        alone: whether the scale is known to be 1, so that only the positive branch is needed.
+        windows: pairs of levels; outside of any of them the scale is 1.
+        rule: what stands in place of `linear`, a `Partial` of its arrays; None for `linear`.
     """
 
-    # Whether the scale is known to be 1, so that only the positive branch is needed.
-    alone: bool
+    denoise: Denoiser
+    scale: Arraylike
+    alone: bool = dataclasses.field(metadata={"static": True})
+    windows: tuple[tuple[Scalar, Scalar], ...] = dataclasses.field(default=(), kw_only=True)
+    rule: Partial | None = dataclasses.field(default=None, kw_only=True)
 
     def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
         """The outputs of the positive branch."""
-        raise NotImplementedError  # abstract: every subclass has its own
+        return call(self.denoise, x, level, cond)
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         """The outputs of the positive and of the negative branch."""
@@ -38,15 +58,20 @@ class Guided(Wraps):
 
     def scale_at(self, level: jax.Array) -> Arraylike:
         """The scale at a level: a scalar or one number a sample."""
-        raise NotImplementedError  # abstract: every subclass has its own
+        scale = self.scale
+        for window in self.windows:
+            # In the precision of the level, so that a bound equal to a level of the grid is rounded
+            # as that level is.
+            low, high = (jnp.asarray(v, level.dtype) for v in window)
+            scale = jnp.asarray(scale)
+            scale = jnp.where((low < level) & (level <= high), scale, jnp.ones_like(scale))
+        return scale
 
     def combine(
         self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
     ) -> PyTree:
         """The rule, on trees of at least float32."""
-        # In this form a scale of 1 is the positive branch to the bit.
-        gap = jax.tree.map(jnp.subtract, positive, negative)
-        return weighted((1.0, positive), (scale - 1, gap))
+        return (self.rule or linear)(positive, negative, scale, x, level)
 
     def combined(self, positive: PyTree, negative: PyTree, x: PyTree, level: jax.Array) -> PyTree:
         """`combine` with the scale of `level`, on trees of any precision."""
@@ -81,17 +106,8 @@ class Guided(Wraps):
 class ClassifierFree(Guided):
     """The denoiser that `classifier_free` returns."""
 
-    denoise: Denoiser
-    scale: Arraylike
     uncond: PyTree
     one_call: bool = dataclasses.field(metadata={"static": True})
-    alone: bool = dataclasses.field(metadata={"static": True})
-
-    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
-        return call(self.denoise, x, level, cond)
-
-    def scale_at(self, level: jax.Array) -> Arraylike:
-        return self.scale
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         if cond is None:
@@ -144,9 +160,10 @@ def classifier_free(
             "pass `uncond`, the condition that stands for none. If another network is the "
             "unconditional one, use `autoguidance`."
         )
-    return ClassifierFree(
-        denoiser_as_pytree(denoise, "denoise"), scale, _arrays(uncond), one_call, alone
-    )
+    # Strongly typed: for weakly typed Python numbers other values would compile again.
+    uncond = jax.tree.map(lambda v: v if isinstance(v, jax.Array) else np.asarray(v), uncond)
+    denoise = denoiser_as_pytree(denoise, "denoise")
+    return ClassifierFree(denoise, scale, alone, uncond, one_call)
 
 
 @register_dataclass
@@ -154,16 +171,7 @@ def classifier_free(
 class AutoGuided(Guided):
     """The denoiser that `autoguidance` returns."""
 
-    denoise: Denoiser
     guide: Denoiser
-    scale: Arraylike
-    alone: bool = dataclasses.field(metadata={"static": True})
-
-    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
-        return call(self.denoise, x, level, cond)
-
-    def scale_at(self, level: jax.Array) -> Arraylike:
-        return self.scale
 
     def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
         return self.positive(x, level, cond), call(self.guide, x, level, cond)
@@ -187,7 +195,7 @@ def autoguidance(denoise: Denoiser, guide: Denoiser, scale: Arraylike) -> AutoGu
     """
     scale, alone = _scale(scale)
     return AutoGuided(
-        denoiser_as_pytree(denoise, "denoise"), denoiser_as_pytree(guide, "guide"), scale, alone
+        denoiser_as_pytree(denoise, "denoise"), scale, alone, denoiser_as_pytree(guide, "guide")
     )
 
 
@@ -227,17 +235,13 @@ def cfg_pp(denoise: Denoiser, scale: Arraylike, *, uncond: PyTree, one_call: boo
 
     Source: Chung et al. (2024, CFG++), Algorithm 2.
     """
-    scale, _ = _scale(scale)
     if uncond is None:
         raise ValueError(
             "CFG++ needs the unconditional branch at every scale: pass `uncond`, the condition "
             "that stands for none."
         )
-    return CfgPp(
-        ClassifierFree(
-            denoiser_as_pytree(denoise, "denoise"), scale, _arrays(uncond), one_call, False
-        )
-    )
+    guided = classifier_free(denoise, scale, uncond=uncond, one_call=one_call)
+    return CfgPp(dataclasses.replace(guided, alone=False))
 
 
 def _scale(scale: Arraylike) -> tuple[Arraylike, bool]:
@@ -250,11 +254,6 @@ def _scale(scale: Arraylike) -> tuple[Arraylike, bool]:
             f"`scale` must be one number, or one number a sample, got shape {value.shape}."
         )
     return value, isinstance(scale, numbers.Real) and float(value) == 1.0
-
-
-def _arrays(tree: PyTree) -> PyTree:
-    # Strongly typed: for weakly typed Python numbers other values would compile again.
-    return jax.tree.map(lambda v: v if isinstance(v, jax.Array) else np.asarray(v), tree)
 
 
 def _paired(cond: PyTree, uncond: PyTree, n: int) -> tuple[PyTree, PyTree]:

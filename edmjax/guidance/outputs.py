@@ -60,11 +60,8 @@ def wide(tree: PyTree) -> PyTree:
 
 def dot(a: PyTree, b: PyTree) -> jax.Array:
     """The inner product of each sample of `a` with the one of `b`, over all leaves; (batch,)."""
-
-    def leaf(a, b):
-        return jnp.sum(a * b, axis=tuple(range(1, a.ndim)))
-
-    return sum(jax.tree.leaves(jax.tree.map(leaf, a, b)), start=jnp.zeros(()))
+    sums = jax.tree.map(lambda a, b: jnp.sum(a * b, axis=tuple(range(1, a.ndim))), a, b)
+    return sum(jax.tree.leaves(sums), start=jnp.zeros(()))
 
 
 def vectors(tree: PyTree) -> jax.Array:

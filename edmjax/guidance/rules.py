@@ -1,67 +1,26 @@
 """Rules: other ways to combine the two branches of a guided denoiser, without more evaluations."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import register_dataclass
+from jax.tree_util import Partial
 
 from edmjax._common.arguments import one_of, real
 from edmjax._common.arrays import weighted
-from edmjax._common.typing import Arraylike, PyTree, Scalar
-from edmjax.guidance.branches import Guided
-from edmjax.guidance.outputs import Outputs, dot, scalar_leaf, vectors, wide
+from edmjax._common.typing import PyTree, Scalar
+from edmjax.guidance.branches import Guided, linear
+from edmjax.guidance.outputs import dot, scalar_leaf, vectors, wide
 from edmjax.scalar import is_traced
 
-
-class Rule(Guided):
-    """A guided denoiser with the branches and scale of another."""
-
-    guided: Guided
-
-    @property
-    def sigma_range(self) -> tuple[float, float] | None:
-        """The `sigma_range` of the denoiser inside."""
-        return self.guided.sigma_range
-
-    @property
-    def alone(self) -> bool:  # type: ignore[override]
-        return self.guided.alone
-
-    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
-        return self.guided.positive(x, level, cond)
-
-    def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
-        return self.guided.branches(x, level, cond)
-
-    def scale_at(self, level: jax.Array) -> Arraylike:
-        return self.guided.scale_at(level)
-
-    def combine(
-        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
-    ) -> PyTree:
-        return self.guided.combine(positive, negative, scale, x, level)
+G = TypeVar("G", bound=Guided)
 
 
-@register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Interval(Rule):
-    """The denoiser that `interval` returns."""
-
-    guided: Guided
-    sigma_min: Scalar
-    sigma_max: Scalar
-
-    def scale_at(self, level: jax.Array) -> Arraylike:
-        # In the precision of the level, so that a bound equal to a level of the grid is rounded as
-        # that level is.
-        low, high = (jnp.asarray(v, level.dtype) for v in (self.sigma_min, self.sigma_max))
-        scale = jnp.asarray(self.guided.scale_at(level))
-        return jnp.where((low < level) & (level <= high), scale, jnp.ones_like(scale))
-
-
-def interval(guided: Guided, sigma_min: Scalar, sigma_max: Scalar) -> Interval:
+def interval(guided: G, sigma_min: Scalar, sigma_max: Scalar) -> G:
     """Guides where `sigma_min < sigma <= sigma_max`; elsewhere returns the positive branch.
 
     Elsewhere the scale is set to 1, so the program still holds one copy of the network. In a
@@ -85,35 +44,10 @@ def interval(guided: Guided, sigma_min: Scalar, sigma_max: Scalar) -> Interval:
     high = scalar_leaf(real(sigma_max, "sigma_max", above=0, most=math.inf))
     if not is_traced(low, high) and low >= high:
         raise ValueError(f"`sigma_min` must be below `sigma_max`, got {low} and {high}.")
-    return Interval(guided, low, high)
+    return dataclasses.replace(guided, windows=(*guided.windows, (low, high)))
 
 
-@register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class AdaptiveProjected(Rule):
-    """The denoiser that `adaptive_projected` returns."""
-
-    guided: Guided
-    eta: Scalar
-    norm_threshold: Scalar
-
-    def combine(
-        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
-    ) -> PyTree:
-        gap = jax.tree.map(jnp.subtract, positive, negative)
-        size, along = dot(positive, positive), dot(gap, positive)
-        along = jnp.where(size > 0, along / jnp.where(size > 0, size, 1), 0)
-        square, r = dot(gap, gap), jnp.asarray(self.norm_threshold)
-        # The inner `where` keeps the infinite slope at 0 out of the gradient.
-        long = square > r**2
-        factor = jnp.where(long, r / jnp.sqrt(jnp.where(long, square, 1)), 1)
-        update = weighted((1.0, gap), ((self.eta - 1) * along, positive))
-        return weighted((1.0, positive), ((scale - 1) * factor, update))
-
-
-def adaptive_projected(
-    guided: Guided, eta: Scalar = 0.0, norm_threshold: Scalar = math.inf
-) -> AdaptiveProjected:
+def adaptive_projected(guided: G, eta: Scalar = 0.0, norm_threshold: Scalar = math.inf) -> G:
     """Adaptive projected guidance: weakens the part of the update that saturates.
 
         gap = D_pos - D_neg, shortened to norm_threshold where it is longer
@@ -138,50 +72,37 @@ def adaptive_projected(
     diffusion models), in the paper's form, on the denoised outputs.
     """
     _check(guided, "adaptive_projected")
-    inner = guided
-    while isinstance(inner, Interval):
-        inner = inner.guided
-    if isinstance(inner, Rule):
+    if guided.rule is not None:
         raise ValueError(
             "`adaptive_projected` replaces how the branches are combined, so it comes before "
             "`rescale` and only once: `rescale(adaptive_projected(guided))`."
         )
     eta = scalar_leaf(real(eta, "eta"))
     threshold = scalar_leaf(real(norm_threshold, "norm_threshold", above=0, most=math.inf))
-    return AdaptiveProjected(guided, eta, threshold)
+    return dataclasses.replace(guided, rule=Partial(_projected, eta, threshold))
 
 
-# Each prediction is proportional to `D - c x`, with this `c` at a level.
-_CENTRES = {
-    "x0": jnp.zeros_like,
-    "eps": jnp.ones_like,
-    "v": lambda level: 1 / (1 + level**2),
-}
+def _projected(
+    eta: Scalar,
+    norm_threshold: Scalar,
+    positive: PyTree,
+    negative: PyTree,
+    scale: jax.Array,
+    x: PyTree,
+    level: jax.Array,
+) -> PyTree:
+    gap = jax.tree.map(jnp.subtract, positive, negative)
+    size, along = dot(positive, positive), dot(gap, positive)
+    along = jnp.where(size > 0, along / jnp.where(size > 0, size, 1), 0)
+    square, r = dot(gap, gap), jnp.asarray(norm_threshold)
+    # The inner `where` keeps the infinite slope at 0 out of the gradient.
+    long = square > r**2
+    factor = jnp.where(long, r / jnp.sqrt(jnp.where(long, square, 1)), 1)
+    update = weighted((1.0, gap), ((eta - 1) * along, positive))
+    return weighted((1.0, positive), ((scale - 1) * factor, update))
 
 
-@register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rescaled(Rule):
-    """The denoiser that `rescale` returns."""
-
-    guided: Guided
-    phi: Scalar
-    prediction: str = dataclasses.field(metadata={"static": True})
-
-    def combine(
-        self, positive: PyTree, negative: PyTree, scale: jax.Array, x: PyTree, level: jax.Array
-    ) -> PyTree:
-        guided = self.guided.combine(positive, negative, scale, x, level)
-        centre, x = -_CENTRES[self.prediction](level), wide(x)
-        moved = weighted((1.0, guided), (centre, x))
-        want, got = _variance(weighted((1.0, positive), (centre, x))), _variance(moved)
-        # Without spread there is nothing to rescale, and the root has no derivative.
-        spread = (want > 0) & (got > 0)
-        k = jnp.sqrt(jnp.where(spread, want, 1) / jnp.where(spread, got, 1))
-        return weighted((1.0, guided), (self.phi * (k - 1), moved))
-
-
-def rescale(guided: Guided, phi: Scalar = 0.7, prediction: str = "v") -> Rescaled:
+def rescale(guided: G, phi: Scalar = 0.7, prediction: str = "v") -> G:
     """Rescales the guided prediction towards the spread of the positive branch.
 
         p = phi p_guided std(p_pos) / std(p_guided) + (1 - phi) p_guided
@@ -205,13 +126,39 @@ def rescale(guided: Guided, phi: Scalar = 0.7, prediction: str = "v") -> Rescale
     section 3.4.
     """
     _check(guided, "rescale")
-    one_of(prediction, "prediction", _CENTRES)
-    return Rescaled(guided, scalar_leaf(real(phi, "phi", least=0, most=1)), prediction)
+    one_of(prediction, "prediction", _RESCALED)
+    weight = scalar_leaf(real(phi, "phi", least=0, most=1))
+    return dataclasses.replace(guided, rule=Partial(_RESCALED[prediction], guided.rule, weight))
 
 
-def _variance(tree: PyTree) -> jax.Array:
-    """The variance of the entries of each sample about their mean, shape (batch,)."""
-    return jnp.var(vectors(tree), axis=1)
+def _rescaled(
+    centre_at: Callable[[jax.Array], jax.Array],
+    rule: Partial | None,
+    phi: Scalar,
+    positive: PyTree,
+    negative: PyTree,
+    scale: jax.Array,
+    x: PyTree,
+    level: jax.Array,
+) -> PyTree:
+    guided = (rule or linear)(positive, negative, scale, x, level)
+    centre, x = -centre_at(level), wide(x)
+    moved = weighted((1.0, guided), (centre, x))
+    # Of the entries of each sample about their mean.
+    want = jnp.var(vectors(weighted((1.0, positive), (centre, x))), axis=1)
+    got = jnp.var(vectors(moved), axis=1)
+    # Without spread there is nothing to rescale, and the root has no derivative.
+    spread = (want > 0) & (got > 0)
+    k = jnp.sqrt(jnp.where(spread, want, 1) / jnp.where(spread, got, 1))
+    return weighted((1.0, guided), (phi * (k - 1), moved))
+
+
+# Each prediction is proportional to `D - c x`, with this `c` at a level.
+_RESCALED = {
+    "x0": functools.partial(_rescaled, jnp.zeros_like),
+    "eps": functools.partial(_rescaled, jnp.ones_like),
+    "v": functools.partial(_rescaled, lambda level: 1 / (1 + level**2)),
+}
 
 
 def _check(guided: Guided, name: str) -> None:

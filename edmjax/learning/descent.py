@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from edmjax._common.progress import require_tqdm
 from edmjax._common.typing import PyTree
+from edmjax.learning import grids
+from edmjax.learning.task import Task
 
 _CALLS = 20  # calls of one compiled program, each followed by the score of its iterate
 
@@ -23,13 +26,29 @@ class Descent(NamedTuple):
     found: PyTree
 
 
+def best_start(
+    task: Task, steps: int, score: Callable[..., tuple[Any, Any]], data: PyTree
+) -> tuple[str, np.ndarray, Descent]:
+    """The best of the hand-made grids by `score(logits, data)`, compiled once: its name and levels.
+
+    Its score is infinite where no grid has a finite one.
+    """
+    look = jax.jit(score)
+    starts = {}
+    for name, grid in grids.starts(steps, task.low, task.high, task.width).items():
+        logits = jnp.asarray(grids.logits_of(grid), task.flat.dtype)
+        value, found = look(logits, data)
+        value = float(value) if math.isfinite(value) else math.inf
+        starts[name] = name, grid, Descent(logits, value, found)
+    return min(starts.values(), key=lambda start: start[2].score)
+
+
 def descend(
     loss: Callable[..., Any],
     score: Callable[..., tuple[Any, Any]],
     params: PyTree,
     data: PyTree,
     batches: jax.Array,
-    *,
     rates: PyTree,
     progress: bool,
     label: str,

@@ -6,6 +6,7 @@ so that any logits make a grid that falls strictly. Where a plan should end at 0
 0 in place of sigma_min.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -58,8 +59,7 @@ def starts(steps: int, low: float, high: float, width: float) -> dict[str, np.nd
         )
     found = {}
     for name, make in made.items():
-        try:
+        # The levels of an extreme range are not all different.
+        with contextlib.suppress(ValueError):
             found[name] = make(steps + 1)
-        except ValueError:  # the levels of an extreme range are not all different
-            continue
     return found

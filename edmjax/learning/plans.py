@@ -11,8 +11,8 @@ from edmjax._common.arguments import whole
 from edmjax._common.typing import Arraylike, Denoiser, Int, Keys, Number, PyTree
 from edmjax.few_steps import recommend
 from edmjax.learning import grids
-from edmjax.learning.descent import descend
-from edmjax.learning.regression import Ends, fit_rows, plan_of, run_rows
+from edmjax.learning.descent import best_start, descend
+from edmjax.learning.regression import fit_rows, plan_of, run_rows
 from edmjax.learning.task import Part, Task, interpolate, report_of, task_of
 from edmjax.planning.file import About, pair_of_levels
 from edmjax.planning.make import make_plan
@@ -87,42 +87,26 @@ def fit_plan(
     shown, moves = flag(progress, "progress"), whole(updates, "updates", least=0)
     width = whole(window, "window")
     size = None if batch_size is None else whole(batch_size, "batch_size", least=4)
-    task = task_of(
-        denoise,
-        nfe,
-        x,
-        key,
-        cond=cond,
-        sigma_min=sigma_min,
-        sigma_max=sigma_max,
-        final_zero=final_zero,
-        reference_nfe=reference_nfe,
-    )
+    task = task_of(denoise, nfe, x, key, cond, sigma_min, sigma_max, final_zero, reference_nfe)
     width = max(min(width, task.nfe), 2)
-    size = min(size or _batch(task), task.train.end.shape[0])
+    # A small sample is cheap, and each says little, so a batch takes more of them.
+    size = min(size or max(64, 8192 // task.flat.dim), len(task.train.end))
 
     def fit(logits, data):
         denoise, train, validation = data
         sigmas = grids.levels(logits, task.low, task.high)
-        rows, _ = fit_rows(task, denoise, sigmas, train, width)
-        held = run_rows(task, denoise, sigmas, validation, rows.c)
-        return _size(task, sigmas, validation, held), rows
+        rows = fit_rows(task, denoise, sigmas, train, width)
+        return _size(task, denoise, sigmas, validation, rows.c), rows
 
     data = (task.denoise, task.train, task.validation)
-    first = jax.jit(fit)
-    starts = {}
-    for name, grid in grids.starts(task.nfe, task.low, task.high, task.width).items():
-        logits = jnp.asarray(grids.logits_of(grid), task.flat.dtype)
-        value, rows = first(logits, data)
-        starts[name] = (float(value) if math.isfinite(value) else math.inf, logits, rows)
-    _, logits, rows = min(starts.values(), key=lambda start: start[0])
+    _, _, (logits, _, rows) = best_start(task, task.nfe, fit, data)
     plans = {"levels by hand": _plan(task, logits, rows.c)}
 
     def run(params, denoise, part, rows):
         moved, z = params
         sigmas = grids.levels(moved, task.low, task.high)
         c = rows.c + jnp.einsum("kij,kj->ki", rows.directions, z)
-        return _size(task, sigmas, part, run_rows(task, denoise, sigmas, part, c)), c
+        return _size(task, denoise, sigmas, part, c), c
 
     def loss(params, data, chosen):
         return run(params, data[0], data[1].take(chosen), data[3])[0]
@@ -131,22 +115,18 @@ def fit_plan(
         return run(params, data[0], data[2], data[3])
 
     if moves and task.nfe > 1:
+        start, batches = (logits, jnp.zeros_like(rows.c)), task.batches(moves, size)
         best = descend(
-            loss,
-            score,
-            (logits, jnp.zeros_like(rows.c)),
-            (*data, rows),
-            task.batches(moves, size),
-            rates=(0.01, 0.05),
-            progress=shown,
-            label="fitting the plan",
+            loss, score, start, (*data, rows), batches, (0.01, 0.05), shown, "fitting the plan"
         )
         plans["levels and weights"] = _plan(task, best.params[0], best.found)
     return _best(task, plans, denoise)
 
 
-def _size(task: Task, sigmas: jax.Array, part: Part, found: Ends) -> jax.Array:
-    """The mean of the logarithms of two errors: of the samples, and of the outputs on the way.
+def _size(task: Task, denoise: Denoiser, sigmas: jax.Array, part: Part, c: jax.Array) -> jax.Array:
+    """How far rows of weights `c` end from the flow, as the mean of two logarithms.
+
+    These are of the error of the samples, and of the error of the outputs on the way.
 
     A sample that ends in the wrong mode went wrong at levels of about the width of the data, and
     among a few hundred noises hardly one does. But for every sample the denoiser's output amplifies
@@ -154,6 +134,7 @@ def _size(task: Task, sigmas: jax.Array, part: Part, found: Ends) -> jax.Array:
     one. The mean over samples is taken of errors and not of their squares, in which the one noise
     that does end in the wrong mode would outweigh all others.
     """
+    found = run_rows(task, denoise, sigmas, part, c)
     tiny = jnp.finfo(found.x.dtype).tiny
     ends = jnp.mean(jnp.log(jnp.sqrt(jnp.mean((found.x - part.end) ** 2, axis=1) + tiny)))
     if task.nfe == 1:
@@ -161,11 +142,6 @@ def _size(task: Task, sigmas: jax.Array, part: Part, found: Ends) -> jax.Array:
     outputs = interpolate(part.outputs, sigmas[1:-1], task.low, task.high)
     between = jnp.mean(jnp.sqrt(jnp.mean((found.outputs[1:] - outputs) ** 2, axis=(0, 2)) + tiny))
     return 0.5 * (ends + jnp.log(between))
-
-
-def _batch(task: Task) -> int:
-    """The default batch: a small sample is cheap, and each says little, so it takes more."""
-    return max(64, 8192 // task.train.end.shape[1])
 
 
 def _plan(task: Task, logits: Arraylike, c: Arraylike) -> Plan:
@@ -184,46 +160,33 @@ def _best(task: Task, fitted: dict[str, Plan], denoise: Denoiser) -> Plan:
         for name, x0 in samples.items()
     }
     means = {name: float(np.mean(values[:held])) for name, values in errors.items()}
-    finite = [name for name in plans if math.isfinite(means[name])]
-    if not finite:
+    means = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+    if not means:
         raise ValueError(
             "No plan that was tried gives finite samples from these noises: the denoiser returns "
             "very large values on the way. Check it, or choose another range of levels."
         )
-    choice = min(finite, key=means.__getitem__)
-    start = min((name for name in finite if name not in fitted), key=means.__getitem__, default="")
-    report = report_of(
-        errors[choice][held:],
-        errors[choice][:held],
-        errors[start or choice][:held],
-        start or choice,
-    )
+    choice = min(means, key=means.__getitem__)
+    by_hand = [name for name in means if name not in fitted]
+    start = min(by_hand, key=means.__getitem__, default=choice)
+    best = errors[choice]
+    report = report_of(best[held:], best[:held], errors[start][:held], start)
     declared = getattr(denoise, "sigma_range", None)
     ends = (task.low, task.high) if declared is None else pair_of_levels(declared, "sigma_range")
-    about = About(
-        fitted_on=f"{'' if choice in fitted else f'none of it, as {choice} did better: '}{report}",
-        validation_error=report.validation_error,
-        budget=task.nfe,
-        sigma_range=ends,
-    )
+    fitted_on = f"{'' if choice in fitted else f'none of it, as {choice} did better: '}{report}"
+    about = About(fitted_on, report.validation_error, task.nfe, ends)
     return dataclasses.replace(plans[choice], about=about)
 
 
 def _by_hand(task: Task) -> dict[str, Plan]:
     """The plans that a user would take without a fit."""
-    made = {}
-    for name, sampler, grid in (
-        ("dpmpp_2m on karras", dpmpp_2m(), "karras"),
-        ("unipc(2) on theta(2)", unipc(2), "theta(2)"),
-    ):
-        sigmas = grids.starts(task.nfe, task.low, task.high, task.width).get(grid)
-        if sigmas is not None:
-            made[name] = make_plan(sampler, grids.ending(sigmas, task.final_zero))
-    sampler, sigmas = recommend(
-        task.nfe,
-        sigma_min=task.low,
-        sigma_max=task.high,
-        sigma_data=task.width,
-        final_zero=task.final_zero,
-    )
-    return made | {"the recommended plan": make_plan(sampler, sigmas)}
+    starts = grids.starts(task.nfe, task.low, task.high, task.width)
+    pairs = ("dpmpp_2m", dpmpp_2m(), "karras"), ("unipc(2)", unipc(2), "theta(2)")
+    made = {
+        f"{name} on {grid}": make_plan(sampler, grids.ending(starts[grid], task.final_zero))
+        for name, sampler, grid in pairs
+        if grid in starts
+    }
+    ends = {"sigma_min": task.low, "sigma_max": task.high, "final_zero": task.final_zero}
+    recommended = make_plan(*recommend(task.nfe, sigma_data=task.width, **ends))
+    return made | {"the recommended plan": recommended}

@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from edmjax._common.functions import denoised_rows
 from edmjax._common.typing import Denoiser
-from edmjax.learning.task import Part, Task, denoised_rows, interpolate
+from edmjax.learning.task import Part, Task, interpolate
 from edmjax.planning.table import Plan
 
 _einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
@@ -46,7 +47,7 @@ class Ends(NamedTuple):
 
 def fit_rows(
     task: Task, denoise: Denoiser, sigmas: jax.Array, part: Part, window: int
-) -> tuple[RowWeights, Ends]:
+) -> RowWeights:
     """The best rows on these noises for the grid `sigmas`, which ends at sigma_min."""
     # Where outputs are nearly alike, large weights of opposite sign would gain nothing; the ridge
     # keeps them small.
@@ -67,8 +68,7 @@ def fit_rows(
         left = euler + _einsum("j,jnc->nc", c, differences) - target
         return c, whole * jnp.sqrt(jnp.mean(left**2))
 
-    ends = _run(task, denoise, sigmas, part, window, targets, fit)
-    return RowWeights(*ends.fitted), ends
+    return RowWeights(*_run(task, denoise, sigmas, part, window, targets, fit).fitted)
 
 
 def run_rows(task: Task, denoise: Denoiser, sigmas: jax.Array, part: Part, c: jax.Array) -> Ends:

@@ -9,7 +9,7 @@ import numpy as np
 from edmjax._common.arguments import whole
 from edmjax._common.typing import Denoiser, Int, Keys, Levels, Number, PyTree
 from edmjax.learning import grids
-from edmjax.learning.descent import descend
+from edmjax.learning.descent import best_start, descend
 from edmjax.learning.task import FitReport, report_of, task_of
 from edmjax.planning.make import make_plan
 from edmjax.planning.step import Sampler
@@ -65,18 +65,8 @@ def fit_schedule(
     steps = _steps(sampler, nfe, flag(final_zero, "final_zero"))
     shown, moves = flag(progress, "progress"), whole(updates, "updates", least=0)
     size = whole(batch_size, "batch_size", least=4)
-    task = task_of(
-        denoise,
-        nfe,
-        x,
-        key,
-        cond=cond,
-        sigma_min=sigma_min,
-        sigma_max=sigma_max,
-        final_zero=final_zero,
-        reference_nfe=reference_nfe,
-    )
-    size = min(size, task.train.end.shape[0])
+    task = task_of(denoise, nfe, x, key, cond, sigma_min, sigma_max, final_zero, reference_nfe)
+    size = min(size, len(task.train.end))
 
     def errors(logits, denoise, part):
         sigmas = grids.levels(logits, task.low, task.high)
@@ -95,34 +85,20 @@ def fit_schedule(
         return _size(held), (errors(logits, data[0], data[1]), held)
 
     data = (task.denoise, task.train, task.validation)
-    starts = grids.starts(steps, task.low, task.high, task.width)
-    look = jax.jit(score)
-    scores, found = {}, {}
-    for name, grid in starts.items():
-        value, found[name] = look(jnp.asarray(grids.logits_of(grid), task.flat.dtype), data)
-        scores[name] = float(value) if math.isfinite(value) else math.inf
-    start = min(scores, key=scores.__getitem__)
-    if scores[start] == math.inf:
+    name, sigmas, start = best_start(task, steps, score, data)
+    if start.score == math.inf:
         raise ValueError(
             "The sampler returns NaN or infinity from these noises on every hand-made grid: check "
             "the denoiser, or choose another range of levels."
         )
-    sigmas, (train, held) = starts[start], found[start]
+    train, held = start.found
     if moves and steps > 1:
-        best = descend(
-            loss,
-            score,
-            jnp.asarray(grids.logits_of(sigmas), task.flat.dtype),
-            data,
-            task.batches(moves, size),
-            rates=0.05,
-            progress=shown,
-            label="fitting the grid",
-        )
-        if best.score < scores[start]:
+        batches = task.batches(moves, size)
+        best = descend(loss, score, start.params, data, batches, 0.05, shown, "fitting the grid")
+        if best.score < start.score:
             logits = np.asarray(best.params, np.float64)
             sigmas, (train, held) = grids.levels(logits, task.low, task.high), best.found
-    report = report_of(train, held, found[start][1], start)
+    report = report_of(train, held, start.found[1], name)
     return grids.ending(sigmas, task.final_zero), report
 
 

@@ -13,9 +13,9 @@ from jax import lax, random
 from jax.core import Tracer
 
 from edmjax._common.arguments import ordered, positive, whole
-from edmjax._common.functions import as_pytree, outputs_of, with_cond
-from edmjax._common.trees import Flat, check_batch_axis, check_cond, floating_tree
-from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree, Sigma
+from edmjax._common.functions import as_pytree, checked_inputs, denoised_rows
+from edmjax._common.trees import Flat
+from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree
 from edmjax.noise.keys import check_keys
 from edmjax.planning.make import make_plan
 from edmjax.planning.table import Plan
@@ -27,14 +27,6 @@ from edmjax.schedules import exponential
 LEAST_NOISES = 16  # a quarter of them is held out, and chooses
 
 Errors = np.ndarray | jax.Array  # of samples, shape (samples,)
-
-
-def denoised_rows(
-    denoise: Denoiser, flat: Flat, rows: jax.Array, sigma: Sigma, cond: PyTree
-) -> jax.Array:
-    """The denoised output of samples that are rows, as rows."""
-    x = flat.tree(rows)
-    return flat.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
 
 
 class Part(NamedTuple):
@@ -95,7 +87,6 @@ def task_of(
     nfe: Int,
     x: PyTree,
     key: Keys,
-    *,
     cond: PyTree,
     sigma_min: Number,
     sigma_max: Number,
@@ -103,8 +94,7 @@ def task_of(
     reference_nfe: Int | None,
 ) -> Task:
     """Checks the arguments, solves the flow from every noise, and splits the noises."""
-    if not callable(denoise):
-        raise TypeError(f"`denoise` must be a function of (x, sigma), got {denoise!r:.80}.")
+    x = checked_inputs(denoise, x, cond)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, x, key, cond))):
         raise TypeError(
             "A fit returns numbers and runs programs of its own, so it cannot run under `jit`: "
@@ -113,10 +103,6 @@ def task_of(
     nfe = whole(nfe, "nfe")
     low, high = ordered(sigma_min, sigma_max)
     zero = flag(final_zero, "final_zero")
-    x = floating_tree(x, "x")
-    check_batch_axis(x, "x", True)
-    if cond is not None:
-        check_cond(cond, x)
     total = jax.tree.leaves(x)[0].shape[0]
     if total < LEAST_NOISES:
         raise ValueError(
@@ -236,18 +222,11 @@ class FitReport(NamedTuple):
 
 
 def report_of(train: Errors, validation: Errors, start: Errors, name: str) -> FitReport:
-    """The report of a fit, from the errors of samples, and those of the start called `name`."""
-    return FitReport(
-        train_error=rms(train),
-        validation_error=rms(validation),
-        validation_median=float(np.median(np.asarray(validation))),
-        start_error=rms(start),
-        start=name,
-        num_train=len(train),
-        num_validation=len(validation),
+    """The report of a fit, from the errors of samples, and the errors of the start `name`."""
+    train_error, validation_error, start_error = (
+        float(np.sqrt(np.mean(np.asarray(errors, np.float64) ** 2)))
+        for errors in (train, validation, start)
     )
-
-
-def rms(errors: Errors) -> float:
-    """The root mean square."""
-    return float(np.sqrt(np.mean(np.asarray(errors, np.float64) ** 2)))
+    median = float(np.median(np.asarray(validation)))
+    counts = len(train), len(validation)
+    return FitReport(train_error, validation_error, median, start_error, name, *counts)

@@ -13,7 +13,8 @@ gradients of XLA's own convolutions run up to a hundred times slower than they n
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +25,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")  # the one in which XLA's convolutions are fast on a CPU
+# The layout in which XLA's convolutions are fast on a CPU.
+xla_convolution = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 class Geometry(NamedTuple):
@@ -69,9 +71,17 @@ def applies_to(x: Array) -> bool:
     return mesh.empty or mesh.are_all_axes_auto
 
 
+def windows(x: Array, kernel: tuple[int, ...], stride: int, output: tuple[int, ...]) -> list[Array]:
+    """For each tap of a kernel, row by row, the pixels of `x` that it meets: one an output."""
+    height, width = (stride * (n - 1) + 1 for n in output)
+    return [
+        x[:, a : a + height : stride, b : b + width : stride]
+        for a, b in product(*map(range, kernel))
+    ]
+
+
 def _compute_convolve(x: Any, kernel: Any, *, geometry: Geometry) -> Any:
-    strides = (geometry.stride,) * 2
-    return lax.conv_general_dilated(x, kernel, strides, geometry.padding, dimension_numbers=_LAYOUT)
+    return xla_convolution(x, kernel, (geometry.stride,) * 2, geometry.padding)
 
 
 def _compute_spread(y: Any, kernel: Any, *, geometry: Geometry) -> Any:
@@ -81,9 +91,7 @@ def _compute_spread(y: Any, kernel: Any, *, geometry: Geometry) -> Any:
             (k - 1 - before, k - 1 - after)
             for k, (before, after) in zip(size, geometry.padding, strict=True)
         ]
-        return lax.conv_general_dilated(
-            y, kernel[::-1, ::-1], (1, 1), edges, dimension_numbers=_LAYOUT
-        )
+        return xla_convolution(y, kernel[::-1, ::-1], (1, 1), edges)
     # Pixels of one phase `p mod stride` meet only the taps of that phase: each phase is a sum of
     # shifted products, and a reshape interleaves the phases. No scatter, no products with zeros.
     height, width = geometry.image
@@ -96,13 +104,11 @@ def _compute_spread(y: Any, kernel: Any, *, geometry: Geometry) -> Any:
         return jnp.pad(part, ((0, 0), *zip(shifts, ends, strict=True), (0, 0)))
 
     def phase(row: int, column: int) -> Any:
-        total = None
-        for a in range(row, size[0], stride):
-            for b in range(column, size[1], stride):
-                total = tap(a, b) if total is None else total + tap(a, b)
-        if total is None:  # the stride is longer than the kernel: nothing reaches this phase
+        places = product(range(row, size[0], stride), range(column, size[1], stride))
+        taps = [tap(a, b) for a, b in places]
+        if not taps:  # the stride is longer than the kernel: nothing reaches this phase
             return jnp.zeros((y.shape[0], *blocks, kernel.shape[3]), y.dtype)
-        return total
+        return reduce(jnp.add, taps)
 
     rows = [jnp.stack([phase(r, c) for c in range(stride)], axis=3) for r in range(stride)]
     x = jnp.stack(rows, axis=2)
@@ -115,35 +121,21 @@ def _compute_correlate(x: Any, y: Any, *, geometry: Geometry) -> Any:
     if stride == 1:
         # The sum is over the batch, so the batch takes the place of the channels.
         x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
-        kernel = lax.conv_general_dilated(x, y, (1, 1), geometry.padding, dimension_numbers=_LAYOUT)
-        return kernel.transpose(1, 2, 0, 3)
-    height, width = (stride * (n - 1) + 1 for n in y.shape[1:3])
+        return xla_convolution(x, y, (1, 1), geometry.padding).transpose(1, 2, 0, 3)
     flat = y.reshape(-1, y.shape[3])
-    taps = [
-        x[:, a : a + height : stride, b : b + width : stride].reshape(-1, x.shape[3]).T @ flat
-        for a in range(rows)
-        for b in range(columns)
-    ]
+    seen = windows(x, (rows, columns), stride, y.shape[1:3])
+    taps = [window.reshape(-1, x.shape[3]).T @ flat for window in seen]
     return jnp.stack(taps).reshape(rows, columns, x.shape[3], y.shape[3])
 
 
-def _shape_of_convolve(x: Any, kernel: Any, *, geometry: Geometry) -> ShapedArray:
-    sizes = zip(geometry.image, geometry.kernel, geometry.padding, strict=True)
-    output = [(n + sum(pads) - k) // geometry.stride + 1 for n, k, pads in sizes]
-    return ShapedArray((x.shape[0], *output, kernel.shape[3]), x.dtype)
+def _primitive(name: str, compute: Callable[..., Any]) -> Primitive:
+    primitive, jitted = Primitive(f"edmjax_{name}"), jax.jit(compute, static_argnames="geometry")
 
+    def shape(*arrays: Any, geometry: Geometry) -> ShapedArray:
+        made = jitted.eval_shape(*arrays, geometry=geometry)
+        return ShapedArray(made.shape, made.dtype)
 
-def _shape_of_spread(y: Any, kernel: Any, *, geometry: Geometry) -> ShapedArray:
-    return ShapedArray((y.shape[0], *geometry.image, kernel.shape[2]), y.dtype)
-
-
-def _shape_of_correlate(x: Any, y: Any, *, geometry: Geometry) -> ShapedArray:
-    return ShapedArray((*geometry.kernel, x.shape[3], y.shape[3]), x.dtype)
-
-
-def _primitive(name: str, compute: Callable[..., Any], shape: Callable[..., Any]) -> Primitive:
-    primitive = Primitive(f"edmjax_{name}")
-    primitive.def_impl(jax.jit(compute, static_argnames="geometry"))
+    primitive.def_impl(jitted)
     primitive.def_abstract_eval(shape)
     mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
 
@@ -159,9 +151,9 @@ def _primitive(name: str, compute: Callable[..., Any], shape: Callable[..., Any]
     return primitive
 
 
-_convolve = _primitive("convolve", _compute_convolve, _shape_of_convolve)
-_spread = _primitive("spread", _compute_spread, _shape_of_spread)
-_correlate = _primitive("correlate", _compute_correlate, _shape_of_correlate)
+_convolve = _primitive("convolve", _compute_convolve)
+_spread = _primitive("spread", _compute_spread)
+_correlate = _primitive("correlate", _compute_correlate)
 
 # Each rule is given the cotangent of its product, and the two arguments.
 ad.defbilinear(

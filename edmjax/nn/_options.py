@@ -48,17 +48,6 @@ def activations(dtype: DType | None) -> np.dtype | None:
     return jnp.dtype(dtype)
 
 
-def check_sides(shape: Sequence[int], channels: int, factor: int, network: str, why: str) -> None:
-    """Raises where an image has other channels, or sides that `factor` does not divide."""
-    fits = len(shape) == 3 and shape[-1] == channels
-    if not fits or any(n < 1 or n % factor for n in shape[:2]):
-        raise ValueError(
-            f"This {network} is for images (height, width, {channels}) with sides that {factor} "
-            f"divides ({why}, each half the size of the one before); got {tuple(shape)}. Pad or "
-            "crop the images, or use fewer levels."
-        )
-
-
 def _wholes(values: Sequence[Int], name: str, least: int, what: str) -> tuple[int, ...]:
     if isinstance(values, str) or not hasattr(values, "__len__") or len(values) == 0:
         raise ValueError(f"`{name}` are {what}; got {values!r:.80}.")

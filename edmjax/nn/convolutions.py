@@ -10,7 +10,8 @@ Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` 
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from functools import reduce
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from edmjax._common.arguments import one_of
-from edmjax.nn._cpu_convolutions import applies_to, convolve, spread
+from edmjax.nn._cpu_convolutions import applies_to, convolve, spread, windows, xla_convolution
 from edmjax.nn._options import DType
 from edmjax.nn.layers import alike, same_dtype
 
@@ -30,7 +31,6 @@ Output: TypeAlias = Float[Array, "batch height_out width_out out"]
 Kernel: TypeAlias = Float[Array, "size size in out"]
 
 _lecun_normal = nnx.initializers.lecun_normal()
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def _choose(impl: str, x: Array) -> str:
@@ -52,16 +52,10 @@ def conv(
         return convolve(x, kernel, stride=stride, padding=((padding, padding), (padding, padding)))
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     if form == "lax":
-        return lax.conv_general_dilated(
-            x, kernel, (stride, stride), "VALID", dimension_numbers=_LAYOUT
-        )
+        return xla_convolution(x, kernel, (stride, stride), "VALID")
     size, _, _, features = kernel.shape
-    height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
-    patches = [
-        x[:, a : a + stride * (height - 1) + 1 : stride, b : b + stride * (width - 1) + 1 : stride]
-        for a in range(size)
-        for b in range(size)
-    ]
+    output = tuple((n - size) // stride + 1 for n in x.shape[1:3])
+    patches = windows(x, (size, size), stride, output)
     return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
 
 
@@ -92,14 +86,9 @@ def conv_transpose(
     if form == "cpu":
         return spread(x, kernel.swapaxes(2, 3), stride=stride, image=(height, width))
     if form == "lax":
-        return lax.conv_general_dilated(
-            x,
-            kernel[::-1, ::-1],  # lax correlates; a transposed convolution convolves
-            (1, 1),
-            edges,
-            lhs_dilation=(stride, stride),
-            dimension_numbers=_LAYOUT,
-        )
+        # XLA correlates; a transposed convolution convolves.
+        flipped = kernel[::-1, ::-1]
+        return xla_convolution(x, flipped, (1, 1), edges, lhs_dilation=(stride, stride))
     # One product gives each input's share of each output; then the overlaps are added up.
     parts = x @ jnp.moveaxis(kernel, 2, 0).reshape(kernel.shape[2], -1)
     parts = parts.reshape(*x.shape[:3], size, size, features)
@@ -116,24 +105,53 @@ def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Arra
     num_blocks = -(-length // stride)
     phases = []
     for phase in range(stride):
-        total = None
+        parts = []
         for shift, tap in enumerate(taps[phase::stride]):
-            edges = [(0, 0)] * tap.ndim
-            edges[axis] = (shift, num_blocks - shift - tap.shape[axis])
+            edges = [(0, 0, 0)] * tap.ndim
             # A negative edge crops, which happens to the last block of a phase that ends early.
-            padded = lax.pad(tap, jnp.zeros((), tap.dtype), [(*edge, 0) for edge in edges])
-            total = padded if total is None else total + padded
-        if total is None:  # the stride is longer than the kernel: nothing reaches this phase
+            edges[axis] = (shift, num_blocks - shift - tap.shape[axis], 0)
+            parts.append(lax.pad(tap, jnp.zeros((), tap.dtype), edges))
+        if not parts:  # the stride is longer than the kernel: nothing reaches this phase
             shape = list(taps[0].shape)
             shape[axis] = num_blocks
-            total = jnp.zeros(shape, taps[0].dtype)
-        phases.append(total)
+            parts = [jnp.zeros(shape, taps[0].dtype)]
+        phases.append(reduce(jnp.add, parts))
     y = jnp.stack(phases, axis=axis + 1)
     y = y.reshape(*y.shape[:axis], num_blocks * stride, *y.shape[axis + 2 :])
     return lax.slice_in_dim(y, 0, length, axis=axis)
 
 
-class Conv(nnx.Module):
+class _Layer(nnx.Module):
+    """A square kernel and, where asked for, a bias."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: int = 3,
+        *,
+        stride: int = 1,
+        use_bias: bool = True,
+        kernel_init: Callable[..., Array] = _lecun_normal,
+        impl: Impl = "auto",
+        dtype: DType | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.stride: int = stride
+        self.impl: Impl = impl
+        self.dtype: DType | None = dtype
+        shape = (size, size, in_channels, out_channels)
+        self.kernel: nnx.Param[Array] = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        self.bias: nnx.Param[Array] | None = bias
+
+    def _apply(self, product: Callable[..., Output], x: Images, **options: Any) -> Output:
+        x, kernel = same_dtype(x, self.kernel[...], dtype=self.dtype)
+        y = product(x, kernel, stride=self.stride, impl=self.impl, **options)
+        return y if self.bias is None else y + alike(self.bias[...], y)
+
+
+class Conv(_Layer):
     """A convolution with a square kernel: `conv` with its kernel and, where asked for, a bias.
 
     It computes in `dtype` and returns it; the default is what its input and kernel promote to.
@@ -153,57 +171,20 @@ class Conv(nnx.Module):
         dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
-        self.stride: int = stride
+        options: dict[str, Any] = dict(stride=stride, use_bias=use_bias, kernel_init=kernel_init)
+        options |= dict(impl=impl, dtype=dtype, rngs=rngs)
+        super().__init__(in_channels, out_channels, size, **options)
         self.padding: int = padding
-        self.impl: Impl = impl
-        self.dtype: DType | None = dtype
-        shape = (size, size, in_channels, out_channels)
-        self.kernel: nnx.Param[Array] = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias: nnx.Param[Array] | None = (
-            nnx.Param(jnp.zeros(out_channels)) if use_bias else None
-        )
 
     def __call__(self, x: Images) -> Output:
-        x, kernel = same_dtype(x, self.kernel[...], dtype=self.dtype)
-        y = conv(x, kernel, stride=self.stride, padding=self.padding, impl=self.impl)
-        return y if self.bias is None else y + alike(self.bias[...], y)
+        return self._apply(conv, x, padding=self.padding)
 
 
-class ConvTranspose(nnx.Module):
+class ConvTranspose(_Layer):
     """A transposed convolution with a square kernel: `conv_transpose` with its kernel and bias.
 
     `dtype` as for `Conv`.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        size: int = 3,
-        *,
-        stride: int = 1,
-        use_bias: bool = True,
-        kernel_init: Callable[..., Array] = _lecun_normal,
-        impl: Impl = "auto",
-        dtype: DType | None = None,
-        rngs: nnx.Rngs,
-    ):
-        self.stride: int = stride
-        self.impl: Impl = impl
-        self.dtype: DType | None = dtype
-        shape = (size, size, in_channels, out_channels)
-        self.kernel: nnx.Param[Array] = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias: nnx.Param[Array] | None = (
-            nnx.Param(jnp.zeros(out_channels)) if use_bias else None
-        )
-
     def __call__(self, x: Images, output_padding: tuple[int, int] = (0, 0)) -> Output:
-        x, kernel = same_dtype(x, self.kernel[...], dtype=self.dtype)
-        y = conv_transpose(
-            x,
-            kernel,
-            stride=self.stride,
-            output_padding=output_padding,
-            impl=self.impl,
-        )
-        return y if self.bias is None else y + alike(self.bias[...], y)
+        return self._apply(conv_transpose, x, output_padding=output_padding)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
+from flax.traverse_util import unflatten_dict
 
 from edmjax._common.functions import with_cond
 from edmjax._common.typing import Arraylike, PyTree
@@ -58,12 +59,8 @@ def _flat(state: Any) -> Arrays:
     return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
 
-def _nested(arrays: Arrays) -> dict:
-    tree: dict = {}
-    for name, array in arrays.items():
-        *path, leaf = (int(part) if part.isdigit() else part for part in name.split("."))
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[leaf] = array
-    return tree
+def _nested(arrays: Arrays) -> dict[Any, Any]:
+    def path(name: str) -> tuple[str | int, ...]:
+        return tuple(int(part) if part.isdigit() else part for part in name.split("."))
+
+    return unflatten_dict({path(name): array for name, array in arrays.items()})

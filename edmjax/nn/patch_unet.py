@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from edmjax._common.arguments import whole
 from edmjax.nn import _options
+from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import CNoise, Conditioning, Labels
+from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.layers import GroupNorm, Linear
 from edmjax.nn.unet import ResidualBlock, double, halve
 
@@ -19,7 +19,7 @@ _Levels: TypeAlias = nnx.List[nnx.List[ResidualBlock]]
 _zeros = nnx.initializers.zeros
 
 
-class PatchUNet(nnx.Module):
+class PatchUNet(ImageNetwork):
     """A residual U-Net on patches of pixels: `net(x, c_noise)` gives `F`, shaped like `x`.
 
     Patches of `patch` by `patch` pixels are the channels of the finest level, so that no layer
@@ -56,21 +56,11 @@ class PatchUNet(nnx.Module):
                 "num_blocks counts the blocks of each level, so it is as long as channels: got "
                 f"{list(num_blocks)} for {list(channels)}."
             )
-        patch, shape, dtype = (
-            whole(patch, "patch"),
-            _options.image(image_shape),
-            _options.activations(dtype),
-        )
-        image_channels = shape[-1]
-        self.image_channels: int = image_channels
-        self.patch: int = patch
-        self.num_levels: int = len(channels)
-        self._check(shape)
-        self.conditioning: Conditioning = Conditioning(
-            embed_dim, fourier_scale, num_classes, rngs=rngs
-        )
-        pixels = patch**2 * image_channels
-        layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
+        self.patch: int = whole(patch, "patch")
+        conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        super().__init__(image_shape, len(channels), conditioning)
+        pixels = self.patch**2 * self.image_channels
+        layer: dict[str, Any] = dict(dtype=_options.activations(dtype), rngs=rngs)
         options: dict[str, Any] = dict(impl=impl, **layer)
 
         def blocks(level: int, number: int):
@@ -92,15 +82,7 @@ class PatchUNet(nnx.Module):
         self.norm: GroupNorm = GroupNorm(channels[0])
         self.last: Conv = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, **options)
 
-    def __call__(
-        self,
-        x: Float[Array, "batch height width channels"],
-        c_noise: CNoise,
-        cond: Labels | None = None,
-    ) -> Float[Array, "batch height width channels"]:
-        self._check(x.shape[1:])
-        embedding = self.conditioning(x.shape[0], c_noise, cond)
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+    def _output(self, x: Array, embedding: Array) -> Array:
         h = self.first(_to_patches(x, self.patch))
         skips = []
         for blocks, layer in zip(self.down, self.narrower, strict=True):
@@ -114,16 +96,11 @@ class PatchUNet(nnx.Module):
             h = skips.pop() + double(layer(h))
             for block in blocks:
                 h = block(h, embedding)
-        return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch).astype(dtype)
+        return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch)
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        _options.check_sides(
-            shape,
-            self.image_channels,
-            self.patch * 2 ** (self.num_levels - 1),
-            "PatchUNet",
-            f"patches of {self.patch}, {self.num_levels} levels",
-        )
+        why = f"patches of {self.patch}, {self.num_levels} levels"
+        self._check_sides(shape, self.patch * 2 ** (self.num_levels - 1), why)
 
 
 def _to_patches(x: Array, patch: int) -> Array:

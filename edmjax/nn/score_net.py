@@ -6,16 +6,17 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from edmjax.nn import _options
+from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
-from edmjax.nn.embeddings import CNoise, Conditioning, Labels
+from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.layers import GroupNorm, alike
 
 
-class ScoreNet(nnx.Module):
+class ScoreNet(ImageNetwork):
     """A U-Net of 3x3 convolutions without padding: `net(x, c_noise)` gives `F`, shaped like `x`.
 
     On the way down, convolutions with strides 1, 2, 2, 2; on the way up their transposes, each of
@@ -48,18 +49,12 @@ class ScoreNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         channels, dtype = _options.widths(channels), _options.activations(dtype)
-        shape = _options.image(image_shape)
-        image_channels = shape[-1]
-        self.image_channels: int = image_channels
-        self.num_levels: int = len(channels)
+        conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        super().__init__(image_shape, len(channels), conditioning)
         self.dtype: DType | None = dtype
-        self._check(shape)
         options: dict[str, Any] = dict(impl=impl, dtype=dtype, rngs=rngs)
-        self.conditioning: Conditioning = Conditioning(
-            embed_dim, fourier_scale, num_classes, rngs=rngs
-        )
 
-        down, up, width = [], [], image_channels
+        down, up, width = [], [], self.image_channels
         for level, features in enumerate(channels):
             stride, groups = (1, 4) if level == 0 else (2, 32)
             layer = Conv(width, features, stride=stride, use_bias=False, **options)
@@ -71,17 +66,9 @@ class ScoreNet(nnx.Module):
             width = 2 * features  # the next layer reads the way down's output too
         self.down: nnx.List[_Level] = nnx.List(down)
         self.up: nnx.List[_Level] = nnx.List(up)
-        self.last: ConvTranspose = ConvTranspose(width, image_channels, **options)
+        self.last: ConvTranspose = ConvTranspose(width, self.image_channels, **options)
 
-    def __call__(
-        self,
-        x: Float[Array, "batch height width channels"],
-        c_noise: CNoise,
-        cond: Labels | None = None,
-    ) -> Float[Array, "batch height width channels"]:
-        self._check(x.shape[1:])
-        embedding = self.conditioning(x.shape[0], c_noise, cond)
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+    def _output(self, x: Array, embedding: Array) -> Array:
         skips = []
         for level in self.down:
             x = level(x, embedding)
@@ -95,7 +82,7 @@ class ScoreNet(nnx.Module):
                 for n, wide in zip(x.shape[1:3], skip.shape[1:3], strict=True)
             )
             x = jnp.concatenate([level(x, embedding, rounded), skip], axis=-1)
-        return self.last(x).astype(dtype)
+        return self.last(x)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         # One pixel at the coarsest level; 2 m + 1 is the least that makes m, m + 2 at the first.

@@ -1,24 +1,26 @@
 """A small residual U-Net for images of any size that halves as often as it has levels."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from edmjax._common.arguments import whole
 from edmjax.nn import _options
+from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import CNoise, Conditioning, Labels
+from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.layers import GroupNorm, Linear, alike
 
+_Levels: TypeAlias = "nnx.List[nnx.List[ResidualBlock]]"
 _zeros = nnx.initializers.zeros
 
 
-class UNet(nnx.Module):
+class UNet(ImageNetwork):
     """A residual U-Net: `net(x, c_noise)` gives `F`, shaped like `x`, `(batch, h, w, channels)`.
 
     A level has `num_blocks` residual blocks. Between levels, 2x2 pixels are averaged on the way
@@ -53,52 +55,37 @@ class UNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         channels, num_blocks = _options.widths(channels), whole(num_blocks, "num_blocks", least=0)
-        shape, dtype = _options.image(image_shape), _options.activations(dtype)
-        image_channels = shape[-1]
-        self.image_channels: int = image_channels
-        self.num_levels: int = len(channels)
-        self._check(shape)
-        self.conditioning: Conditioning = Conditioning(
-            embed_dim, fourier_scale, num_classes, rngs=rngs
-        )
-        layer: dict[str, Any] = dict(dtype=dtype, rngs=rngs)
+        conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
+        super().__init__(image_shape, len(channels), conditioning)
+        layer: dict[str, Any] = dict(dtype=_options.activations(dtype), rngs=rngs)
         options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, **layer)
 
-        self.first: Conv = Conv(image_channels, channels[0], padding=1, impl=impl, **layer)
-        down, up, before = [], [], channels[0]
-        for width in channels:
-            down.append(nnx.List())
-            for _ in range(num_blocks):
-                down[-1].append(ResidualBlock(before, width, **options))
-                before = width
+        convolution: dict[str, Any] = dict(padding=1, impl=impl, **layer)
+        before = channels[0]  # the width of the block that was made last
+
+        def block(width: int, skipped: int = 0) -> ResidualBlock:
+            nonlocal before
+            inputs, before = before + skipped, width
+            return ResidualBlock(inputs, width, **options)
+
+        self.first: Conv = Conv(self.image_channels, before, **convolution)
+        self.down: _Levels = nnx.List(
+            [nnx.List([block(width) for _ in range(num_blocks)]) for width in channels]
+        )
         self.middle: nnx.List[ResidualBlock | SelfAttention] = nnx.List(
+            [block(before), SelfAttention(before, num_heads, **layer), block(before)]
+        )
+        # Each block on the way up reads what its mirror image on the way down returned, too.
+        self.up: _Levels = nnx.List(
             [
-                ResidualBlock(before, before, **options),
-                SelfAttention(before, num_heads, **layer),
-                ResidualBlock(before, before, **options),
+                nnx.List([block(width, skipped=width) for _ in range(num_blocks)])
+                for width in reversed(channels)
             ]
         )
-        for width in reversed(channels):
-            up.append(nnx.List())
-            for _ in range(num_blocks):
-                up[-1].append(ResidualBlock(before + width, width, **options))
-                before = width
-        self.down: nnx.List[nnx.List[ResidualBlock]] = nnx.List(down)
-        self.up: nnx.List[nnx.List[ResidualBlock]] = nnx.List(up)
         self.norm: GroupNorm = GroupNorm(before)
-        self.last: Conv = Conv(
-            before, image_channels, padding=1, kernel_init=_zeros, impl=impl, **layer
-        )
+        self.last: Conv = Conv(before, self.image_channels, kernel_init=_zeros, **convolution)
 
-    def __call__(
-        self,
-        x: Float[Array, "batch height width channels"],
-        c_noise: CNoise,
-        cond: Labels | None = None,
-    ) -> Float[Array, "batch height width channels"]:
-        self._check(x.shape[1:])
-        embedding = self.conditioning(x.shape[0], c_noise, cond)
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+    def _output(self, x: Array, embedding: Array) -> Array:
         x = self.first(x)
         skips = []
         for level, blocks in enumerate(self.down):
@@ -112,16 +99,10 @@ class UNet(nnx.Module):
             x = double(x) if level else x
             for block in blocks:
                 x = block(jnp.concatenate([x, skips.pop()], axis=-1), embedding)
-        return self.last(nnx.swish(self.norm(x))).astype(dtype)
+        return self.last(nnx.swish(self.norm(x)))
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        _options.check_sides(
-            shape,
-            self.image_channels,
-            2 ** (self.num_levels - 1),
-            "UNet",
-            f"{self.num_levels} levels",
-        )
+        self._check_sides(shape, 2 ** (self.num_levels - 1), f"{self.num_levels} levels")
 
 
 class ResidualBlock(nnx.Module):

@@ -1,15 +1,16 @@
-"""Noise of one Brownian path: the same whatever the grid, and whoever asks, diffrax included.
+"""Noise of one Brownian path: the same for every grid and every caller, diffrax included.
 
 The clock is the time `t >= 0` of a process, read as a float32 number, `t = 2^e (1 + f)`. Its bits
-name the nodes of a fixed tree: an octave [2^e, 2^(e+1)) is halved 23 times, node `n` has a standard
-normal `Z_n = normal(fold_in(fold_in(key_i, n), leaf))`, and Lévy's construction of the path,
+name the nodes of a fixed tree: an octave [2^e, 2^(e+1)) is halved 23 times, and node `n` of octave
+`e` has a standard normal `Z_n = normal(fold_in(fold_in(key_i, 2^23 (e + 127) + n), leaf))`. In
+terms of these, Lévy's construction of the path is
 
     W(t) = W(2^e) + 2^(e/2) (f Z_0 + sum_l 2^(-l/2) tent(2^l f mod 1) Z_(2^l + floor(2^l f))),
     W(2^(e+1)) = W(2^e) + 2^(e/2) Z_0,    tent(u) = min(u, 1 - u),
 
-ends there: at the times that float32 has, its law is that of Brownian motion, not an approximation.
-Increments are summed node by node, as differences of the weights that their two ends give a node:
-a short one is not the difference of two large numbers.
+It stops at the times that float32 has. At those its law is exactly that of Brownian motion. An
+increment is summed node by node. The weight of a node is the difference of the weights that the two
+ends give it, so a short increment is not the difference of two large numbers.
 """
 
 import dataclasses
@@ -69,8 +70,8 @@ class Brownian:
 
         Over `[a, b]` it is `increment(x, |a|, |b|)`: `sde_terms` runs in `-t`. It knows its
         increments and not their Lévy area, so it is for `diffrax.Euler`, `Heun`, `ItoMilstein` and
-        the like; SEA, SRA1 and ShARK ask for the area. The noise of sample `i` depends on
-        `(key, i)` alone, as in `ej.sample`. `x` is a point in the process's scale.
+        the like; SEA, SRA1 and ShARK ask for the area. The noise of sample `i` depends only on
+        `(key, i)`, as in `ej.sample`. `x` is a point in the process's scale.
 
         Raises:
             ImportError: without diffrax. TypeError, ValueError: as `increment`.
@@ -94,8 +95,8 @@ class Brownian:
             ordinal = plan.draws[drawn & unnamed].min()
             raise ValueError(
                 f"Draw {ordinal} of this plan is no increment of a path: its sampler names no "
-                "interval for it, as `churn`, `restart` and `dpmpp_sde(noise='independent')` do "
-                "not. Use a sampler that steps along the reverse SDE, such as `euler_maruyama`, "
+                "interval for it. (`churn`, `restart` and `dpmpp_sde(noise='independent')` name "
+                "none.) Use a sampler that steps along the reverse SDE, such as `euler_maruyama`, "
                 "`ddpm` or `dpmpp_2m_sde`, or pass a key."
             )
         # On the host in float64 where the plan is concrete: levels near each other differ there,
@@ -113,32 +114,32 @@ class Brownian:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Increments:
-    """A path bound to a plan: `times` has shape (nfe + 1, draws a row, 2)."""
+    """A path bound to a plan: `times` has shape (nfe + 1, draws per row, 2)."""
 
     key: Keys
     times: Array
 
 
 def brownian(key: Keys, process: Process | None = None) -> Brownian:
-    """Returns a Brownian path for each sample, to be passed to `ej.sample` in the place of its key.
+    """Returns a Brownian path for each sample, to be passed to `ej.sample` in place of a key.
 
         path = ej.brownian(jax.random.key(0))
         x20 = ej.sample(denoise, plan_20, x, path)
         x40 = ej.sample(denoise, plan_40, x, path)  # the same path, in twice as many steps
 
-    A draw that its sampler names by an interval of levels is then the increment of the path between
-    them, in units of its standard deviation; so plans on any two grids, and diffrax
-    (`path.diffrax_path`), meet the same noise. Samplers that solve one stochastic differential
-    equation converge to one sample, strongly: the difference falls with the step.
+    Samplers name the interval of levels that a draw covers. The draw is then the increment of the
+    path over that interval, divided by its standard deviation. So plans on any two grids, and
+    diffrax (`path.diffrax_path`), meet the same noise. Samplers that solve the same stochastic
+    differential equation converge strongly to the same sample: the difference falls with the step.
 
-    What the path is over matters: it is the time of `process`, in which its SDE is driven by `dW`.
-    Under `processes.edm` that is sigma. Two samplers share a path where they share the process. The
-    path of sample `i` depends on `(key, i)` alone. A draw costs about fifty random numbers in place
-    of one, which is little beside a network.
+    The path runs in the time of `process`, in which `dW` drives its SDE. For `processes.edm` that
+    is sigma. Two samplers share a path only if they share the process. The path of sample `i`
+    depends only on `(key, i)`. A draw costs about fifty random numbers in place of one, which is
+    little beside a network.
 
     Args:
-        key: one typed key, or one a sample, as for `sample`.
-        process: whose time is the clock; `processes.edm()` without.
+        key: one typed key, or one per sample, as for `sample`.
+        process: the process whose time is the clock; `processes.edm()` by default.
 
     Raises:
         TypeError: if `key` is not a typed key, or `process` not a process.
@@ -175,7 +176,7 @@ def unit_increment(keys: Keys, times: Array, x: PyTree, length: Scalar = 1.0) ->
     gap = high - low
     # The inner `where` keeps the gradient of an empty interval finite.
     scale = jnp.where(forward, length, -length) / jnp.sqrt(jnp.where(gap > 0, gap, 1.0))
-    scale = jnp.where(gap > 0, scale, gap)  # NaN where a time is
+    scale = jnp.where(gap > 0, scale, gap)  # 0 over an empty interval, NaN if a time is NaN
     (octave_a, index_a), (octave_b, index_b) = _place(low), _place(high)
     shared = octave_a == octave_b
     # Fifty terms are summed: in half precision the sum would lose two digits.
@@ -225,14 +226,14 @@ def draw_path(path: Increments, keys: Keys, draws: np.ndarray, num_draws: int, x
 @functools.partial(jax.jit, static_argnames="like")
 def _draw_all(keys: Any, times: Any, *, like: Layout) -> Any:
     x = like.tree()
-    # One draw after another: all at once would hold fifty normals for each.
+    # One draw after another: all at once would hold the normals and sums of every draw together.
     whole = lax.map(lambda pair: unit_increment(keys, pair, x), times)
     cut = lambda v, leaf: jax.vmap(lambda v: cut_draw(v, leaf.shape))(v)  # noqa: E731
     return jax.tree.map(cut, whole, x)
 
 
 def _clock(times: Any) -> Any:
-    """Times as float32, finite and not negative; traced, they are NaN where they are not."""
+    """Times as float32, checked to be finite and not negative; a traced one that is not is NaN."""
     if not isinstance(times, tuple) and not is_traced(times):
         numbers = np.asarray(times, np.float64)
         there = (numbers >= 0) & (numbers <= np.finfo(np.float32).max)
@@ -243,12 +244,12 @@ def _clock(times: Any) -> Any:
             )
         return jnp.asarray(numbers, jnp.float32)
     times = jnp.asarray(times, jnp.float32)
-    # The bits of another time would name the nodes of some other path.
+    # The bits of a negative or infinite time would name nodes that no time of the path has.
     return jnp.where((times >= 0) & jnp.isfinite(times), times, jnp.nan)
 
 
 def _place(t: Any) -> tuple[Any, Any]:
-    """The octave of a time and its index within, from its bits; 0 is the octave below all."""
+    """The octave of a time and its index in the octave, from its bits; octave 0 is the lowest."""
     bits = lax.bitcast_convert_type(lax.stop_gradient(t), jnp.int32)
     octave, index = bits >> _LEVELS, bits & ((1 << _LEVELS) - 1)
     return octave, jnp.where(octave == 0, 0, index)  # numbers below 2^-126 are 0

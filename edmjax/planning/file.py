@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def write_plan(path: str | os.PathLike[str], arrays: dict[str, Any], about: Abou
         content["about"]["sigma_range"] = _numbers(np.array(about.sigma_range))
     for name, values in arrays.items():
         content[name] = None if values is None else _encoded(name, values)
-    _check_shapes(content)
+    _check_shapes({name: np.shape(v) for name, v in arrays.items() if v is not None})
     content["sha256"] = _checksum(content)
     lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in content.items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
@@ -140,13 +141,10 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[dict[str, Any], About]:
         )
     # Shapes before the checksum: a file that was cut short should say which array is cut.
     try:
-        _check_shapes(content)
+        arrays = {name: _decoded(name, content[name]) for name in _shapes(0, 0)}
+        _check_shapes({name: v.shape for name, v in arrays.items() if v is not None})
         if content.get("sha256") != _checksum(content):
             raise ValueError("its content is not what was written, by its checksum")
-        arrays = {
-            name: None if content[name] is None else _decoded(name, content[name])
-            for name in _shapes(0, 0)
-        }
         about = About.of(content["about"])
     except (KeyError, TypeError, ValueError, OverflowError) as err:
         what = f"{err.args[0]!r} is missing" if isinstance(err, KeyError) else f"{err}".rstrip(".")
@@ -174,11 +172,18 @@ def _numbers(values: np.ndarray) -> list[Any]:
     return ["inf" if value == math.inf else value for value in values.ravel().tolist()]
 
 
-def _decoded(name: str, entry: dict[str, Any]) -> np.ndarray:
-    dtype, shape, values = entry["dtype"], entry["shape"], entry["values"]
-    kinds = (int,) if name in _INTEGERS else (int, float)
+def _decoded(name: str, entry: Any) -> np.ndarray | None:
+    if entry is None and name in _OPTIONAL:
+        return None
+    held: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    dtype, shape, values = (held.get(part, "") for part in ("dtype", "shape", "values"))
+    lists = isinstance(values, list) and isinstance(shape, list)
+    whole = lists and all(type(n) is int and n >= 0 for n in shape)
+    if not whole or len(values) != math.prod(shape):
+        raise ValueError(f"`{name}` does not hold what its shape says")
     if dtype not in _dtypes(name):
         raise ValueError(f"`{name}` cannot be of dtype {dtype!r:.80}")
+    kinds = (int,) if name in _INTEGERS else (int, float)
     for value in values:
         # A float beyond the range of floats is read as infinity.
         sound = type(value) in kinds and math.isfinite(value)
@@ -209,28 +214,12 @@ def _shapes(nfe: int, steps: int) -> dict[str, tuple[int | str, ...]]:
     }
 
 
-def _check_shapes(content: dict[str, Any]) -> None:
-    """Raises ValueError or KeyError where the arrays do not have the shapes of one plan."""
-    found = {}
-    for name in _shapes(0, 0):
-        entry = content[name]
-        if entry is None and name in _OPTIONAL:
-            continue
-        held: Any = entry if isinstance(entry, dict) else {}
-        values: Any = held.get("values")
-        shape: Any = held.get("shape")
-        lists = isinstance(values, list) and isinstance(shape, list)
-        if (
-            not lists
-            or any(type(n) is not int or n < 0 for n in shape)
-            or len(values) != math.prod(shape)
-        ):
-            raise ValueError(f"`{name}` does not hold what its shape says")
-        found[name] = shape
+def _check_shapes(found: dict[str, Sequence[int]]) -> None:
+    """Raises ValueError or KeyError where shapes by name are not those of one plan."""
     nfe, steps = math.prod(found["sigmas"]), math.prod(found["grid"]) - 1
     sizes: dict[str, int] = {}
     for name, wanted in _shapes(nfe, steps).items():
-        if name not in found:
+        if name in _OPTIONAL and name not in found:
             continue
         shape = found[name]
         same = len(shape) == len(wanted) and all(
@@ -239,7 +228,8 @@ def _check_shapes(content: dict[str, Any]) -> None:
         )
         if not same or nfe < 1 or steps < 1:
             raise ValueError(
-                f"a plan of {nfe} evaluations in {steps} steps has no `{name}` of shape {shape}"
+                f"a plan of {nfe} evaluations in {steps} steps has no `{name}` of shape "
+                f"{list(shape)}"
             )
 
 

@@ -33,24 +33,27 @@ def make_plan(
 ) -> Plan:
     """Returns the plan of `sampler` over `sigmas`: its weights, in float64, computed on the host.
 
+    If a level or an option is traced, the tables that depend on it are JAX arrays in JAX's default
+    precision.
+
     Args:
         sampler: one step of the method, such as `ej.samplers.heun()`.
         sigmas: n + 1 noise levels, in the units of the data, first to last: an array, a sequence of
-            numbers or traced scalars, or the levels of a process (`process.levels(times)`), whose
-            scale the plan then holds its points in. They go down and may end at 0, or go up from
-            above 0 (encoding). In the scale of a process the first may be infinite: the weights are
-            then their limits.
-        ends_at_zero: whether the last level is 0. Read from it where it is a number, required where
-            it is traced.
-        like: a plan to whose shapes this one is padded with weights of 0, so that both run the same
-            compiled program: `eta` 0 like `eta` 1, say, or Euler like DPM++(2M).
+            numbers or traced scalars, or the levels of a process (`process.levels(times)`). With
+            those the plan holds its points in the scale of the process. Levels go down and may end
+            at 0, or go up from above 0 (encoding). The first level of a process may be infinite:
+            the weights are then limits, as that level grows.
+        ends_at_zero: whether the last level is 0. Known if that level is a number; required if it
+            is traced.
+        like: another plan. This one is padded with weights of 0 to the shapes of `like`, so that
+            both run the same compiled program: `eta` 0 like `eta` 1, say, or Euler like DPM++(2M).
 
     Raises:
         TypeError: if the sampler is not a function of one step, or not linear.
         ValueError: if the levels are fewer than two, NaN, infinite, negative or not strictly
-            monotone, or disagree with `ends_at_zero`; if an upward grid meets fresh noise; if the
-            plan has another number of steps or evaluations than `like`, or does not fit in it; if
-            the first level is infinite and the weights of the sampler have no limit there.
+            monotone, or disagree with `ends_at_zero`; if the sampler draws noise on a grid that
+            goes up; if the plan has another number of steps or evaluations than `like`, or does not
+            fit in it; if the first level is infinite and the weights have no limit there.
     """
     check_sampler(sampler, "sampler")
     if isinstance(sigmas, Plan):
@@ -138,7 +141,7 @@ class _Reading:
         self.learned: dict[int, tuple[int, Scalar]] = {}  # draw -> (evaluation, exponent)
         self.past: list[Evaluation] = []
         self.memory: dict[Any, Any] = {}
-        self._first: Evaluation | None = None  # of the step being read
+        self._first: Evaluation | None = None  # the first one of the step being read
         self._index = 0
 
     def step(self, sampler: Sampler, x: Combination, at: Step) -> Combination:
@@ -149,7 +152,7 @@ class _Reading:
                 "A sampler takes (x, at) and returns the next point, a combination of points, "
                 f"outputs and noises; step {at.index} returned {x!r}."
             )
-        # Kept after the step, so that a sampler that looks at `at.past` finds earlier steps alone.
+        # Kept after the step, so that a sampler finds only earlier steps in `at.past`.
         if self._first is not None:
             self.past.insert(0, self._first)
         return x
@@ -157,7 +160,7 @@ class _Reading:
     def denoise(self, x: Any, sigma: Scalar, *, raw: bool = False) -> Any:
         if not isinstance(x, Combination):
             raise TypeError(f"`at.denoise(x, sigma)` takes a point of the sampler, got {x!r}.")
-        # Infinity is a level of the grid alone: the network has to be given a number.
+        # Only the grid may hold infinity: the network has to be given a number.
         k = len(self.rows)
         self.sigmas.append(host(sigma, "sigma"))
         if not is_traced(self.sigmas[k]) and not 0 <= self.sigmas[k] < np.inf:
@@ -219,7 +222,7 @@ def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> 
             if not is_traced(weight) and not np.isfinite(weight):
                 raise ValueError(
                     f"The sampler formed the weight {weight} for point {k}: it divided by zero, "
-                    "or took its logarithm; `at.last` tells the step to zero."
+                    "or took the logarithm of zero. `at.last` is True on the step to zero."
                 )
             if kind == "z":
                 cells["z"][k, slots], draws[k, slots] = weight, ordinal[j]
@@ -228,7 +231,8 @@ def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> 
                     if evaluation != k - 1:
                         raise ValueError(
                             "A draw with `log_var` must enter the point after the evaluation that "
-                            f"it was asked for: evaluation {evaluation}, not point {k}."
+                            f"it follows: this one belongs in point {evaluation + 1}, and the "
+                            f"sampler added it to point {k}."
                         )
                 slots += 1
             else:

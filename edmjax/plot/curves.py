@@ -43,6 +43,7 @@ def sigmas(grids: Grid | Mapping[str, Grid], *, ax: Axes | None = None) -> Axes:
         there = (levels > 0) & np.isfinite(levels)
         steps = np.arange(levels.size)[there]
         ax.plot(steps, levels[there], ".-", color=COLORS[i % len(COLORS)], label=name or None)
+    # Half a level is no level.
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="number of the level", ylabel="sigma", yscale="log")
     return finish(ax, legend=any(rows))
@@ -83,6 +84,7 @@ def work_precision(runs: Mapping[str, Arraylike], *, ax: Axes | None = None) -> 
                 f"finite: got {points[~there[:, 0], 0][0]}."
             )
         points = points[there[:, 1]]
+        # Along the line, whatever the order of the pairs.
         lines[name] = points[np.argsort(points[:, 0], kind="stable")]
     ax = axes_of(ax)
     for i, (name, points) in enumerate(lines.items()):

@@ -70,6 +70,7 @@ def preview(
     picture = tiles(images, len(shown))
     ax = axes_of(ax, 1.0 + len(shown), 1.0 + n)
     _show(picture, ax)
+    # In pixels of the picture, whose tiles are one line apart.
     width = image_shape[1] + 1
     middle = np.arange(len(shown)) * width + (width - 2) / 2
     ax.set_xticks(middle, [f"{float(plan.sigmas[k]):.3g}" for k in shown])

@@ -58,6 +58,6 @@ def trajectories(
     ax = axes_of(ax, 6.0, 6.0)
     ax.add_collection(LineCollection(list(paths.transpose(1, 0, 2)), colors="#888888", lw=0.6))
     ax.plot(*paths[-1].T, ".", color=COLORS[1], markersize=4)
-    ax.autoscale_view()
+    ax.autoscale_view()  # a collection does not change the limits by itself
     ax.set_aspect("equal", "datalim")
     return finish(ax)

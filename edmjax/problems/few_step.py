@@ -36,12 +36,12 @@ def P2() -> Mixture:
     rank = leading.shape[2]
     # All variances are equal there, so any orthonormal basis will do: the rest of a full QR.
     rest = np.linalg.qr(leading, mode="complete")[0][:, :, rank:]
-    return _mixture(
-        parameters["P2_weights"],
-        parameters["P2_means"],
-        parameters["P2_variances"],
-        np.concatenate([leading, rest], axis=2),
-    )
+    weights, means, variances = (parameters[f"P2_{n}"] for n in ("weights", "means", "variances"))
+    bases = np.concatenate([leading, rest], axis=2)
+    # With its axes as they are: an eigendecomposition of covariances would round them.
+    mixture = object.__new__(Mixture)
+    freeze(mixture, weights=weights, means=means, variances=variances, bases=bases)
+    return mixture
 
 
 def P3() -> Empirical:
@@ -58,10 +58,3 @@ def P3() -> Empirical:
 def _parameters() -> dict[str, np.ndarray]:
     with np.load(Path(__file__).with_suffix(".npz")) as stored:
         return dict(stored)
-
-
-def _mixture(weights, means, variances, bases) -> Mixture:
-    """A mixture with these axes: an eigendecomposition of covariances would round them."""
-    mixture = object.__new__(Mixture)
-    freeze(mixture, weights=weights, means=means, variances=variances, bases=bases)
-    return mixture

@@ -56,14 +56,10 @@ class Mixture(Problem):
                 "the shape of means, or (k, d, d)."
             )
         parts = [spectrum(np.asarray(c), mu.shape[1:]) for c in cov]
-        bases = [basis for _, basis in parts if basis is not None]
-        freeze(
-            self,
-            weights=w,
-            means=mu,
-            variances=np.stack([variances for variances, _ in parts]),
-            bases=np.stack(bases) if bases else None,
-        )
+        variances = np.stack([variances for variances, _ in parts])
+        found = [basis for _, basis in parts if basis is not None]
+        bases = np.stack(found) if found else None
+        freeze(self, weights=w, means=mu, variances=variances, bases=bases)
 
     @property
     def _event(self):
@@ -108,8 +104,7 @@ class Mixture(Problem):
         which, normal = jax.random.split(key)
         k = jax.random.categorical(which, jnp.log(jnp.asarray(self.weights, dtype)))
         mean = jnp.ravel(jnp.asarray(self.means, dtype)[k])
-        z = jnp.sqrt(jnp.asarray(self.variances, dtype)[k]) * jax.random.normal(
-            normal, mean.shape, dtype
-        )
+        spread = jnp.sqrt(jnp.asarray(self.variances, dtype)[k])
+        z = spread * jax.random.normal(normal, mean.shape, dtype)
         basis = None if self.bases is None else jnp.asarray(self.bases, dtype)[k]
         return mean + from_basis(z, basis)

@@ -1,6 +1,7 @@
 """The base of exact problems: points of any shape, laws in flat coordinates."""
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -19,6 +20,15 @@ Point: TypeAlias = Shaped[Array | np.ndarray, "..."]
 
 class Problem:
     """The base of all problems: turns a law in flat coordinates into one of points of any shape."""
+
+    # Every subclass has these: the shape of a point, the variances of which one may be 0, and the
+    # law in flat coordinates, of `x` (..., d) at `sigma` (..., 1), or a draw by `(key, dtype)`.
+    _event: Any
+    _least_variance: Callable[[], Any]
+    _denoise: Callable[[Array, Array], Array]
+    _score: Callable[[Array, Array], Array]
+    _log_prob: Callable[[Array, Array], Array]
+    _draw: Callable[[Keys, Any], Array]
 
     def __call__(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
         """`denoise(x, sigma)`."""
@@ -62,25 +72,6 @@ class Problem:
             )
         levels = jnp.broadcast_to(jnp.asarray(sigma, dtype), (n,))
         return jax.vmap(draw)(sample_keys(key, n), levels)
-
-    @property
-    def _event(self) -> tuple[int, ...]:
-        raise NotImplementedError  # abstract: every subclass has its own
-
-    def _least_variance(self):
-        raise NotImplementedError  # abstract: every subclass has its own
-
-    def _denoise(self, x, sigma):
-        raise NotImplementedError  # abstract: every subclass has its own
-
-    def _score(self, x, sigma):
-        raise NotImplementedError  # abstract: every subclass has its own
-
-    def _log_prob(self, x, sigma):
-        raise NotImplementedError  # abstract: every subclass has its own
-
-    def _draw(self, key, dtype):
-        raise NotImplementedError  # abstract: every subclass has its own
 
     def _enter(self, x, sigma):
         """`x` as `(..., d)` and `sigma` as `(..., 1)`, both in the precision to compute in."""

@@ -18,7 +18,7 @@ from edmjax.noise.paths import Brownian, Increments, KeyLike, draw_path
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running.body import Body, Visit
 from edmjax.running.declared import Declared, check_corrector_fits
-from edmjax.running.source import no_draws, source_of_noise
+from edmjax.running.source import NO_INCREMENTS, no_draws, source_of_noise
 from edmjax.scalar import flag
 
 if TYPE_CHECKING:
@@ -48,22 +48,25 @@ def sample(
     """Returns the sample `x0` that `plan` makes of `x`, with the structure and dtypes of `x`.
 
     Under `jit` it becomes part of the caller's program. Outside of it, one compiled function of
-    (denoise, plan, x, key, noise, cond) runs, so calls that differ only in numbers compile once, if
-    the denoiser is a pytree of arrays such as `ej.denoisers.edm(net)`. A plain function is traced
-    anew in each such call, because what it closes over may have changed. (A `Partial` with arrays
-    is identified by its function, as in `jax.jit`.)
+    (denoise, corrector, plan, x, key, noise, cond) runs. So calls that differ only in numbers
+    compile once, if the denoiser and the corrector are pytrees of arrays, such as
+    `ej.denoisers.edm(net)`. A plain function is traced anew in each such call, because what it
+    closes over may have changed. (A `Partial` that holds arrays counts as a pytree: what its
+    function closes over must not change, as in `jax.jit`.)
 
     Args:
         denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given, returns
             `E[x0 | x]` like `x`, or a dict of `"x0"` and optionally `"raw"`, the output before
             clipping or guidance. `sigma` is a float32 scalar (float64 for float64 `x`).
         plan: what to run, from `ej.make_plan`.
-        x: the point at the first level, any pytree of floating arrays: `sigmas[0]` times standard
-            normal noise. If the grid came from a process, it is also multiplied by `plan.scale[0]`,
-            and the result is in the scale of the process too. Axis 0 of every leaf counts samples.
-        key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key a sample; or
-            `ej.brownian(key)`, for noise of one path. Needed where the plan draws noise; ignored
-            where it draws none.
+        x: the point at the first level, any pytree of floating arrays: `plan.grid[0]` times
+            standard normal noise. If the grid came from a process, the point is multiplied by the
+            scale of the process at that level too, `levels.scale[0]`, and the result is in the
+            scale of the process. From an infinite first level, `x` is `process.prior_std` times
+            noise. Axis 0 of every leaf counts samples.
+        key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key per sample; or
+            `ej.brownian(key)`, for noise of one path. Needed if the plan draws noise, or if the
+            corrector declares draws. Ignored if the plan draws none and there is no corrector.
         noise: the draws themselves, used instead of `key`, leaf shape (num_draws, *leaf.shape);
             `ej.draw_noise` makes them.
         cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
@@ -71,8 +74,9 @@ def sample(
             evaluation; with an attribute `on_result = True`, on the point that a step ends in.
             Never run at sigma 0. `key` is one key a sample, shape (batch,). With an attribute
             `num_draws = m` it is `m` of them, shape (m, batch), or with `noise` the draws
-            themselves, leaf shape (m, *leaf.shape); `ej.normal_like(key[0], x)` takes either. Its
-            `denoise(x, sigma)` is the denoised output, with `cond` where that is given.
+            themselves, leaf shape (m, *leaf.shape); `ej.normal_like(key[0], x)` takes either. The
+            `denoise(x, sigma)` that it is given returns the denoised output, and passes on `cond`
+            itself.
         remat: recompute each evaluation in the backward pass, so that a gradient keeps what is
             carried from iteration to iteration and not what the network computed.
         batched: False where `x` is one sample, without the axis of samples.
@@ -81,9 +85,11 @@ def sample(
 
     Raises:
         TypeError: if an argument is of the wrong kind.
-        ValueError: if `x`, `noise`, `key` or `cond` has the wrong shape, if the plan draws noise
-            and neither `key` nor `noise` is given, if the denoiser returns another structure or
-            shape, or if a corrector meets a plan with inner evaluations, history or rising levels.
+        ValueError: if `x`, `noise`, `key` or `cond` has the wrong shape, if the plan or the
+            corrector draws noise and neither `key` nor `noise` is given, if the denoiser returns
+            another structure or shape, if `noise` is given with a corrector that declares no
+            `num_draws`, or if a corrector meets a plan with inner evaluations, history or rising
+            levels.
     """
     options: dict[str, Any] = {"remat": remat, "batched": batched, "progress": progress}
     return dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)[0]
@@ -111,7 +117,8 @@ def trajectory(
     """
     check_function(save, "save", "x", "denoised", "sigma")
     options = {"remat": remat, "batched": batched, "progress": progress, "look": _saved}
-    # The default is known not to change: without it, calls on data share a compiled program.
+    # The default never changes, so it is not passed on: any plain function would be traced anew in
+    # each call.
     given = None if save is _point else save
     return dispatch(run, denoise, plan, x, key, noise, cond, corrector, given, **options)
 
@@ -134,9 +141,10 @@ def draw_noise(
 ) -> X:
     """Returns the noise that `sample` would draw, leaf shape (num_draws, *leaf.shape).
 
-    Passed to `sample` as `noise`, it gives the same sample to the bit. Draw `j` of leaf `l` of
-    sample `i` is `normal(fold_in(fold_in(key_i, j), l))`, in float32 (float64 for float64 leaves)
-    and then cast to the leaf's dtype. `x` may hold arrays or `jax.ShapeDtypeStruct`s.
+    Passed to `sample` as `noise`, it gives the same sample to the bit. With a key, draw `j` of leaf
+    `l` of sample `i` is `normal(fold_in(fold_in(key_i, j), l))`; with `ej.brownian(key)` it is an
+    increment of the path. Draws are made in float32 (float64 for float64 leaves) and then cast to
+    the leaf's dtype. `x` may hold arrays or `jax.ShapeDtypeStruct`s.
 
     Raises:
         TypeError: if the plan is traced (under jit), so that its number of draws has no value, or
@@ -150,6 +158,8 @@ def draw_noise(
     # The number of draws is a shape of the result, so the plan must have values.
     num_draws = plan.num_draws + declared.calls(plan) * declared.draws
     if isinstance(key, Brownian):
+        if declared.draws:
+            raise ValueError(NO_INCREMENTS.format(who="a corrector"))
         path, keys = key.over(plan, x, batched), keys_of(key.key, x, batched)
         return draw_path(path, keys, np.asarray(plan.draws), num_draws, x)
     check_keys(key, x, batched)
@@ -188,7 +198,7 @@ def run(
     # The table of the plan is the scan's input, so its weights are data to the compiled program.
     advance, rows = body.advance, body.rows
     if remat:
-        advance = jax.checkpoint(advance, prevent_cse=False)  # a scan leaves CSE nothing to undo
+        advance = jax.checkpoint(advance, prevent_cse=False)  # in a scan, CSE cannot undo it
     if progress:
         advance, rows = _with_bar(advance, rows, plan.nfe)
     carry, seen = lax.scan(advance, body.start(), rows)
@@ -248,7 +258,7 @@ def dispatch(
 def _source(
     plan: PlanLike, x: PyTree, key: KeyLike | None, noise: PyTree, declared: Declared, batched: bool
 ) -> tuple[Any, Any]:
-    """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
+    """`(key, noise)` to draw from: a key or a path, or the given draws, or neither."""
     drawing = plan.z.shape[-1] > 0
     if noise is not None and declared.there and declared.num_draws is None:
         raise ValueError(
@@ -257,12 +267,12 @@ def _source(
         )
     if isinstance(key, Brownian) and noise is None and drawing and not declared.there:
         return key.over(plan, x, batched), None
-    # A plan that was padded has room for draws, and makes none.
+    # A plan may be padded with room for draws and make none.
     padded = drawing and not isinstance(plan.draws, Tracer) and plan.num_draws == 0
     concrete = noise is not None and not any(
         isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan)
     )
-    # Counted only where there are draws to be compared with.
+    # Counted only if draws were given, to compare their number.
     draws = plan.num_draws + declared.calls(plan) * declared.draws if concrete else None
     takes_noise = declared.draws > 0 if noise is not None else declared.there
     needed = bool(declared.num_draws) or (drawing and not padded)
@@ -274,7 +284,7 @@ def _source(
         batched=batched,
         room=drawing or takes_noise,
         num_draws=draws,
-        needed="This plan draws noise: pass `key` or `noise` to `sample`." if needed else None,
+        needed="The plan or its corrector draws noise: pass `key` or `noise`." if needed else None,
     )
     return key, no_draws(x) if padded and key is None and noise is None else noise
 

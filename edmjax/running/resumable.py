@@ -28,7 +28,7 @@ class PartialSample:
             plan's `nfe`.
         evaluation: int32, how many evaluations were made.
         held: what the loop carries: sums of points and outputs, and the noise of the next point.
-        widths: int32, the numbers of evaluations, windows and draws of the plan that began it.
+        widths: int32, of the plan that began it: evaluations, history length, draws per row.
         marks: uint32, checksums of the plan, the key and the corrector; 0 where one was traced.
     """
 
@@ -66,7 +66,8 @@ def sample_until(
     Args:
         denoise, plan, key, noise, cond, corrector, batched: as for `sample`, the same in each part.
         x: the point to start from, or the run to resume.
-        stop: when to stop, from what was made already to `plan.nfe`.
+        stop: how many evaluations the run has made when it stops, counted from its beginning: at
+            least the number already made, and at most `plan.nfe`.
         remat, progress: refused; `sample` takes them.
 
     Raises:
@@ -78,31 +79,32 @@ def sample_until(
     refuse("sample_until", why, remat=remat, progress=progress)
     check_plan(plan)
     stop = whole(stop, "stop", least=0)
-    # Told by shapes, so that a state from a file is compared without the plan that began it.
+    # The state carries these sizes, so a state from a file is checked without the plan that began
+    # it.
     widths = np.array([plan.nfe, *_widths(plan)], np.int32)
     begun = x if isinstance(x, PartialSample) else None
     done = np.int32(0) if begun is None else begun.evaluation
     if isinstance(done, Tracer):
-        raise TypeError("A run is stopped and resumed outside of `jit`.")
+        raise TypeError("A run cannot be resumed under `jit`: call `sample_until` outside of it.")
     if begun is not None and not np.array_equal(begun.widths, widths):
         raise ValueError(
-            "This run was begun by a plan of other evaluations, windows and draws "
+            "This run was begun by a plan of other evaluations, history length or draws per row "
             f"({', '.join(map(str, np.asarray(begun.widths)))}; this one has "
             f"{', '.join(map(str, widths))}): resume it with the plan that began it."
         )
-    # A run resumed with another key or plan would have finite samples of nothing.
+    # Resumed with another key or plan, a run would end in finite numbers that are not a sample.
     marks = np.array([_mark(plan), _mark(key), _mark(corrector)], np.uint32)
     if begun is not None:
         for name, now, then in zip(("plan", "key", "corrector"), marks, begun.marks, strict=True):
             if now and then and now != then:
                 raise ValueError(
-                    f"This run was begun with another {name}: with this one it would end where no "
-                    f"single run ends. Pass the {name} that it was begun with."
+                    f"This run was begun with another {name}: resumed with this one, it would give "
+                    f"a sample that no single run gives. Pass the {name} that it was begun with."
                 )
     if not int(done) <= stop <= plan.nfe:
         raise ValueError(
-            f"`stop` counts evaluations from the beginning of the run: from {int(done)}, which "
-            f"were made, to {plan.nfe}, got {stop}."
+            "`stop` counts evaluations from the beginning of the run, so it must be from "
+            f"{int(done)}, which were made, to {plan.nfe}, got {stop}."
         )
     arguments = (key, noise, cond, corrector)
     # The program that begins a run makes no evaluation: all of them are made by the other one.
@@ -153,7 +155,7 @@ def _mark(tree: PyTree) -> int:
     leaves, treedef = jax.tree.flatten(tree)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return 0
-    # Functions and objects have addresses, which another process does not share: their types do.
+    # The address of a function or an object differs in another process; its type's name does not.
     mark = zlib.crc32(f"{type(tree).__name__} {treedef.num_leaves}".encode())
     for leaf in leaves:
         if is_typed(leaf):

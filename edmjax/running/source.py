@@ -14,6 +14,10 @@ from edmjax.noise.keys import check_keys, draw
 from edmjax.noise.paths import Brownian, Increments, KeyLike, unit_increment
 from edmjax.running.layout import Points
 
+NO_INCREMENTS = (
+    "The draws of {who} are no increments of a path: pass a key in place of `ej.brownian(key)`."
+)
+
 
 def source_of_noise(
     x: PyTree,
@@ -44,10 +48,7 @@ def source_of_noise(
     if not room:
         return None, None
     if isinstance(key, Brownian):
-        raise ValueError(
-            f"The draws of {who} are no increments of a path: pass a key in place of "
-            "`ej.brownian(key)`."
-        )
+        raise ValueError(NO_INCREMENTS.format(who=who))
     if key is not None:
         check_keys(key, x, batched)
         return key, None

@@ -54,17 +54,10 @@ def build_net(
 
 def build_loss(config: LossConfig) -> Callable[..., losses.PerSample]:
     """The loss `(net, params, x0, key, cond=None) -> PerSample` that a configuration names."""
+    loss, names = losses.edm_per_sample, ("sigma_data", "p_mean", "p_std", "stratified")
     if config.name == "dsm":
-        return partial(
-            losses.dsm_per_sample, sigma=config.sigma, eps=config.eps, stratified=config.stratified
-        )
-    return partial(
-        losses.edm_per_sample,
-        sigma_data=config.sigma_data,
-        p_mean=config.p_mean,
-        p_std=config.p_std,
-        stratified=config.stratified,
-    )
+        loss, names = losses.dsm_per_sample, ("sigma", "eps", "stratified")
+    return partial(loss, **{name: getattr(config, name) for name in names})
 
 
 def build_uncertainty(config: LossConfig, image_shape: tuple[int, ...]) -> Arrays | None:

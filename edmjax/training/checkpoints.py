@@ -4,6 +4,7 @@ A checkpoint is a directory named by its step: arrays in orbax's OCDBT format (c
 and JSON. Weights are safetensors. Neither holds code, and nothing is unpickled.
 """
 
+import functools
 import json
 import os
 import warnings
@@ -39,13 +40,12 @@ class Checkpoints:
         self.directory: Path = Path(directory).absolute()
         self.config: dict[str, Any] = config
         self.keep: int = keep
-        self._manager: ocp.CheckpointManager | None = None
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._manager is not None:
+        if "_manager" in vars(self):
             self._manager.close()
 
     def restore(self, state: TrainState) -> TrainState | None:
@@ -58,14 +58,15 @@ class Checkpoints:
             ValueError: the newest whole checkpoint has another configuration or architecture (each
                 difference is named, and nothing is touched), or all are damaged.
         """
-        steps = sorted(self._open().all_steps()) if self.directory.is_dir() else []
+        steps = sorted(self._manager.all_steps()) if self.directory.is_dir() else []
         agree(len(steps), f"the number of checkpoints in {self.directory}")
         damaged: dict[int, str] = {}
         for step in reversed(steps):
             found, restored = self._read(step, state)
             agree(int(found is None), f"whether {self.directory / str(step)} is whole")
             if restored is not None:
-                self._set_aside(damaged, step)
+                if damaged:
+                    self._set_aside(damaged, step)
                 return restored
             damaged[step] = str(found)
         if damaged:
@@ -80,7 +81,7 @@ class Checkpoints:
 
         `OSError` where it cannot be written; then the checkpoints before it are kept.
         """
-        step, before = int(state.step), self._open().latest_step()
+        step, before = int(state.step), self._manager.latest_step()
         if step == before:
             return
         args = ocp.args.Composite(
@@ -89,7 +90,7 @@ class Checkpoints:
             shapes=ocp.args.JsonSave(shapes(state)),
         )
         try:
-            self._open().save(step, args=args, force=True)
+            self._manager.save(step, args=args, force=True)
             if is_first():
                 write_checksums(self.directory / str(step))
         except Exception as err:  # orbax and tensorstore raise many kinds
@@ -108,10 +109,12 @@ class Checkpoints:
         target = jax.tree.map(ocp.tree.to_shape_dtype_struct, state)
         described = {"config": ocp.args.JsonRestore(), "shapes": ocp.args.JsonRestore()}
         try:
-            stored = self._open().restore(step, args=ocp.args.Composite(**described))
-            different = self._different(stored, state)
+            stored = self._manager.restore(step, args=ocp.args.Composite(**described))
+            # Another configuration has other shapes too: they tell more only where it is the same.
+            different = differences(stored["config"], self.config)
+            different = different or differences(stored["shapes"], shapes(state))
             args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-            restored = None if different else self._open().restore(step, args=args)["state"]
+            restored = None if different else self._manager.restore(step, args=args)["state"]
         except Exception as err:
             if (directory / CHECKSUMS).exists():  # the files are whole, so the disk did not fail
                 raise
@@ -125,15 +128,8 @@ class Checkpoints:
             )
         return None, restored
 
-    def _different(self, stored: Any, state: TrainState) -> list[str]:
-        # Another configuration has other shapes too: they tell more only where it is the same.
-        different = differences(stored["config"], self.config)
-        return different or differences(stored["shapes"], shapes(state))
-
     def _set_aside(self, damaged: dict[int, str], step: int) -> None:
         """Renames damaged checkpoints, because their steps will be saved again."""
-        if not damaged:
-            return
         for bad, what in damaged.items():
             aside = self.directory / f"damaged-{bad}"
             while aside.exists():
@@ -148,25 +144,24 @@ class Checkpoints:
                 )
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints were renamed")
-        self._open().reload()
+        self._manager.reload()
 
-    def _open(self) -> ocp.CheckpointManager:
-        if self._manager is None:
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=self.keep,
-                cleanup_tmp_directories=True,
-                create=True,
-                # A step donates the state to the next one, so it must not change while it is
-                # written. And an error should be raised at the step at which it occurs.
-                enable_async_checkpointing=False,
-            )
-            try:
-                self._manager = ocp.CheckpointManager(self.directory, options=options)
-            except OSError as err:
-                raise OSError(
-                    f"{self.directory} cannot hold checkpoints: {err}. Choose another directory."
-                ) from err
-        return self._manager
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self.keep,
+            cleanup_tmp_directories=True,
+            create=True,
+            # A step donates the state to the next one, so it must not change while it is written.
+            # And an error should be raised at the step at which it occurs.
+            enable_async_checkpointing=False,
+        )
+        try:
+            return ocp.CheckpointManager(self.directory, options=options)
+        except OSError as err:
+            raise OSError(
+                f"{self.directory} cannot hold checkpoints: {err}. Choose another directory."
+            ) from err
 
 
 def shapes(state: PyTree) -> dict[str, str]:

@@ -7,33 +7,28 @@ sampler without options may have any name that `samplers.from_name` knows.
 """
 
 import ast
-import difflib
 import inspect
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from edmjax import samplers, schedules
+from edmjax._common.arguments import one_of
 from edmjax._common.typing import Levels
 from edmjax.planning.step import Sampler
+
+_Named: TypeAlias = dict[str, Callable[..., Any]]
 
 
 def sampler_names() -> dict[str, Callable[..., Sampler]]:
     """The library's samplers and wrappers by name: public functions annotated `-> Sampler`."""
-    return {
-        name: function
-        for name, function in _functions(samplers).items()
-        if inspect.signature(function).return_annotation == Sampler and name != "from_name"
-    }
+    made = _functions(samplers, lambda signature: signature.return_annotation == Sampler)
+    return {name: function for name, function in made.items() if name != "from_name"}
 
 
 def schedule_names() -> dict[str, Callable[..., Levels]]:
     """The library's schedules by name: public functions of a number of levels `n`."""
-    return {
-        name: function
-        for name, function in _functions(schedules).items()
-        if next(iter(inspect.signature(function).parameters), None) == "n"
-    }
+    return _functions(schedules, lambda signature: [*signature.parameters][:1] == ["n"])
 
 
 def parse_sampler(text: str) -> Sampler:
@@ -48,7 +43,7 @@ def parse_sampler(text: str) -> Sampler:
     """
     if isinstance(text, str) and text.strip() and "(" not in text:
         return samplers.from_name(text.strip())
-    return _evaluate(_tree(text, "sampler"), sampler_names(), "sampler", nested=True)
+    return _evaluate(_tree(text, "sampler"), sampler_names(), "sampler")
 
 
 def parse_schedule(text: str, num_steps: int) -> Levels:
@@ -57,9 +52,7 @@ def parse_schedule(text: str, num_steps: int) -> Levels:
     Raises:
         ValueError: as `parse_sampler` does, or as the schedule does.
     """
-    return _evaluate(
-        _tree(text, "schedule"), schedule_names(), "schedule", first=(num_steps,), nested=False
-    )
+    return _evaluate(_tree(text, "schedule"), schedule_names(), "schedule", num_steps)
 
 
 def describe(functions: dict[str, Callable[..., Any]], *, skip: tuple[str, ...] = ()) -> str:
@@ -76,9 +69,10 @@ def describe(functions: dict[str, Callable[..., Any]], *, skip: tuple[str, ...] 
     return "\n".join(lines)
 
 
-def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+def _functions(module: ModuleType, fits: Callable[[inspect.Signature], bool]) -> _Named:
+    """The public functions of a module whose signature fits, by name."""
     public = {name: getattr(module, name) for name in module.__all__}
-    return {name: value for name, value in public.items() if inspect.isfunction(value)}
+    return {k: v for k, v in public.items() if inspect.isfunction(v) and fits(inspect.signature(v))}
 
 
 def _tree(text: str, kind: str) -> ast.expr:
@@ -88,19 +82,17 @@ def _tree(text: str, kind: str) -> ast.expr:
         raise ValueError(_grammar(text, kind)) from err
 
 
-def _evaluate(node: ast.expr, names: dict, kind: str, *, first: tuple = (), nested: bool) -> Any:
+def _evaluate(node: ast.expr, names: _Named, kind: str, *first: object) -> Any:
+    """What a call describes; `first` are the arguments before those of the text."""
     call = node if isinstance(node, ast.Call) else ast.Call(func=node, args=[], keywords=[])
     if not isinstance(call.func, ast.Name) or any(k.arg is None for k in call.keywords):
         raise ValueError(_grammar(ast.unparse(node), kind))
     name = call.func.id
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"No {kind} {name!r}; there are: {', '.join(sorted(names))}.{hint}")
+    one_of(name, kind, sorted(names))
 
     def argument(value: ast.expr) -> Any:
-        if nested and isinstance(value, ast.Name | ast.Call):
-            return _evaluate(value, names, kind, nested=True)
+        if kind == "sampler" and isinstance(value, ast.Name | ast.Call):
+            return _evaluate(value, names, kind)
         try:
             return ast.literal_eval(value)
         except ValueError as err:

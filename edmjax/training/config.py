@@ -5,12 +5,18 @@ TypeError where it has another type.
 """
 
 import dataclasses
+import types
 import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edmjax import scalar
-from edmjax._common.arguments import as_seed, one_of, real, whole
+from edmjax._common.arguments import LARGEST_SEED, one_of, real, whole
+
+_CHECKS: dict[type, Callable[..., Any]] = {bool: scalar.flag, int: whole, float: real}
+_POSITIVE, _BELOW_1 = {"above": 0}, {"least": 0, "below": 1}
+_SEED = {"least": 0, "most": LARGEST_SEED}
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,7 @@ class NetConfig:
     dtype: Literal["float32", "bfloat16"] | None = None
 
     def __post_init__(self) -> None:
-        entries = _Entries(self, "net")
-        entries.names("name", "dtype")
-        entries.whole_lists("channels")
-        entries.whole_lists("num_blocks", least=0)
-        entries.wholes("patch", "embed_dim")
-        entries.reals("fourier_scale", above=0)
-        entries.flags("classes")
+        _check(self, "net", num_blocks={"least": 0}, fourier_scale=_POSITIVE)
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,9 @@ class LossConfig:
     uncertainty: bool = False
 
     def __post_init__(self) -> None:
-        entries = _Entries(self, "loss")
-        entries.names("name")
-        entries.reals("p_mean")
-        entries.reals("sigma_data", "p_std", above=0)
-        entries.reals("sigma", above=1)
-        entries.reals("eps", above=0, below=1)
-        entries.reals("label_dropout", least=0, most=1)
-        entries.flags("stratified", "uncertainty")
+        ranges = {"sigma": {"above": 1}, "eps": {"above": 0, "below": 1}}
+        shares = {"label_dropout": {"least": 0, "most": 1}}
+        _check(self, "loss", sigma_data=_POSITIVE, p_std=_POSITIVE, **ranges, **shares)
 
 
 @dataclass(frozen=True)
@@ -133,13 +128,11 @@ class OptimConfig:
     ema_sigma_rel: list[float] | None = None
 
     def __post_init__(self) -> None:
-        entries = _Entries(self, "optim")
-        entries.names("name", "decay")
-        entries.wholes("steps", "batch_size", "newton_schulz_steps")
-        entries.reals("learning_rate", "adam_learning_rate", "clip_norm", above=0)
-        entries.reals("weight_decay", least=0)
-        entries.reals("warmup", "b2", "ema_decay", least=0, below=1)
-        entries.real_lists("ema_sigma_rel", above=0, most=0.2887)  # 12^(-1/2), the plain mean
+        # 0.2887 is 12^(-1/2), the width of the plain mean.
+        ranges = {"weight_decay": {"least": 0}, "ema_sigma_rel": {"above": 0, "most": 0.2887}}
+        positive = dict.fromkeys(("learning_rate", "adam_learning_rate", "clip_norm"), _POSITIVE)
+        shares = dict.fromkeys(("warmup", "b2", "ema_decay"), _BELOW_1)
+        _check(self, "optim", **ranges, **positive, **shares)
 
 
 @dataclass(frozen=True)
@@ -165,10 +158,7 @@ class SampleConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        entries = _Entries(self, "sample")
-        entries.wholes("num_samples", "num_steps", "chunk_size")
-        entries.texts("sampler", "schedule")
-        entries.seeds("seed")
+        _check(self, "sample", seed=_SEED)
 
 
 @dataclass(frozen=True)
@@ -201,11 +191,7 @@ class Config:
     scan_steps: int = 10
 
     def __post_init__(self) -> None:
-        entries = _Entries(self)
-        entries.texts("data", "data_dir", "out")
-        entries.seeds("seed")
-        entries.wholes("checkpoint_every", "scan_steps")
-        entries.parts(net=NetConfig, loss=LossConfig, optim=OptimConfig, sample=SampleConfig)
+        _check(self, seed=_SEED)
 
 
 # A run may be resumed with other values of these: where files lie, and what happens at the end.
@@ -217,88 +203,40 @@ def identity(config: Config) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
 
 
-class _Entries:
-    """Checks the fields of a configuration, named `group.field`, and stores the values it found.
+def _check(config: Any, group: str = "", **limits: Mapping[str, float | int]) -> None:
+    """Checks each field of a configuration, named `group.field`, and stores the value it found.
 
-    A field whose annotation allows None may be None. Values are stored in the form in which YAML
-    and JSON give them back: a Python number for NumPy's, a list for a tuple.
+    What a field may hold is its annotation, and `limits` has its range; a whole number without one
+    is at least 1. Values are stored in the form in which YAML and JSON give them back: a Python
+    number for NumPy's, a list for a tuple.
     """
+    for entry, hint in typing.get_type_hints(type(config)).items():
+        name = f"{group}.{entry}" if group else entry
+        value = _checked(getattr(config, entry), name, hint, limits.get(entry, {}))
+        object.__setattr__(config, entry, value)  # the configurations are frozen
 
-    def __init__(self, config: Any, group: str = ""):
-        self.config, self.prefix = config, f"{group}." if group else ""
-        self.hints = typing.get_type_hints(type(config))
 
-    def wholes(self, *fields: str, least: int = 1) -> None:
-        self._each(fields, lambda value, name: whole(value, name, least=least))
-
-    def seeds(self, *fields: str) -> None:
-        self._each(fields, as_seed)
-
-    def reals(self, *fields: str, **limits: float | int) -> None:
-        self._each(fields, lambda value, name: real(value, name, **limits))
-
-    def flags(self, *fields: str) -> None:
-        self._each(fields, scalar.flag)
-
-    def names(self, *fields: str) -> None:
-        """One of the names in the annotation, `Literal["a", "b"]`."""
-        for entry in fields:
-            parts = [self.hints[entry], *typing.get_args(self.hints[entry])]
-            literal = next(part for part in parts if typing.get_origin(part) is typing.Literal)
-            known = typing.get_args(literal)
-            self._each([entry], lambda value, name, known=known: one_of(value, name, known))
-
-    def texts(self, *fields: str) -> None:
-        def text(value: Any, name: str) -> str:
-            if not isinstance(value, str):
-                raise TypeError(f"`{name}` must be text, got {value!r:.80}.")
-            return value
-
-        self._each(fields, text)
-
-    def parts(self, **kinds: type) -> None:
-        """Configurations within this one."""
-        for entry, kind in kinds.items():
-            value = getattr(self.config, entry)
-            if not isinstance(value, kind):
-                raise TypeError(
-                    f"`{self.prefix}{entry}` must be `{kind.__name__}(...)`, got {value!r:.80}."
-                )
-
-    def whole_lists(self, *fields: str, least: int = 1) -> None:
-        """Lists of one integer or more; where the annotation allows it, one integer alone."""
-
-        def one_or_list(value: Any, name: str) -> Any:
-            lists = isinstance(value, list | tuple)
-            if not lists and int in typing.get_args(self.hints[name.removeprefix(self.prefix)]):
-                return whole(value, name, least=least)
-            return self._list(value, name, lambda v, n: whole(v, n, least=least))
-
-        self._each(fields, one_or_list)
-
-    def real_lists(self, *fields: str, **limits: float | int) -> None:
-        """Lists of one number or more."""
-
-        def each(value: Any, name: str) -> list[float]:
-            return self._list(value, name, lambda v, n: real(v, n, **limits))
-
-        self._each(fields, each)
-
-    def _list(self, value: Any, name: str, check: Any) -> list[Any]:
+def _checked(value: Any, name: str, hint: Any, limits: Mapping[str, float | int]) -> Any:
+    """`value`, which must be of one of the kinds in the annotation `hint`."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(hint) if union else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    # A list comes last in an annotation, and what else may stand in its place first.
+    several = [kind for kind in kinds if typing.get_origin(kind) is list]
+    if several and (isinstance(value, list | tuple) or several[0] is kinds[0]):
         if not isinstance(value, list | tuple):
             raise TypeError(f"`{name}` must be a list, got {value!r:.80}.")
         if not value:
-            null = " or null" if self._optional(name.removeprefix(self.prefix)) else ""
-            raise ValueError(f"`{name}` is empty: name one number or more{null}.")
-        return [check(one, f"{name}[{i}]") for i, one in enumerate(value)]
-
-    def _each(self, fields: Any, check: Any) -> None:
-        for entry in fields:
-            value = getattr(self.config, entry)
-            if value is None and self._optional(entry):
-                continue
-            # The configurations are frozen.
-            object.__setattr__(self.config, entry, check(value, f"{self.prefix}{entry}"))
-
-    def _optional(self, entry: str) -> bool:
-        return type(None) in typing.get_args(self.hints[entry])
+            raise ValueError(f"`{name}` is empty: name one number or more or null.")
+        (each,) = typing.get_args(several[0])
+        return [_checked(one, f"{name}[{i}]", each, limits) for i, one in enumerate(value)]
+    kind = kinds[0]
+    if typing.get_origin(kind) is Literal:
+        return one_of(value, name, typing.get_args(kind))
+    if kind in _CHECKS:
+        return _CHECKS[kind](value, name, **limits)
+    if not isinstance(value, kind):
+        what = "text" if kind is str else f"`{kind.__name__}(...)`"
+        raise TypeError(f"`{name}` must be {what}, got {value!r:.80}.")
+    return value

@@ -1,6 +1,5 @@
 """Datasets by name, and the batch of a step."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,7 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from edmjax._common.arguments import real
+from edmjax._common.arguments import one_of, real
 from edmjax.training.files import StrPath
 from edmjax.training.mnist import load_mnist
 
@@ -57,11 +56,7 @@ def load_dataset(name: str, data_dir: StrPath | None = None) -> Dataset:
     60,000 training images of MNIST, 28x28, with `data_dir` the directory of its files (see
     `load_mnist`).
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(str(name), DATASETS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"No dataset {name!r}; there are: {', '.join(sorted(DATASETS))}.{hint}")
-    return DATASETS[name](data_dir)
+    return DATASETS[one_of(name, "data", DATASETS)](data_dir)
 
 
 def _digits(data_dir: StrPath | None) -> Dataset:

@@ -15,6 +15,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh
 
+from edmjax._common.arguments import whole
+
 AXES = ("data", "model")
 SMALLEST_SHARE = 32  # samples a device: with fewer, the fixed cost of each device outweighs them
 _PATIENCE_MS = 30 * 60 * 1000
@@ -121,23 +123,18 @@ def initialize(
         ValueError: only some of the three are given, or one is out of range, or none is given and
             JAX knows no cluster here.
     """
-    given = (coordinator, num_processes, process_id)
-    if any(v is not None for v in given) and any(v is None for v in given):
-        raise ValueError(
-            "--coordinator HOST:PORT, --num-processes N and --process-id I belong together; got "
-            f"{coordinator!r}, {num_processes!r} and {process_id!r}."
-        )
     if coordinator is not None and num_processes is not None and process_id is not None:
         host, _, port = coordinator.rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(
                 f"--coordinator is HOST:PORT, such as 10.0.0.1:1234; got {coordinator!r}."
             )
-        if not 0 <= process_id < num_processes:
-            raise ValueError(
-                "--process-id counts from 0 to --num-processes - 1; got "
-                f"{process_id} of {num_processes}."
-            )
+        whole(process_id, "--process-id", least=0, most=num_processes - 1)
+    elif any(value is not None for value in (coordinator, num_processes, process_id)):
+        raise ValueError(
+            "--coordinator HOST:PORT, --num-processes N and --process-id I belong together; got "
+            f"{coordinator!r}, {num_processes!r} and {process_id!r}."
+        )
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except ValueError as err:

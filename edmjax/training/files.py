@@ -4,11 +4,21 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 CHECKSUMS = "checksums.json"
 
 StrPath = str | os.PathLike[str]
+
+
+@contextlib.contextmanager
+def advice(what: str, then: str) -> Iterator[None]:
+    """Has an OSError say `what` failed, and what to do `then`."""
+    try:
+        yield
+    except OSError as err:
+        raise OSError(f"{what}: {err.strerror}. {then}") from err
 
 
 def write_file(path: StrPath, content: bytes) -> None:
@@ -18,32 +28,27 @@ def write_file(path: StrPath, content: bytes) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as err:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OSError(
-            f"{path} could not be written: {err.strerror}. Make room or choose another directory."
-        ) from err
+    with advice(f"{path} could not be written", "Make room or choose another directory."):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def make_directory(path: StrPath) -> None:
     """Makes a directory, and raises `OSError` where no file can be written to it."""
     path = Path(path)
     probe = path / ".writable"
-    try:
+    with advice(f"{path} cannot be written to", "Choose another directory."):
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-    except OSError as err:
-        raise OSError(
-            f"{path} cannot be written to: {err.strerror}. Choose another directory."
-        ) from err
 
 
 def write_checksums(directory: Path) -> None:

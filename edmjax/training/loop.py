@@ -1,7 +1,6 @@
 """A whole training run, which a second call of the same run resumes."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +13,7 @@ from tqdm import tqdm
 
 from edmjax._common.typing import PyTree
 from edmjax.nn.functional import Arrays, Functional, functional
-from edmjax.training.build import (
-    build_averages,
-    build_loss,
-    build_net,
-    build_optimizer,
-    build_uncertainty,
-)
+from edmjax.training import build
 from edmjax.training.checkpoints import Checkpoints
 from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
@@ -72,19 +65,20 @@ def train(
 
     # The network, its state at step 0, and the function that advances it.
     num_classes = dataset.num_classes if config.net.classes else 0
-    net = build_net(config.net, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
+    net = build.build_net(config.net, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
     apply, params = functional(net)
-    optimizer, averages = build_optimizer(config.optim), build_averages(config.optim)
+    optimizer = build.build_optimizer(config.optim)
+    averages = build.build_averages(config.optim)
     state = init_state(
         apply,
         params,
         optimizer,
         random.key(config.seed),
         num_averages=len(averages),
-        uncertainty=build_uncertainty(config.loss, dataset.image_shape),
+        uncertainty=build.build_uncertainty(config.loss, dataset.image_shape),
     )
     batch_loss = make_batch_loss(
-        build_loss(config.loss),
+        build.build_loss(config.loss),
         dataset.scale,
         num_classes=num_classes,
         label_dropout=config.loss.label_dropout,
@@ -104,7 +98,8 @@ def train(
         feed = Feed(config, dataset, mesh)
         if step == total:  # the run is complete: its weights may have been deleted since
             outputs.save_weights(state, snapshots=True)
-        with _bar(step, total, progress) as bar:
+        hidden = not (progress and is_first())
+        with tqdm(total=total, initial=step, unit="step", desc="train", disable=hidden) as bar:
             while step < total:
                 state, losses = advance(state, *feed.steps(step, step + num_steps))
                 losses = np.asarray(losses)
@@ -145,10 +140,9 @@ def check_losses(
         return
     step = start + int(bad[0])
 
-    def no_network(params: Any, x: Any, c_noise: Any, cond: Any = None) -> Any:
-        return jnp.zeros_like(x)
-
-    sigma = np.asarray(batch_loss(no_network, {}, key, step, feed.batch(step)).sigma)
+    # The levels do not depend on the network, so one that returns zeros will do.
+    zero = lambda params, x, c_noise, cond=None: jnp.zeros_like(x)  # noqa: E731
+    sigma = np.asarray(batch_loss(zero, {}, key, step, feed.batch(step)).sigma)
     levels = ", ".join(f"{level:.4g}" for level in sigma)
     raise FloatingPointError(
         f"The loss is {losses[bad[0]]} at step {step + 1}, so training stops. {_REMEDY} The step's "
@@ -168,17 +162,9 @@ def check_state(state: TrainState) -> None:
 
 
 @jax.jit
-def _all_finite(leaves: list[Any]) -> list[Any]:
-    return [jnp.isfinite(leaf).all() for leaf in leaves]
-
-
-def _finite(tree: PyTree) -> list[bool]:
-    return [bool(ok) for ok in _all_finite(jax.tree.leaves(tree))]
-
-
-def _bar(step: int, total: int, progress: bool) -> tqdm:
-    shown = progress and is_first()
-    return tqdm(total=total, initial=step, unit="step", desc="train", disable=not shown)
+def _finite(tree: PyTree) -> list[jax.Array]:
+    """Whether each leaf is finite throughout."""
+    return [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
 
 
 def _show(bar: tqdm, losses: np.ndarray, batch_size: int) -> None:

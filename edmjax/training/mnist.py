@@ -7,6 +7,7 @@ number of axes, then the axes) and one byte an entry.
 
 import gzip
 import hashlib
+import math
 import os
 import tempfile
 import urllib.request
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edmjax._common.arguments import one_of
 from edmjax.training.files import StrPath
 
 MIRRORS = (
@@ -29,6 +31,11 @@ class IdxFile(NamedTuple):
 
     shape: tuple[int, ...]
     sha256: str
+
+    @property
+    def header(self) -> int:
+        """The number of bytes before the entries."""
+        return 4 + 4 * len(self.shape)
 
 
 FILES = {
@@ -61,18 +68,20 @@ def load_mnist(
         OSError: a missing file could not be downloaded.
         ValueError: a file differs from MNIST's by as much as a bit, or `split` is unknown.
     """
-    prefix = {"train": "train", "test": "t10k"}.get(split)
-    if prefix is None:
-        raise ValueError(f'split must be "train" or "test"; got {split!r}.')
+    prefixes = {"train": "train", "test": "t10k"}
+    prefix = prefixes[one_of(split, "split", prefixes)]
     images, labels = (
-        _array(name, _content(name, data_dir)) for name in FILES if name.startswith(prefix)
+        np.frombuffer(_content(name, data_dir), np.uint8, offset=file.header).reshape(file.shape)
+        for name, file in FILES.items()
+        if name.startswith(prefix)
     )
     return images, labels
 
 
 def _content(name: str, data_dir: StrPath | None) -> bytes:
     """The verified bytes of a file, wherever it is."""
-    folder = _cache() if data_dir is None else Path(data_dir)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache, "edmjax", "mnist") if data_dir is None else Path(data_dir)
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return _verified(name, path.read_bytes(), str(path))
@@ -111,7 +120,7 @@ def _download(name: str, path: Path) -> bytes:
 def _verified(name: str, raw: bytes, where: str) -> bytes:
     """The decompressed bytes, once they are known to be MNIST's file of this name."""
     expected = FILES[name]
-    size = 4 + 4 * len(expected.shape) + int(np.prod(expected.shape))
+    size = expected.header + math.prod(expected.shape)
     content = raw
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -133,13 +142,3 @@ def _verified(name: str, raw: bytes, where: str) -> bytes:
             f"(decompressed), got {found}. Delete it and fetch it again."
         )
     return content
-
-
-def _array(name: str, content: bytes) -> np.ndarray:
-    shape = FILES[name].shape
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "edmjax" / "mnist"

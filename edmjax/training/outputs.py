@@ -16,7 +16,7 @@ from edmjax.training.checkpoints import WEIGHTS, save_weights
 from edmjax.training.config import Config, identity
 from edmjax.training.devices import agree, gather_flags, is_first
 from edmjax.training.ema import save_snapshots
-from edmjax.training.files import StrPath, make_directory, write_file
+from edmjax.training.files import StrPath, advice, make_directory, write_file
 from edmjax.training.state import TrainState
 
 
@@ -72,7 +72,8 @@ class LossLog:
     """
 
     def __init__(self, path: StrPath, step: int):
-        self.path, self.step = Path(path), step
+        self.path: Path = Path(path)
+        self.step: int = step
         kept = [row for row in read_losses(self.path) if row[0] <= step]
         write_file(self.path, _rows([("step", "loss"), *kept]).encode())
 
@@ -82,14 +83,10 @@ class LossLog:
         `OSError` with a sentence where they cannot be written.
         """
         rows = list(enumerate(losses, self.step + 1))
-        try:
-            with self.path.open("a", newline="") as file:
-                file.write(_rows(rows))
-        except OSError as err:
-            raise OSError(
-                f"{self.path} could not be written: {err.strerror}. The last checkpoint is kept: "
-                "make room and run the same command again."
-            ) from err
+        then = "The last checkpoint is kept: make room and run the same command again."
+        failed = f"{self.path} could not be written"
+        with advice(failed, then), self.path.open("a", newline="") as file:
+            file.write(_rows(rows))
         self.step += len(rows)
 
 

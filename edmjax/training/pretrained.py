@@ -8,7 +8,7 @@ from flax import nnx
 
 from edmjax import guidance, processes
 from edmjax._common.typing import Denoiser, Number, PyTree, Sigma, X
-from edmjax.nn.functional import Functional, functional
+from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.build import build_denoiser, build_net
 from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig
@@ -49,14 +49,8 @@ def load_trained(path: StrPath) -> Trained:
         ValueError: the file is damaged, was written by another version, or does not hold the arrays
             of the network that its configuration describes.
     """
-    arrays, config = load_weights(path)
-    try:
-        net_config, loss_config = NetConfig(**config["net"]), LossConfig(**config["loss"])
-        image_shape = tuple(config["image_shape"])
-    except (KeyError, TypeError) as err:
-        raise _of_another_version(path, err) from err
+    arrays, net_config, loss_config, image_shape, num_classes = _read(path)
     # Only the shapes: the arrays come from the file.
-    num_classes = config.get("num_classes", 0)
     net = nnx.eval_shape(lambda: build_net(net_config, image_shape, num_classes, rngs=nnx.Rngs(0)))
     apply, params = functional(net)
     expected = {name: array.shape for name, array in (params | apply.buffers).items()}
@@ -80,11 +74,7 @@ def levels_of(path: StrPath) -> NoiseLevels:
         FileNotFoundError: there is no network at `path`.
         ValueError: its file is damaged, or was written by another version.
     """
-    _, config = load_weights(path)
-    try:
-        loss = LossConfig(**config["loss"])
-    except (KeyError, TypeError) as err:
-        raise _of_another_version(path, err) from err
+    loss = _read(path)[2]
     if loss.name == "dsm":
         # The times that the loss draws from are eps to 1.
         sigma = processes.song_ve(loss.sigma).sigma
@@ -92,8 +82,15 @@ def levels_of(path: StrPath) -> NoiseLevels:
     return NoiseLevels(0.002, 80.0, loss.sigma_data)
 
 
-def _of_another_version(path: StrPath, err: Exception) -> ValueError:
-    return ValueError(f"{path} was written by another version: its configuration has {err}.")
+def _read(path: StrPath) -> tuple[Arrays, NetConfig, LossConfig, tuple[int, ...], int]:
+    """The arrays of a network's file, what they are of, the image shape and number of classes."""
+    arrays, config = load_weights(path)
+    try:
+        net, loss = NetConfig(**config["net"]), LossConfig(**config["loss"])
+        return arrays, net, loss, tuple(config["image_shape"]), config.get("num_classes", 0)
+    except (KeyError, TypeError) as err:
+        says = f"{path} was written by another version: its configuration has {err}."
+        raise ValueError(says) from err
 
 
 def guided(trained: Trained, scale: Number, guide: Trained | None = None) -> Trained:

@@ -64,8 +64,7 @@ def generate(
         labels=labels,
         chunk_size=config.chunk_size,
         mesh=mesh,
-        # Callbacks of a program that several processes run would draw a bar in each.
-        progress=progress and jax.process_count() == 1,
+        progress=progress,
     )
 
 
@@ -97,6 +96,8 @@ def draw(
         raise ValueError(f"There are {len(labels)} labels for {num_samples} samples.")
     if mesh is not None:
         denoise = split_parameters(denoise, mesh)
+    # Callbacks of a program that several processes run would draw a bar in each.
+    progress = progress and jax.process_count() == 1
     key_start, key_steps = random.split(random.key(as_seed(seed)))
 
     def begin(first: int, rows: int) -> tuple[jax.Array, Keys]:

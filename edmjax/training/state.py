@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -108,8 +109,7 @@ def make_train_steps(
         apply = Functional(net.graphdef, state.buffers)
 
         def one(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
-            taken = lambda values: values[batch]  # noqa: E731
-            chosen = batch if examples is None else jax.tree.map(taken, examples)
+            chosen = batch if examples is None else jax.tree.map(itemgetter(batch), examples)
 
             def objective(trained):
                 params, uncertainty = trained

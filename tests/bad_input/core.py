@@ -101,6 +101,8 @@ CASES = [
      "of its start is not known"),
     ("jax.jit(lambda k: ej.sample_in_chunks(half, PLAN, k, num_samples=3, chunk_size=1,"
      " shape=ONE))(KEY)", TypeError, "cannot run under `jit`: use `ej.sample`"),
+    ("ej.draw_noise(PLAN, ej.brownian(KEY), X, corrector=ej.correctors.langevin())", ValueError,
+     "draws of a corrector are no increments of a path"),
     ("ej.sample_checked(half, NOISY, X)", ValueError, "draws noise: pass `key` or `noise`"),
     ("ej.sample_checked(half, GRID, X)", TypeError, "`plan` must be a Plan"),
     ("ej.sample_until(half, PLAN, X, stop='3')", TypeError, "`stop` must be an integer, got '3'"),
@@ -119,7 +121,7 @@ CASES = [
     ("ej.Plan.load(altered_plan())", ValueError, "damaged.*checksum"),
     ("PLAN.save('/nowhere/plan.json')", OSError, "could not be written to /nowhere/plan.json"),
     ("PLAN.save('plan.json', author='me')", TypeError, "got 'author'"),
-    ("PLAN.save('plan.json', budget=0)", ValueError, "`budget` must be a count.*got 0"),
+    ("PLAN.save('plan.json', budget=0)", ValueError, "`budget` must be at least 1, got 0"),
     ("PLAN.save('plan.json', sigma_range=(2.0, 1.0))", ValueError, "lowest, highest"),
     ("ej.make_plan(s.heun(), [2.0, 1.0, 1.0 - 1e-15])", ValueError, "differ by a rounding"),
     ("ej.make_plan(s.heun(), [1e-300, 1e-301])", ValueError, r"sigmas\[0\] = 1e-300 has a square"),

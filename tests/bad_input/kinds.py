@@ -83,7 +83,7 @@ CASES = [
      "--seed: must be an integer from 0 to 4294967295, got '-1'"),
     ("script('sample', '--checkpoint', 'a', '--out', 'o', '--guide', 'b')", SystemExit,
      "--guide needs a scale: add --guidance"),
-    ("training.load_dataset(None)", ValueError, "No dataset None; there are: digits, mnist"),
+    ("training.load_dataset(None)", ValueError, "`data` must be 'digits' or 'mnist', got None"),
     ("training.load_weights(None)", TypeError, "a run's directory.*got None"),
     ("training.load_trained(3)", TypeError, "a run's directory.*got 3"),
     ("training.drop_labels(np.zeros(3, int), KEY, 1.5, 10)", ValueError, "`rate` must be in "),

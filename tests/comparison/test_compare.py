@@ -71,7 +71,7 @@ def test_an_interrupted_run_resumes_where_it_stopped(main, monkeypatch, tmp_path
     assert "<svg" in (tmp_path / "compare.svg").read_text()
 
     changed = [*TWO, *out, "--samples", "7"]
-    with pytest.raises(SystemExit, match=r"samples was 6 and is 7.*Choose another directory"):
+    with pytest.raises(SystemExit, match=r"samples is 6 there and 7 here.*another directory"):
         main(changed)
     (tmp_path / "compare.json").unlink()
     with pytest.raises(SystemExit, match="which says how it was made"):
@@ -131,6 +131,7 @@ def test_evaluations_at_an_error_are_read_off_the_lower_envelope():
 
 def test_a_budget_buys_as_many_steps_as_it_can():
     within = plans.plan_within
+    levels = lambda steps: methods.levels("karras", steps + 1, 0.5)  # noqa: E731
     restarts = ej.samplers.restart(ej.samplers.heun(), [(0.05, 2.0, 3, 1)])
     for sampler, budget, evaluations in (
         (ej.samplers.euler(), 5, 5),
@@ -138,8 +139,8 @@ def test_a_budget_buys_as_many_steps_as_it_can():
         (ej.terms.from_diffrax(diffrax.Dopri8()), 40, 39),
         (restarts, 21, 20),
     ):
-        assert within(sampler, "karras", budget, 0.5).nfe == evaluations
-    assert within(ej.samplers.heun(), "karras", 1, 0.5) is None
+        assert within(sampler, levels, budget).nfe == evaluations
+    assert within(ej.samplers.heun(), levels, 1) is None
 
 
 @pytest.fixture
@@ -158,13 +159,13 @@ def some_plans():
         for name in ("er_sde", "dpmpp_sde", "heun")
         for size in (0.0, 0.3)
     ]
-    return made, target, plans.Plans(made, target, target.x[:4], seed=2)
+    return made, target, plans.plan_runs(made, target, target.x[:4], seed=2)
 
 
 @pytest.mark.slow
 def test_plans_share_programs_by_how_far_they_look_back_and_whether_they_draw(x64, some_plans):
     series, _, made = some_plans
-    found = [run for one in series for n in one.settings if (run := made.run(one, n)) is not None]
+    found = [run for one in series for n in one.settings if (run := made.get((one, n))) is not None]
     with compilations() as count:
         for run in found:
             final(run.call())
@@ -182,7 +183,7 @@ def test_a_run_of_a_plan_is_that_of_sample(x64, some_plans):
         denoise = targets.perturbed(target, one.perturbation)
         assert bought
         for budget, plan in bought.items():
-            x0, evaluations = made.run(one, budget).call()
+            x0, evaluations = made[one, budget].call()
             assert evaluations == plan.nfe <= budget
             expected = ej.sample(denoise, plan, x, jax.random.key(2) if plan.num_draws else None)
             # The step to 0.002 magnifies what 80 is rounded to.
@@ -194,8 +195,8 @@ def test_a_budget_that_buys_no_step_or_no_more_has_no_run():
     budgets = (5.0, 13.0, 14.0)
     # Tsit5 takes six evaluations a step.
     tsit5 = methods.Series("diffrax-fixed", "Tsit5", "t, karras", budgets)
-    made = plans.Plans([tsit5], target, target.x[:4], seed=2)
-    assert [made.run(tsit5, n) is None for n in budgets] == [True, False, True]
+    made = plans.plan_runs([tsit5], target, target.x[:4], seed=2)
+    assert [(tsit5, n) not in made for n in budgets] == [True, False, True]
 
 
 def test_schedules_get_the_width_of_the_data():
@@ -230,16 +231,16 @@ def test_the_perturbation_is_an_error_of_the_networks_output(x64):
         (["--adaptive", "adaptive(ordre=3)"], "is not an adaptive sampler"),
         (["--adaptive", "adaptive(order=9)"], "`order` must be from 1 to 4"),
         (["--solvers", "Tsit6"], "invalid choice: 'Tsit6'"),
-        (["--budgets", "0"], "1 evaluation or more"),
-        (["--samples", "1"], "--samples must be 4"),
-        (["--tolerance-step", "0"], "--tolerance-step must be above 0"),
+        (["--budgets", "0"], "`--budgets` must be at least 1"),
+        (["--samples", "1"], "`--samples` must be at least 4"),
+        (["--tolerance-step", "0"], "`--tolerance-step` must be in (0, 7]"),
         (["--checkpoint", "/nowhere"], "There is no"),
         (["--kinds", "plans"], "invalid choice: 'plans'"),
         (["--problems", "P4"], "invalid choice: 'P4'"),
         (["--kinds"], "no method to run"),
         (["--budgets"], "no method to run"),
-        (["--seed", "-1"], "--seed from 0"),
-        (["--perturbation", "inf"], "--perturbation must be finite"),
+        (["--seed", "-1"], "`--seed` must be from 0"),
+        (["--perturbation", "inf"], "`--perturbation` must be at least 0 and finite"),
     ],
 )
 def test_mistakes_are_sentences_before_anything_is_written(
@@ -260,8 +261,8 @@ ROW = "P1,plan,euler,karras,4,0" + 11 * ",1"
     "text, configuration, phrase",
     [
         ("problem,kind\n", {}, "another version wrote it: choose another directory"),
-        ("{head}\n", {"edmjax": "0.0.1"}, "edmjax was '0.0.1'"),
-        ("{head}\n", {"jax": None}, "jax was None and is"),
+        ("{head}\n", {"edmjax": "0.0.1"}, "edmjax is '0.0.1' there"),
+        ("{head}\n", {"jax": None}, "jax is None there"),
         (f"{{head}}\n{ROW}\nP1,plan\n", {}, "Line 3 of .* is damaged"),
         (f"{{head}}\n{ROW.replace('4', 'four')}\n", {}, "Line 2 of .* is damaged"),
         ("{head}\n", "[", "compare.json is damaged"),

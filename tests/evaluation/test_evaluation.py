@@ -365,7 +365,7 @@ def test_results_of_another_configuration_are_refused(tmp_path):
     record, table = tmp_path / "evaluation.json", tmp_path / "summary.csv"
     report.claim(record, {"samples": 10, "shape": (1, 2)}, table)
     report.claim(record, {"samples": 10, "shape": (1, 2)}, table)
-    with pytest.raises(ValueError, match="samples was 10 and is 11"):
+    with pytest.raises(ValueError, match="samples is 10 there and 11 here"):
         report.claim(record, {"samples": 11, "shape": (1, 2)}, table)
     record.write_text("[1")
     with pytest.raises(ValueError, match="is damaged, so nobody knows"):
@@ -617,13 +617,13 @@ def test_the_command_resumes_where_it_was_interrupted(
     for name in ("quality.csv", "evaluation.md", "quality.png", "levels.png"):
         assert (out / name).stat().st_size > 100
     assert json.loads((out / "evaluation.json").read_text())["num_samples"] == 100
-    with pytest.raises(SystemExit, match="num_samples was 100 and is 120"):
+    with pytest.raises(SystemExit, match="num_samples is 100 there and 120 here"):
         command.main([*options, "--num-samples", "120"])
     said = capsys.readouterr()
     assert "| test images |" in said.out and "Without features" not in said.err
     _, params = functional(ev.Classifier(rngs=nnx.Rngs(1)))
     training.save_weights(features, params, {"classifier": "mnist", "test_accuracy": 0.5})
-    with pytest.raises(SystemExit, match=r"sha256 was .* and is .*Choose another directory"):
+    with pytest.raises(SystemExit, match=r"sha256 is .* there.*Choose another directory"):
         command.main(options)
 
 

@@ -235,7 +235,7 @@ def not_finite(x, sigma):
         ((identity, 5, X * np.nan, KEY), {}, ValueError, "`x` must be finite"),
         ((identity, 5, X.astype(int), KEY), {}, TypeError, "floating"),
         ((identity, 5, X, 0), {}, TypeError, "key"),
-        ((identity, 5, X, KEY), {"cond": np.zeros(3)}, ValueError, "the 32 samples of `x`"),
+        ((lambda x, s, c: x, 5, X, KEY), {"cond": np.zeros(3)}, ValueError, "the 32 samples of"),
         ((identity, 5, X, KEY), {"updates": -1}, ValueError, "`updates` must be at least 0"),
         ((identity, 5, X, KEY), {"reference_nfe": 9}, ValueError, "`reference_nfe` must be at"),
         ((identity, 5, X, KEY), {"sigma_min": 90.0}, ValueError, "`sigma_min` must be below"),

@@ -144,8 +144,8 @@ def test_another_plan_is_for_any_range_that_its_levels_are_in():
         ({"fitted_on": 3}, "`fitted_on` must be text"),
         ({"validation_error": "small"}, "`validation_error` must be a number"),
         ({"validation_error": math.nan}, "`validation_error` must be finite"),
-        ({"budget": 7.5}, "`budget` must be a count"),
-        ({"budget": 0}, "`budget` must be a count"),
+        ({"budget": 7.5}, "`budget` must be an integer, got 7.5"),
+        ({"budget": 0}, "`budget` must be at least 1"),
         ({"sigma_range": (80.0, 0.002)}, "`sigma_range` must be"),
     ],
 )
@@ -230,7 +230,7 @@ def put(name, key, value):
         (edited(lambda c: c["y"]["values"].pop()), "`y` does not hold what its shape says"),
         (put("z", "shape", [8, -1]), "`z` does not hold what its shape says"),
         (edited(lambda c: c["d"]["values"].__setitem__(2, 0.25)), "by its checksum"),
-        (edited(lambda c: c["d"]["values"].__setitem__(2, math.nan)), "by its checksum"),
+        (edited(lambda c: c["d"]["values"].__setitem__(2, math.nan)), "`d` holds nan"),
         (edited(lambda c: c["about"].update(budget=99)), "by its checksum"),
         (edited(lambda c: c.pop("sha256")), "by its checksum"),
     ],
@@ -257,7 +257,7 @@ def test_a_file_that_is_no_plan_gets_a_sentence(damage, words, tmp_path):
         ("sigmas", "values", [80.0, 3, 2, 1, 1, 1, "1.0"], "`sigmas` holds '1.0'"),
         ("sigmas", "values", [80.0, 3, 2, 1, 1, 1, True], "`sigmas` holds True"),
         ("sigmas", "values", [80.0, 3, 2, 1, 1, 1, 10**400], "is damaged"),
-        ("about", "budget", "many", "`budget` must be a count"),
+        ("about", "budget", "many", "`budget` must be an integer"),
         ("about", "mood", "good", "got 'mood'"),
     ],
 )

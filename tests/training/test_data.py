@@ -122,7 +122,7 @@ def test_scaling_reaches_both_ends():
 
 
 def test_an_unknown_dataset_is_a_sentence_with_the_nearest_name():
-    with pytest.raises(ValueError, match=r"No dataset 'mnits'.*digits, mnist.*mean 'mnist'"):
+    with pytest.raises(ValueError, match=r"'digits' or 'mnist', got 'mnits'.*mean 'mnist'"):
         training.load_dataset("mnits")
 
 
