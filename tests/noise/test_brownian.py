@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
-from support.helpers import first, gaussian
+from support.helpers import OPTIMIZED, first, gaussian
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -25,7 +25,8 @@ TIMES = [
 
 @pytest.fixture(scope="module")
 def increment():
-    return jax.jit(lambda a, b: PATH.increment(jax.ShapeDtypeStruct((N,), jnp.float32), a, b))
+    like = jax.ShapeDtypeStruct((N,), jnp.float32)
+    return jax.jit(lambda a, b: PATH.increment(like, a, b), compiler_options=OPTIMIZED)
 
 
 @pytest.mark.parametrize("times", first(2, TIMES, pytest.mark.thorough))
