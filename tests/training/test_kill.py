@@ -56,7 +56,11 @@ def test_ten_kills_change_no_byte(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, code", [("SIGTERM", 143), pytest.param("SIGINT", 130, marks=pytest.mark.slow)]
+    "name, code",
+    [
+        pytest.param("SIGTERM", 143, marks=pytest.mark.thorough),
+        pytest.param("SIGINT", 130, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_stops_and_the_run_goes_on(
     name, code, whole, digits, tmp_path, monkeypatch, capsys, ctrl_c
@@ -109,6 +113,7 @@ def test_a_signal_that_is_ignored_stays_so(ctrl_c):
         assert asked() == 0
 
 
+@pytest.mark.thorough
 def test_a_kill_after_the_last_checkpoint_is_made_good(whole, digits, tmp_path, monkeypatch):
     """Training is done, what follows it is not, and the weights are lost as well."""
 
