@@ -1,7 +1,7 @@
 """Set up before JAX starts: a compile cache for later runs, and four CPU devices for meshes.
 
-And what a worker may hold: compiled programs go after each file, and as many workers start as fit
-into the memory that is available.
+How XLA compiles in the quick tier. And what a worker may hold: compiled programs go after each
+file, and as many workers start as fit into the memory that is available.
 """
 
 import ctypes
@@ -22,6 +22,29 @@ import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 4)
+
+
+# ---- compilations
+
+FAST = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+
+def pytest_configure(config):
+    """XLA optimises little in the first tiers, where a program runs once or twice: half the time.
+
+    For the slow tests, the whole tables, it compiles as it does for users, and for all tests under
+    `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest`. The variables are for the processes that tests start.
+    """
+    if FAST in os.environ or config.option.markexpr not in (
+        "not thorough and not slow",  # pyproject.toml has it
+        "thorough",
+    ):
+        return
+    os.environ[FAST] = "1"
+    jax.config.update(FAST.lower(), True)
+    if jax.__version__.startswith("0.10."):  # XLA stops at a flag that it does not know
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
 
 
 # ---- annotations as claims
@@ -80,21 +103,38 @@ def pytest_collection_modifyitems(items):
 # ---- memory
 
 WORKER_BYTES = 1.5e9  # what a worker may hold at its peak
+FULL = 1e9  # where it lets its programs go within a file: a test may take half a gigabyte
 PEAKS: dict[str, tuple[float, str]] = {}  # worker -> bytes and file, where the workers start
 _highest = (0.0, "")  # the peak of this process, and the file that it is of
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_stays_of_a_file(request):
-    """A worker holds the compiled programs of one file, not of all the files that it has run.
-
-    `clear_caches` frees them, but glibc keeps what is freed: only `malloc_trim` gives it back.
-    """
+    """A worker holds the compiled programs of one file, not of all the files that it has run."""
     global _highest
     yield
     if peak_bytes() > _highest[0]:
         _highest = peak_bytes(), request.path.name
     _defined.clear()
+    let_programs_go()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_of_a_full_worker():
+    """A program takes 1.5 MB, so that those of a long file alone would take more than a worker has.
+
+    What is compiled again after this comes from the compile cache.
+    """
+    yield
+    if PROCESS.memory_info().rss > FULL:
+        let_programs_go()
+
+
+PROCESS = psutil.Process()
+
+
+def let_programs_go():
+    """`clear_caches` frees them, but glibc keeps what is freed: `malloc_trim` gives it back."""
     jax.clear_caches()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "malloc_trim"):

@@ -208,6 +208,7 @@ def test_schedules_get_the_width_of_the_data():
     np.testing.assert_array_equal(levels("logistic(scale=1.0)", 5, 0.7), tight)
 
 
+@pytest.mark.thorough
 def test_the_perturbation_is_an_error_of_the_networks_output(x64):
     target = targets.problem("P1", 512, 0)
     assert targets.perturbed(target, 0.0) is target.denoise

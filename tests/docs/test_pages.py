@@ -10,7 +10,7 @@ import edmjax as ej
 
 # Pages that compile for more than a few seconds are thorough, for more than twenty slow.
 SLOW = {"adaptive", "diffrax", "likelihood", "reproducibility"}
-THOROUGH = {*pages.pages()} - SLOW - {"README", "index", "discrete"}
+THOROUGH = {*pages.pages()} - SLOW - {"index", "discrete"}
 ELSEWHERE = {"recipes"}  # its networks are not defined on the page: see test_recipes.py
 MARKS = [(SLOW, pytest.mark.slow), (THOROUGH, pytest.mark.thorough)]
 

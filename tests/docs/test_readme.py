@@ -4,6 +4,7 @@ import re
 
 import jax
 import numpy as np
+import pytest
 from support import pages
 
 TEXT = pages.text_of("README")
@@ -32,6 +33,7 @@ def test_the_ten_lines_are_ten_lines():
     assert len(code) <= 10
 
 
+@pytest.mark.thorough
 def test_its_adams_bashforth_is_of_second_order():
     names = {}
     exec(

@@ -128,6 +128,7 @@ def _dopri5():
     return terms.from_diffrax(diffrax.Dopri5())
 
 
+@pytest.mark.thorough
 def test_reversible_is_of_order_two(x64):
     problem = mixture()
     x, errors = data(problem, 32), []
@@ -321,6 +322,7 @@ def test_encode_is_the_exact_flow_of_a_gaussian(x64):
         np.testing.assert_allclose(point, want, rtol=0, atol=0.05)
 
 
+@pytest.mark.thorough
 def test_a_plan_that_encodes_is_what_sample_runs(x64):
     problem = mixture()
     x = data(problem)
@@ -449,7 +451,7 @@ def test_outputs_in_a_dict_are_read(x64):
 @pytest.mark.parametrize(
     "method",
     [
-        "reversible",
+        pytest.param("reversible", marks=pytest.mark.thorough),
         pytest.param("adaptive", marks=pytest.mark.slow),
         pytest.param("plan", marks=pytest.mark.slow),
     ],
@@ -603,6 +605,7 @@ def test_a_uniform_law_of_256_levels_has_eight_bits(x64):
         np.testing.assert_allclose(lk.bits_per_dim(log_p, 12, step=step), 8, rtol=1e-14)
 
 
+@pytest.mark.thorough
 def test_bits_of_dequantised_data_bound_the_discrete_law(x64):
     """A Gaussian cut into cells: P of a cell by its integral; fine cells meet the bound."""
     problem, n = ej.problems.Gaussian([0.0], 0.25), 4000

@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 from scipy import stats
+from support.helpers import later
 
 from edmjax import losses, nn, training
 from edmjax.training import ema
@@ -69,7 +70,7 @@ def test_dsm_equals_the_tutorial(sigma, eps):
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("std", [0.5, 1.5])
+@pytest.mark.parametrize("std", [*later(0.5), 1.5])
 def test_the_exact_denoiser_of_a_gaussian_has_the_known_loss(std):
     """`lambda(sigma)` times the posterior variance, integrated over the levels; z-score below 4.
 
@@ -185,6 +186,7 @@ def test_the_networks_gradient_is_the_weighted_one_and_the_loss_the_plain_one():
     np.testing.assert_allclose(optax.tree.norm(moved), 1e-3, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_uncertainty_becomes_the_logarithm_of_the_mean_loss_of_each_level():
     """A network of zeros on a Gaussian of deviation s, whose loss is known at each level.
 

@@ -354,6 +354,7 @@ def test_patch_unet_is_a_unet_of_patches():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_patch_unet_has_the_blocks_it_is_asked_for():
     options = dict(channels=[4, 8, 12], num_blocks=[3, 2, 3], embed_dim=4)
 

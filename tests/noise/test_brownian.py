@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
-from support.helpers import first, gaussian
+from support.helpers import OPTIMIZED, first, gaussian
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -25,7 +25,8 @@ TIMES = [
 
 @pytest.fixture(scope="module")
 def increment():
-    return jax.jit(lambda a, b: PATH.increment(jax.ShapeDtypeStruct((N,), jnp.float32), a, b))
+    like = jax.ShapeDtypeStruct((N,), jnp.float32)
+    return jax.jit(lambda a, b: PATH.increment(like, a, b), compiler_options=OPTIMIZED)
 
 
 @pytest.mark.parametrize("times", first(2, TIMES, pytest.mark.thorough))
@@ -56,13 +57,14 @@ def test_a_path_is_independent_of_the_others_and_of_the_batch(increment):
 
 def test_draws_of_a_plan_are_increments_in_units_of_their_deviation():
     plan = ej.make_plan(s.dpmpp_sde(), [9.0, 4.0, 1.0])
-    noise = ej.draw_noise(plan, PATH, jnp.zeros((8, 3)))
+    x = 9 * random.normal(random.key(0), (8, 3))
+    noise = ej.draw_noise(plan, PATH, x)
+    increment = jax.jit(lambda start, end: PATH.increment(x, start, end))
     assert plan.num_draws == len(noise) == 4
     for j, draw in enumerate(noise):
         (high, low), *_ = plan.intervals[plan.draws == j]
-        expected = PATH.increment(jnp.zeros((8, 3)), high, low) / np.sqrt(high - low)
+        expected = increment(high, low) / np.sqrt(high - low)
         np.testing.assert_allclose(draw, expected, rtol=0, atol=2e-6)
-    x = 9 * random.normal(random.key(0), (8, 3))
     drawn = ej.sample(lambda x, sigma: 0.5 * x, plan, x, PATH)
     given = ej.sample(lambda x, sigma: 0.5 * x, plan, x, noise=noise)
     np.testing.assert_array_equal(drawn, given)

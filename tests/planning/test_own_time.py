@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.cases import golden
-from support.helpers import mixture
+from support.helpers import mixture, over
 from support.laws import weak_order
 
 import edmjax as ej
@@ -91,7 +91,7 @@ def test_songs_tutorial(x64, case):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", over(PAPERS, ["vp"], PAPERS))
 def test_weak_order(name):
     process = PAPERS[name][0]()
     for lam in (0.5, 1.0):

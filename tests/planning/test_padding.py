@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
-from support.helpers import compilations, final, mixture
+from support.helpers import compilations, final, mixture, over
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -29,7 +29,7 @@ def start(dtype=jnp.float32):
     return 80 * random.normal(random.key(1), (5, 2), dtype)
 
 
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("pair", over(PAIRS, ["eta", "no churn", "one step like several"], PAIRS))
 def test_a_padded_plan_gives_the_same_sample_in_the_same_program(pair):
     short, long = (make() for make in PAIRS[pair])
     like = ej.make_plan(long, GRID)
@@ -45,6 +45,7 @@ def test_a_padded_plan_gives_the_same_sample_in_the_same_program(pair):
     np.testing.assert_allclose(got, ej.sample(mixture(), plan, start(), KEY), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_noise_of_a_padded_plan(x64):
     """As many draws as it makes, which may be none; a slot without a draw adds nothing."""
     like = ej.make_plan(s.churn(s.heun(), 8.0), GRID)

@@ -37,7 +37,7 @@ def test_evaluations_are_a_shape(name):
         assert jax.jit(lambda plan: jnp.zeros(plan.nfe))(plan).shape == (nfe(n),)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL, thorough=ALL))
 def test_windows_do_not_grow_with_the_number_of_steps(name):
     widths = []
     for n in (20, 200):

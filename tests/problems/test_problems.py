@@ -1,5 +1,6 @@
 """Exact-score problems against quadrature, brute-force posteriors, derivatives, golden numbers."""
 
+import functools
 import math
 
 import jax
@@ -45,9 +46,25 @@ def problems():
     }
 
 
+def _compiled(name):
+    """A method as one program, where its operations one by one are ten and more."""
+    return jax.jit(lambda problem, x, sigma: getattr(problem, name)(x, sigma))
+
+
+denoise, score, log_prob = map(_compiled, ("denoise", "score", "log_prob"))
+vmapped = [jax.jit(jax.vmap(method, (None, 0, 0))) for method in (denoise, score, log_prob)]
+sample = jax.jit(lambda problem, key, n, sigma: problem.sample(key, n, sigma), static_argnums=2)
+
+
 def _points(problem, sigma, n=5):
     """Points where `x0 + sigma n` lies, in float64."""
-    return problem.sample(jax.random.key(3), n, sigma)
+    return sample(problem, jax.random.key(3), n, sigma)
+
+
+@jax.jit
+@functools.partial(jax.grad, argnums=1)
+def gradient_of_log_prob(problem, x, sigma):
+    return problem.log_prob(x, sigma).sum()
 
 
 QUICK = ("gaussian, scalar", "mixture, matrices", "empirical, blurred")
@@ -60,12 +77,12 @@ everything = pytest.mark.parametrize("name", over(problems(), QUICK, LATER))
 def test_score_is_the_gradient_of_log_prob(x64, name, sigma):
     problem = problems()[name]
     x = _points(problem, sigma)
-    score = problem.score(x, sigma)
-    gradient = jax.grad(lambda x: problem.log_prob(x, sigma).sum())(x)
+    got = score(problem, x, sigma)
+    gradient = gradient_of_log_prob(problem, x, sigma)
     # Both lose eps |x| / sigma^2 to the rounding of x - mean where the data have no variance.
-    rounding = 2.3e-16 * float(jnp.abs(x).max()) / max(0.01, sigma) ** 2
+    rounding = 2.3e-16 * np.abs(x).max() / max(0.01, sigma) ** 2
     np.testing.assert_allclose(
-        score, gradient, rtol=1e-11, atol=1e-12 * float(jnp.abs(score).max()) + 8 * rounding
+        got, gradient, rtol=1e-11, atol=1e-12 * np.abs(got).max() + 8 * rounding
     )
 
 
@@ -74,10 +91,10 @@ def test_score_is_the_gradient_of_log_prob(x64, name, sigma):
 def test_denoised_is_x_plus_sigma_squared_score(x64, name, sigma):
     problem = problems()[name]
     x = _points(problem, sigma)
-    denoised = problem.denoise(x, sigma)
-    tweedie = x + sigma**2 * problem.score(x, sigma)
+    denoised = denoise(problem, x, sigma)
+    tweedie = np.asarray(x) + sigma**2 * np.asarray(score(problem, x, sigma))
     # The right side adds two numbers as large as x.
-    np.testing.assert_allclose(denoised, tweedie, rtol=0, atol=2e-15 * float(jnp.abs(x).max()))
+    np.testing.assert_allclose(denoised, tweedie, rtol=0, atol=2e-15 * np.abs(x).max())
 
 
 @everything
@@ -90,13 +107,13 @@ def test_a_call_denoises(name):
 @everything
 def test_one_level_a_sample_and_single_points(x64, name):
     problem = problems()[name]
-    sigmas = jnp.array([0.01, 0.7, 30.0])
-    x = _points(problem, sigmas, 3)
-    for method in (problem.denoise, problem.score, problem.log_prob):
-        together = method(x, sigmas)
-        alone = jnp.stack([method(x[i], sigmas[i]) for i in range(3)])
+    sigmas = np.array([0.01, 0.7, 30.0])
+    x = np.asarray(_points(problem, sigmas, 3))
+    for method, many in zip((denoise, score, log_prob), vmapped, strict=True):
+        together = method(problem, x, sigmas)
+        alone = np.stack([method(problem, x[i], sigmas[i]) for i in range(3)])
         np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(jax.vmap(method)(x, sigmas), together, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(many(problem, x, sigmas), together, rtol=1e-12, atol=1e-14)
 
 
 @everything
@@ -104,21 +121,21 @@ def test_one_level_a_sample_and_single_points(x64, name):
 def test_float32_against_float64(name, sigma):
     with jax.enable_x64(True):
         problem = problems()[name]
-        x = _points(problem, sigma).astype(jnp.float32)
-        wide, level = x.astype(jnp.float64), float(np.float32(sigma))
-        methods = problem.denoise, problem.score, problem.log_prob
-        denoised, score, log_prob = (np.asarray(method(wide, level)) for method in methods)
+        x = np.float32(_points(problem, sigma))
+        wide, level = x.astype(float), float(np.float32(sigma))
+        methods = denoise, score, log_prob
+        wanted = [np.asarray(method(problem, wide, level)) for method in methods]
     eps = 2.0**-24
     # What a rounding of the means becomes when `x - mean` is measured in standard deviations.
     least = np.square(problem.std) if isinstance(problem, Empirical) else problem.variances
     condition = 1 + 3 / math.sqrt(np.min(least) + sigma**2)
-    got = problem.denoise(x, sigma)
-    np.testing.assert_allclose(got, denoised, rtol=0, atol=16 * eps * np.abs(denoised).max())
-    got = problem.score(x, sigma)
-    np.testing.assert_allclose(got, score, rtol=0, atol=8 * condition * eps * np.abs(score).max())
+    scales = [16 * np.abs(wanted[0]).max(), 8 * condition * np.abs(wanted[1]).max()]
     # Nats: squares of at most 4 standard deviations, and three logarithms of at most 20.
-    got = problem.log_prob(x, sigma)
-    np.testing.assert_allclose(got, log_prob, rtol=0, atol=(60 + 4 * condition) * eps)
+    scales.append(60 + 4 * condition)
+    for method, want, scale in zip(methods, wanted, scales, strict=True):
+        got = method(problem, x, sigma)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, want, rtol=0, atol=scale * eps)
 
 
 @everything
@@ -147,9 +164,9 @@ def test_numbers_travel_through_jit_without_recompiling(name):
     x = jnp.ones((2, 3))
     for factor in (1.0, 2.0):
         other = jax.tree.map(lambda leaf, factor=factor: leaf * factor, problem)
-        for got, method in zip(run(other, x, 0.5), ("denoise", "score", "log_prob"), strict=True):
+        for got, method in zip(run(other, x, 0.5), (denoise, score, log_prob), strict=True):
             # float32 with another order of operations.
-            want = getattr(other, method)(x, 0.5)
+            want = method(other, x, 0.5)
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
     assert len(traces) == 1
     assert "callback" not in str(run.lower(problem, x, 0.5).as_text())
@@ -182,10 +199,9 @@ def test_posterior_mean_and_density_by_quadrature(x64, name, sigma):
         joint = density(x0) * _normal(x, x0, sigma)
         evidence = joint.sum() * (x0[1] - x0[0])
         mean = (x0 * joint).sum() / joint.sum()
-        np.testing.assert_allclose(problem.denoise(jnp.array([x]), sigma), [mean], rtol=1e-11)
-        np.testing.assert_allclose(
-            problem.log_prob(jnp.array([x]), sigma), math.log(evidence), rtol=1e-11, atol=1e-11
-        )
+        np.testing.assert_allclose(denoise(problem, np.array([x]), sigma), [mean], rtol=1e-11)
+        got = log_prob(problem, np.array([x]), sigma)
+        np.testing.assert_allclose(got, math.log(evidence), rtol=1e-11, atol=1e-11)
 
 
 def test_finite_data_posterior_by_hand(x64):
@@ -195,9 +211,10 @@ def test_finite_data_posterior_by_hand(x64):
     squares = ((x[:, None] - data) ** 2).sum((-1, -2))
     odds = np.exp(-squares / (2 * sigma**2))
     want = np.einsum("bn,nij->bij", odds / odds.sum(1, keepdims=True), data)
-    np.testing.assert_allclose(Empirical(data).denoise(x, sigma), want, rtol=1e-12, atol=1e-13)
+    problem = Empirical(data)
+    np.testing.assert_allclose(denoise(problem, x, sigma), want, rtol=1e-12, atol=1e-13)
     density = odds.mean(1) / (2 * np.pi * sigma**2) ** 3
-    np.testing.assert_allclose(Empirical(data).log_prob(x, sigma), np.log(density), rtol=1e-12)
+    np.testing.assert_allclose(log_prob(problem, x, sigma), np.log(density), rtol=1e-12)
 
 
 @pytest.mark.parametrize("std", [0.0, 0.05, 0.7])
@@ -208,12 +225,12 @@ def test_empirical_is_the_mixture_with_equal_weights(x64, std, sigma):
     x = _points(one, sigma)
     total = std**2 + sigma**2
     # The odds come from a matrix product: an error of eps |x| |data| / total where points compete.
-    odds = 2e-15 * float(jnp.abs(x).max()) / min(1.0, total) if total > 1e-4 else 0.0
+    odds = 2e-15 * np.abs(x).max() / min(1.0, total) if total > 1e-4 else 0.0
     np.testing.assert_allclose(
-        one.denoise(x, sigma), other.denoise(x, sigma), rtol=0, atol=1e-13 + odds
+        denoise(one, x, sigma), denoise(other, x, sigma), rtol=0, atol=1e-13 + odds
     )
     np.testing.assert_allclose(
-        one.log_prob(x, sigma), other.log_prob(x, sigma), rtol=1e-13, atol=1e-10 + odds
+        log_prob(one, x, sigma), log_prob(other, x, sigma), rtol=1e-13, atol=1e-10 + odds
     )
 
 
@@ -222,10 +239,8 @@ def test_gaussian_is_the_mixture_of_one(x64):
     mean, cov = rng.standard_normal(3), _covariance(rng, 3)
     x = rng.standard_normal((6, 3))
     one, other = Gaussian(mean, cov), Mixture([1.0], mean[None], cov[None])
-    for method in ("denoise", "score", "log_prob"):
-        np.testing.assert_allclose(
-            getattr(one, method)(x, 0.7), getattr(other, method)(x, 0.7), rtol=1e-12
-        )
+    for method in (denoise, score, log_prob):
+        np.testing.assert_allclose(method(one, x, 0.7), method(other, x, 0.7), rtol=1e-12)
 
 
 def test_gaussian_against_linear_algebra(x64):
@@ -299,15 +314,20 @@ GOLDEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("sigma, x, denoised, score, log_p, trace", GOLDEN)
-def test_golden_mixture(x64, sigma, x, denoised, score, log_p, trace):
-    problem, x = Mixture(GOLDEN_WEIGHTS, GOLDEN_MEANS, 0.3**2), jnp.array(x)
-    scale = float(jnp.abs(x).max())
-    np.testing.assert_allclose(problem.denoise(x, sigma), denoised, rtol=0, atol=1e-12 * scale)
-    np.testing.assert_allclose(problem.score(x, sigma), score, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(problem.log_prob(x, sigma), log_p, rtol=1e-12)
-    jacobian = jax.vmap(jax.jacfwd(lambda x: problem.denoise(x, sigma)))(x)
-    np.testing.assert_allclose(jnp.trace(jacobian, axis1=1, axis2=2), trace, rtol=1e-9)
+jacobians = jax.jit(
+    jax.vmap(jax.jacfwd(lambda problem, x, s: problem.denoise(x, s), 1), (None, 0, None))
+)
+
+
+@pytest.mark.parametrize("sigma, x, denoised, slope, log_p, trace", GOLDEN)
+def test_golden_mixture(x64, sigma, x, denoised, slope, log_p, trace):
+    problem, x = Mixture(GOLDEN_WEIGHTS, GOLDEN_MEANS, 0.3**2), np.array(x)
+    scale = np.abs(x).max()
+    np.testing.assert_allclose(denoise(problem, x, sigma), denoised, rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(score(problem, x, sigma), slope, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(log_prob(problem, x, sigma), log_p, rtol=1e-12)
+    found = np.trace(jacobians(problem, x, sigma), axis1=1, axis2=2)
+    np.testing.assert_allclose(found, trace, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in problems() if name.startswith("gaussian")])
@@ -385,7 +405,7 @@ def test_a_covariance_of_low_rank(x64):
 @pytest.mark.parametrize("sigma", [0.0, 0.5])
 def test_sample_moments(name, sigma):
     problem, n = problems()[name], 4000
-    x = np.asarray(problem.sample(jax.random.key(7), n, sigma), np.float64)
+    x = np.asarray(sample(problem, jax.random.key(7), n, sigma), np.float64)
     mean, cov = _moments(problem)
     cov = cov + sigma**2 * np.eye(3)
     std = np.sqrt(np.diag(cov))
@@ -414,12 +434,13 @@ def _moments(problem):
 @everything
 def test_draw_i_depends_on_the_key_and_i_alone(name):
     problem, key = problems()[name], jax.random.key(8)
-    many = problem.sample(key, 20, 0.5)
+    many = np.asarray(sample(problem, key, 20, 0.5))
     # Up to a rounding: a CPU computes the last entries of an array with other instructions.
-    np.testing.assert_allclose(problem.sample(key, 13, 0.5), many[:13], rtol=0, atol=5e-7)
-    levels = jnp.linspace(0.1, 2.0, 20)
-    noise = (many - problem.sample(key, 20)) / 0.5
-    again = (problem.sample(key, 20, levels) - problem.sample(key, 20)) / levels[:, None]
+    np.testing.assert_allclose(sample(problem, key, 13, 0.5), many[:13], rtol=0, atol=5e-7)
+    levels = np.linspace(0.1, 2.0, 20, dtype=np.float32)
+    data = np.asarray(sample(problem, key, 20, 0.0))
+    noise = (many - data) / np.float32(0.5)
+    again = (np.asarray(sample(problem, key, 20, levels)) - data) / levels[:, None]
     # The same x0 and the same noise at every level, up to the rounding of the sum.
     np.testing.assert_allclose(noise, again, rtol=0, atol=1e-5)
 

@@ -86,6 +86,7 @@ def test_only_the_sample_overflows():
     assert np.isinf(x0).all() and not bool(report.in_point)
 
 
+@pytest.mark.thorough
 def test_trees_one_sample_jit_vmap_and_grad():
     plan = ej.make_plan(s.heun(), GRID)
     denoise = lambda x, sigma: jax.tree.map(lambda v: v / (1 + jnp.sqrt(sigma - 0.01)), x)  # noqa: E731

@@ -122,6 +122,7 @@ def test_after_an_exception_the_next_bar_is_fresh(bars):
     check(bars[-1], 20)
 
 
+@pytest.mark.thorough
 def test_one_bar_under_vmap_and_grad_and_on_a_mesh(bars):
     plan = ej.make_plan(s.ddpm(), ej.schedules.karras(7))
     x, keys = jnp.ones((4, 2)), ej.sample_keys(jax.random.key(0), 4)

@@ -58,6 +58,7 @@ def test_the_step_to_zero(x64):
         np.testing.assert_array_equal([plan.y[1, 0], plan.d[1, 0]], [0, 1])
 
 
+@pytest.mark.thorough
 def test_the_first_step_caps_order_3_on_fine_grids(x64):
     """Between 160 and 320 steps the slope of `lms(3)` is 2.5 still, from 3 on its way to 2."""
     problem, x = mixture(), start()

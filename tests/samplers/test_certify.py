@@ -120,7 +120,7 @@ def test_a_flipped_weight_fails_every_certificate(factor):
     [
         ("heun", {"order": 3}),
         pytest.param("heun", {"order": 1}, marks=pytest.mark.thorough),
-        ("dpmpp_3m_corrected", {"formal": (2, 2)}),
+        pytest.param("dpmpp_3m_corrected", {"formal": (2, 2)}, marks=pytest.mark.thorough),
         pytest.param("dpmpp_3m", {"formal": (3, 2)}, marks=pytest.mark.thorough),
         pytest.param("lms", {"order": 3}, marks=pytest.mark.thorough),
         pytest.param("unipc", {"order": 3}, marks=pytest.mark.thorough),
@@ -141,6 +141,7 @@ def test_a_wrong_claim_fails(name, claims):
     assert not all(finding.holds for finding in findings(entry))
 
 
+@pytest.mark.thorough
 def test_the_script_fails_on_a_flipped_sign_in_the_source(tmp_path):
     for part in ("edmjax", "tests", "checks"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
-from support.cases import golden
+from support.cases import MIXTURE, Mixture, golden
 from support.helpers import compilations, final, mixture
 from support.laws import weak_order
 
@@ -112,7 +112,7 @@ def test_ddpm_of_2020_in_its_own_form(x64, clip_x0, simple_var):
     eps; with it that of eq. 7, in the clipped x0. DDIM is eq. 12 of Song et al., with the eps of
     the clipped x0 and eta = 1, and with the larger variance as in their section 5.
     """
-    problem, rng = mixture(), np.random.default_rng(0)
+    problem, rng = Mixture(**MIXTURE), np.random.default_rng(0)
     betas = np.linspace(1e-4, 0.02, 50)
     abar = np.cumprod(1 - betas)
     before = np.append(1.0, abar[:-1])
@@ -140,7 +140,7 @@ def test_ddpm_of_2020_in_its_own_form(x64, clip_x0, simple_var):
         ddim = np.sqrt(before[t]) * x0 + np.sqrt(1 - before[t] - small[t]) * eps + drawn
     variance = "fixed_large" if simple_var else "fixed_small"
     plan = ej.make_plan(s.ddpm(variance), ej.processes.ddpm(num_timesteps=50).grid(50))
-    denoise = ej.guidance.clip(problem, -0.5, 0.5) if clip_x0 else problem
+    denoise = ej.guidance.clip(mixture(), -0.5, 0.5) if clip_x0 else mixture()
     got = ej.sample(denoise, plan, start, noise=noise)
     np.testing.assert_allclose(got, x, rtol=0, atol=1e-11)
     np.testing.assert_allclose(got, ddim, rtol=0, atol=1e-11)
@@ -232,6 +232,7 @@ def test_one_program_for_other_etas_and_processes():
     assert count == []
 
 
+@pytest.mark.thorough
 def test_slopes_in_eta(x64):
     levels, x = ej.processes.ddpm().grid(6), np.random.default_rng(2).normal(size=(3, 2))
     denoise = ej.guidance.clip(mixture(), -0.8, 0.8)

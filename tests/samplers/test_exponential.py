@@ -23,6 +23,7 @@ def test_slopes_in_the_levels(x64, make, end):
     check_slopes(plan, GRID[:-1])
 
 
+@pytest.mark.thorough
 def test_slopes_in_the_options(x64):
     check_slopes(lambda c2: ej.make_plan(s.res_2s(c2), GRID), [0.4])
     check_slopes(lambda *c: ej.make_plan(s.res_3s(*c), GRID), [0.4, 0.9])

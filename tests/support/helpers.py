@@ -1,6 +1,7 @@
 """What the tests of solvers share: the table of samplers, problems, grids, and counting."""
 
 import contextlib
+import os
 
 import jax
 import pytest
@@ -51,6 +52,12 @@ def compilations():
         yield count
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+# For `jax.jit` of what runs long, where the tier compiles without most optimisations (conftest.py).
+OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+if "fusion_emitters=false" in os.environ.get("XLA_FLAGS", ""):
+    OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
 
 
 def final(value):

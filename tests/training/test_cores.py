@@ -23,7 +23,7 @@ print(mesh and mesh.shape["data"], jax.device_count())
     "batch_size, flags, devices",
     [
         (96, "", "3 3"),
-        (100, "", "2 2"),  # 3 does not divide it
+        pytest.param(100, "", "2 2", marks=pytest.mark.thorough),  # 3 does not divide it
         pytest.param(40, "", "None 1", marks=pytest.mark.slow),  # too few for two
         pytest.param(
             96, "--xla_force_host_platform_device_count=2", "None 2", marks=pytest.mark.slow

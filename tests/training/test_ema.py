@@ -1,5 +1,6 @@
 """Averages of the parameters: against their definition as sums, and profiles known exactly."""
 
+import functools
 import importlib.util
 import pathlib
 
@@ -33,11 +34,14 @@ def weights_of_steps(step, sigma_rel, length):
     return np.array(weights + [0.0] * (length - step))
 
 
+legendre = functools.cache(np.polynomial.legendre.leggauss)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 6.94, 16.97, 500.0])
 def test_gamma_is_that_of_the_width(gamma):
     """The width from the moments of `t^gamma` on [0, 1], by quadrature."""
     # With t = s^4 the integrand is smooth at 0 too.
-    s, weights = np.polynomial.legendre.leggauss(300)
+    s, weights = legendre(300)
     s, weights = (s + 1) / 2, weights / 2
     t, density = s**4, weights * 4 * s**3 * s ** (4 * gamma)
     mean = density @ t / density.sum()
