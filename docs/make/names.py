@@ -5,10 +5,11 @@ python docs/make/names.py > docs/names.md
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from edmjax import schedules
+import edmjax as ej
 from edmjax.samplers.names import ORIGINS, Names, Row, sampler_names, schedule_names
 
 PAGE = """\
@@ -61,7 +62,7 @@ An error says what to use instead.
 
 
 def page() -> str:
-    of_samplers, of_schedules = sampler_names(), schedule_names(schedules)
+    of_samplers, of_schedules = sampler_names(), schedule_names(sys.modules[ej.schedules.__name__])
     return PAGE.format(
         samplers=table(of_samplers),
         no_samplers=without(of_samplers),

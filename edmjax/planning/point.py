@@ -92,7 +92,9 @@ class Combination:
     def __lt__(self, other: Any) -> bool:
         raise TypeError(_NO_VALUE)
 
-    __le__ = __gt__ = __ge__ = __lt__
+    __le__ = __lt__
+    __gt__ = __lt__
+    __ge__ = __lt__
 
     def __bool__(self) -> bool:
         raise TypeError(_NO_VALUE)
