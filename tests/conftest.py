@@ -103,38 +103,21 @@ def pytest_collection_modifyitems(items):
 # ---- memory
 
 WORKER_BYTES = 1.5e9  # what a worker may hold at its peak
-FULL = 1e9  # where it lets its programs go within a file: a test may take half a gigabyte
 PEAKS: dict[str, tuple[float, str]] = {}  # worker -> bytes and file, where the workers start
 _highest = (0.0, "")  # the peak of this process, and the file that it is of
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_stays_of_a_file(request):
-    """A worker holds the compiled programs of one file, not of all the files that it has run."""
+    """A worker holds the compiled programs of one file, not of all the files that it has run.
+
+    `clear_caches` frees them, but glibc keeps what is freed: only `malloc_trim` gives it back.
+    """
     global _highest
     yield
     if peak_bytes() > _highest[0]:
         _highest = peak_bytes(), request.path.name
     _defined.clear()
-    let_programs_go()
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_of_a_full_worker():
-    """A program takes 1.5 MB, so that those of a long file alone would take more than a worker has.
-
-    What is compiled again after this comes from the compile cache.
-    """
-    yield
-    if PROCESS.memory_info().rss > FULL:
-        let_programs_go()
-
-
-PROCESS = psutil.Process()
-
-
-def let_programs_go():
-    """`clear_caches` frees them, but glibc keeps what is freed: `malloc_trim` gives it back."""
     jax.clear_caches()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "malloc_trim"):
