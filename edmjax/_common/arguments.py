@@ -21,6 +21,11 @@ LARGEST_SEED = 2**32 - 1  # `jax.random.key` reads 32 bits, and drops those abov
 
 def whole(value: Int, name: str, *, least: int = 1, most: int | None = None) -> int:
     """`value` as an int of at least `least`. A bool or a traced value is refused."""
+    if has_no_value(value):
+        raise TypeError(
+            f"`{name}` decides what is computed, so it must be an integer, got a traced value: "
+            "give it outside of jit, or mark it static."
+        )
     try:
         # True is the integer 1 to Python, and a slip of the hand where a count is asked for.
         if isinstance(value, bool | np.bool_):

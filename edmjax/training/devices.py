@@ -129,7 +129,7 @@ def initialize(
             raise ValueError(
                 f"--coordinator is HOST:PORT, such as 10.0.0.1:1234; got {coordinator!r}."
             )
-        whole(process_id, "--process-id", least=0, most=num_processes - 1)
+        whole(process_id, "process_id", least=0, most=num_processes - 1)
     elif any(value is not None for value in (coordinator, num_processes, process_id)):
         raise ValueError(
             "--coordinator HOST:PORT, --num-processes N and --process-id I belong together; got "

@@ -312,7 +312,7 @@ def test_half_precision_is_widened():
         (lambda: c.langevin(-0.1), ValueError, "`snr` must not be negative, got -0.1"),
         (lambda: c.annealed_langevin(math.nan), ValueError, "`snr` must not be negative, got nan"),
         (lambda: c.langevin("0.1"), TypeError, "`snr` must be a real scalar"),
-        (lambda: c.langevin(norm="max"), ValueError, "'sqrt_d', 'batch_sqrt_d', got 'max'"),
+        (lambda: c.langevin(norm="max"), ValueError, "'sqrt_d' or 'batch_sqrt_d', got 'max'"),
         (lambda: c.langevin(num_steps=0), ValueError, "`num_steps` must be at least 1, got 0"),
         (lambda: c.langevin(num_steps=1.5), TypeError, "`num_steps` must be an integer, got 1.5"),
         (lambda: c.langevin(process=ej.processes.vp), TypeError, "such as `ej.processes.vp\\(\\)`"),

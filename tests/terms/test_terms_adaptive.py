@@ -207,7 +207,7 @@ def test_mistakes_are_sentences(unchecked):
         (ValueError, "Euler has no error estimate", {"solver": diffrax.Euler()}),
         (TypeError, r"pass `diffrax.Tsit5\(\)`", {"solver": diffrax.Tsit5}),
         (TypeError, "got 'tsit5'", {"solver": "tsit5"}),
-        (ValueError, "one of 'theta'", {"form": "angle"}),
+        (ValueError, "must be 'theta'", {"form": "angle"}),
         (ValueError, "above `sigma_min`", {"sigma_max": 0.1}),
         (ValueError, "positive and finite", {"sigma_min": 0.0}),
         (TypeError, "`sigma_max` must be a real scalar", {"sigma_max": np.ones(3)}),

@@ -72,7 +72,7 @@ def test_exponential_shares():
     function = ema.exponential(0.999)
     assert share(function, 1) == pytest.approx(0.9)
     assert share(function, 10**5) == pytest.approx(0.001, rel=1e-4)
-    with pytest.raises(ValueError, match=r"ema_decay must be at least 0 and less than 1, got 1"):
+    with pytest.raises(ValueError, match=r"ema_decay` must be in \[0, 1\), got 1"):
         ema.exponential(1.0)
 
 
