@@ -9,8 +9,8 @@ affine, what it makes is an affine function of its start and its draws.
 
 In NumPy: every weight is finite; every point of a plan reproduces a constant, where the sampler
 does; and the plan, run on starts and draws, is the affine function that the recursion of
-`tests/laws.py` gives, to 1e-9 of the largest number on the way. With samples: `ej.sweep` draws
-with each plan, and their mean and variance are compared with those of the recursion, as z-scores.
+`tests/support/laws.py` gives, to 1e-9 of the largest number on the way. With samples: `ej.sweep`
+draws with each plan, and their mean and variance are compared with the recursion's, as z-scores.
 """
 
 import argparse

@@ -127,7 +127,7 @@ def _mean(values: jax.Array) -> Estimate:
 
 def _groups(x: Arraylike, y: Arraylike, num_groups: Int) -> tuple[jax.Array, jax.Array]:
     """Both sets as (groups, samples a group, numbers a sample)."""
-    x, y = _reals("x", x), _reals("y", y)
+    x, y = _reals(x, "x"), _reals(y, "y")
     if x.shape != y.shape or x.ndim == 0:
         raise ValueError(
             "`x` and `y` must be sets of samples of one shape and size (n, ...), got "
@@ -152,7 +152,7 @@ def _groups(x: Arraylike, y: Arraylike, num_groups: Int) -> tuple[jax.Array, jax
     return x, y
 
 
-def _reals(name: str, value: Arraylike) -> jax.Array:
+def _reals(value: Arraylike, name: str) -> jax.Array:
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError):

@@ -16,7 +16,7 @@ T = TypeVar("T", bound=type)
 
 
 def working_dtype(*dtypes: DTypeLike) -> Any:
-    """The precision to compute in: the widest of `dtypes`, and float32 at least."""
+    """The precision to compute in: the widest of `dtypes`, and at least float32."""
     # A host float64 number is taken as float32 without x64; `result_type` would warn of that.
     return jax.dtypes.canonicalize_dtype(functools.reduce(jnp.promote_types, dtypes, jnp.float32))
 
@@ -69,7 +69,7 @@ def register_fields(cls: T) -> T:
 def weighted(*terms: tuple[Level, X]) -> X:
     """The sum of `coefficient * tree` over `terms`, in the structure and dtypes of the first tree.
 
-    Coefficients are scalars or one number a sample. Sums are formed in float32 at least, so a
+    Coefficients are scalars or one number a sample. Sums are formed in at least float32, so a
     coefficient may be larger than the dtype of the trees can hold.
     """
     coefficients, trees = zip(*terms, strict=True)

@@ -143,6 +143,12 @@ def denoiser_as_pytree(denoise: Denoiser, name: str) -> Any:
     return child
 
 
+def width_of(denoise: Denoiser, given: Any = None) -> Any:
+    """`given`, else the denoiser's own `sigma_data`, else 0.5."""
+    own = getattr(denoise, "sigma_data", None) if given is None else given
+    return 0.5 if own is None else own
+
+
 def refuse_network(denoise: Denoiser, name: str) -> None:
     """Raises where the second argument is called `c_noise`, as that of a network `F` is.
 

@@ -9,10 +9,10 @@ from jax import lax
 
 from edmjax._common.arguments import positive_leaf, whole
 from edmjax._common.arrays import has_no_value, working_dtype
-from edmjax._common.functions import checked_inputs, compiled
+from edmjax._common.functions import checked_inputs, compiled, width_of
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
-from edmjax.adaptive.task import Method, task_of, width_of
+from edmjax.adaptive.task import Method, task_of
 from edmjax.running.source import source_of_noise
 from edmjax.scalar import flag
 

@@ -114,12 +114,6 @@ def select(which: jax.Array, yes: PyTree, no: PyTree) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(from_left(which, a), a, b), yes, no)
 
 
-def width_of(denoise: Denoiser, given: Any) -> Any:
-    """`given`, else the denoiser's own `sigma_data`, else 0.5."""
-    own = getattr(denoise, "sigma_data", None) if given is None else given
-    return 0.5 if own is None else own
-
-
 def tolerances(rtol: Scalar, atol: Scalar) -> tuple[Any, Any]:
     """`rtol` and `atol` as numbers, finite and not both 0; left as they are where traced."""
     rtol, atol = real(rtol, "rtol", least=0), real(atol, "atol", least=0)

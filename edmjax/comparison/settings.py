@@ -67,7 +67,7 @@ QUICK = Settings(
 
 
 def check(settings: Settings) -> None:
-    """`ValueError` where the settings cannot be run, before anything runs or is written."""
+    """`ValueError` or `TypeError` where the settings cannot be run, before anything is written."""
     if not settings.problems and not settings.checkpoint:
         raise ValueError("There is nothing to solve: name --problems or a --checkpoint.")
     whole(settings.samples, "--samples", least=4)
@@ -76,8 +76,9 @@ def check(settings: Settings) -> None:
     real(settings.tolerance_step, "--tolerance-step", above=0, most=7)
     real(settings.perturbation, "--perturbation", least=0)
     as_seed(settings.seed, "--seed")
-    for budget in (*settings.budgets, *settings.noisy_budgets):
-        whole(budget, "--budgets")
+    for name, budgets in (("budgets", settings.budgets), ("noisy-budgets", settings.noisy_budgets)):
+        for budget in budgets:
+            whole(budget, f"--{name}")
     for schedule in settings.schedules:
         methods.levels(schedule, 4, 0.5)
     for method in settings.adaptive:

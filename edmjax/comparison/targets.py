@@ -18,6 +18,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 
 import edmjax as ej
+from edmjax._common.functions import width_of
 from edmjax._common.typing import Denoiser, Sigma
 from edmjax.training.files import write_file
 
@@ -74,7 +75,7 @@ def trained(path: str, num_samples: int, seed: int) -> Target:
     # The name says which weights: rows and references of another training do not pass for these.
     weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(denoise))
     name = f"{Path(path).resolve().name}-{zlib.crc32(weights):08x}"
-    return Target(name, denoise, float(getattr(denoise, "sigma_data", 0.5)), x, None, "rms")
+    return Target(name, denoise, float(width_of(denoise)), x, None, "rms")
 
 
 def _wide(leaf: Any) -> Any:

@@ -25,6 +25,16 @@ __all__ = [
     "mean_loss", "parse_methods", "plan_of", "precision_recall",
 ]  # fmt: skip
 
+# Names that were public here in the last release, by the file that they lie in.
+_MOVED = {
+    "losses": "mean_of",
+    "quality": "class_shares figures_of",
+    "report": "claim",
+    "results": "SAMPLE_COLUMNS TEST_IMAGES Quality draw_levels draw_quality markdown over_seeds "
+    "plus_minus",
+    "subject": "Subject load_subject scaled",
+}
+
 __getattr__: Callable[[str], Any] = former_names(
     __name__,
     {
@@ -32,6 +42,11 @@ __getattr__: Callable[[str], Any] = former_names(
         "Seen": "edmjax.evaluation.Classified",
         "Way": "edmjax.evaluation.Method",
         "parse_way": "edmjax.evaluation.parse_methods",
+        **{
+            name: f"edmjax.evaluation.{module}.{name}"
+            for module, names in _MOVED.items()
+            for name in names.split()
+        },
     },
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import edmjax as ej
+from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Levels
 from edmjax.planning.step import Sampler
 from edmjax.planning.table import Plan
@@ -48,6 +49,7 @@ def parse_methods(text: str) -> list[Method]:
     return [Method(sampler.strip(), schedule.strip(), int(n)) for n in numbers]
 
 
+@renamed(way="method")
 def plan_of(method: Method, **options: float) -> Plan:
     """The plan with the most steps whose evaluations are within the budget.
 

@@ -16,7 +16,7 @@ from edmjax._common.arguments import ordered, positive, whole
 from edmjax._common.functions import as_pytree, checked_inputs, denoised_rows
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree
-from edmjax.noise.keys import check_keys
+from edmjax.noise.keys import check_key, check_single_key
 from edmjax.planning.make import make_plan
 from edmjax.planning.table import Plan
 from edmjax.running.one_plan import trajectory
@@ -112,9 +112,8 @@ def task_of(
     flat = Flat(x)
     if not flat.dim:
         raise ValueError("`x` holds samples without components: there is nothing to fit.")
-    check_keys(key, x, True)
-    if key.shape:
-        raise ValueError(f"`key` must be one key, got an array of keys of shape {key.shape}.")
+    check_key(key)
+    check_single_key(key)
     _check_scale(np.asarray(flat.rows(x)), high)
     steps = max(128, min(16 * nfe, 320), 2 * nfe) if reference_nfe is None else reference_nfe
     steps = whole(steps, "reference_nfe", least=max(2 * nfe, 8))

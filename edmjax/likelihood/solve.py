@@ -23,11 +23,11 @@ from jax.typing import DTypeLike
 
 from edmjax import scalar
 from edmjax._common.arguments import positive_leaf, whole
-from edmjax._common.functions import checked_inputs, compiled, denoised_rows
+from edmjax._common.functions import checked_inputs, compiled, denoised_rows, width_of
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
-from edmjax.adaptive.task import tolerances, width_of
+from edmjax.adaptive.task import tolerances
 from edmjax.likelihood import reversing
 from edmjax.likelihood.traces import Probes, value_and_traces
 from edmjax.planning.table import check_plan

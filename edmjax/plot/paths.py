@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
+from edmjax._common.functions import width_of
 from edmjax._common.typing import Denoiser, Keys, PyTree, Scalar
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.plot._figure import COLORS, array, axes_of, finish, points
@@ -42,7 +43,7 @@ def trajectories(
     shape = points(x, "`x`").shape
     if shape[1:] != (2,) or not shape[0]:
         raise ValueError(f"Paths are drawn in the plane: `x` is (samples, 2), got {shape}.")
-    own = getattr(denoise, "sigma_data", 0.5) if sigma_data is None else sigma_data
+    own = width_of(denoise, sigma_data)
     width = array(host(own, "sigma_data"), "`sigma_data`")
     if not width > 0:
         raise ValueError(f"`sigma_data` is the width of the data, above 0; got {own}.")

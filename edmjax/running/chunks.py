@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh
 
 from edmjax._common.arguments import refuse, whole
 from edmjax._common.arrays import working_dtype
-from edmjax._common.functions import are_data, check_function
+from edmjax._common.functions import are_data, check_function, refuse_network
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout
@@ -92,6 +92,7 @@ def sample_in_chunks(
     refuse("sample_in_chunks", why, noise=noise, remat=remat, batched=not batched)
     check_plan(plan)
     check_function(denoise, "denoise", "x", "sigma", *(() if cond is None else ("cond",)))
+    refuse_network(denoise, "denoise")
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, plan, key, cond))):
         raise TypeError(
             "`sample_in_chunks` returns NumPy arrays, so it cannot run under `jit`: use "

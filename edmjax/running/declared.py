@@ -90,7 +90,7 @@ class Declared(NamedTuple):
 def check_corrector_fits(plan: Plan) -> None:
     """Refuses a corrector where it would be paid at every row, or make a history stale.
 
-    What it is itself, `_corrector.Declared.read` looks at.
+    `Declared.read` checks the corrector itself.
     """
     traced = isinstance(plan.step, Tracer)
     if plan.nfe != plan.grid.shape[-1] - 1 or not (

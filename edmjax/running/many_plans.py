@@ -63,8 +63,8 @@ def sweep(
         plans: the plans, in a list, a tuple or a dict by name, which may be nested; or one plan.
         x: the point that every plan starts from, as for `sample`. The plans should agree in their
             first level and in their scale.
-        key: as for `sample`; each plan draws from it what it would draw alone. Needed where a plan
-            draws noise.
+        key: as for `sample`, but not a path; each plan draws from it what it would draw alone.
+            Needed where a plan draws noise.
         noise: the draws themselves, leaf shape (num_draws, *leaf.shape) for the plan with the most
             draws; a plan with fewer takes the first ones. `ej.draw_noise` makes them.
         cond, batched: as for `sample`.

@@ -149,7 +149,8 @@ def draw_noise(
     Raises:
         TypeError: if the plan is traced (under jit), so that its number of draws has no value, or
             `key` is not a typed key.
-        ValueError: if the keys do not fit `x`, or their generator depends on the batch.
+        ValueError: if the keys do not fit `x`, their generator depends on the batch, or `key` is a
+            path and the corrector draws.
     """
     check_plan(plan)
     floating_tree(x, "x", shapes=True)

@@ -72,8 +72,8 @@ def sample_until(
 
     Raises:
         TypeError: if `stop` is not an integer; and as `sample` raises.
-        ValueError: if `stop` is out of range, or the run was begun with another plan, key or
-            corrector; and as `sample` raises.
+        ValueError: if `stop` is out of range, the run was begun with another plan, key or
+            corrector, or `remat` or `progress` is asked for; and as `sample` raises.
     """
     why = "the number of evaluations is data here; `ej.sample` takes it"
     refuse("sample_until", why, remat=remat, progress=progress)

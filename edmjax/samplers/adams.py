@@ -52,6 +52,7 @@ def lms(order: int = 4, final: str = "method") -> Sampler:
             "denoise": the denoiser.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
     return _adams(order, final, adams_weights)
@@ -74,6 +75,7 @@ def ipndm(order: int = 4, final: str = "method") -> Sampler:
             "denoise": the denoiser.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
     return _adams(order, final, equal_weights)
@@ -89,6 +91,7 @@ def ipndm_v(order: int = 4, final: str = "denoise") -> Sampler:
     written out for 2, 3 and 4 outputs.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
     return lms(order, final)
@@ -193,6 +196,7 @@ def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> S
             extrapolate far from their outputs.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` or `kind` is something else.
     """
     tab = one_of(kind, "kind", ["tab", "rho_ab"]) == "tab"

@@ -38,6 +38,7 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
             order 3 is reached.
 
     Raises:
+        TypeError: if an order is not an integer.
         ValueError: if an option is something else.
     """
     order, start_order = whole(order, "order", most=3), whole(start_order, "start_order", most=2)
@@ -82,6 +83,7 @@ def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
         s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
+        TypeError: if `nfe` is not an integer.
         ValueError: if `nfe` is below 1, `eta` outside [0, 1] or `s_noise` negative; in `make_plan`,
             if the grid has another number of steps.
     """

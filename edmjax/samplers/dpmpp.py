@@ -108,6 +108,7 @@ def dpmpp_3m(
         start_order: 1 or 2, the order of the first step.
 
     Raises:
+        TypeError: if `start_order` is not an integer.
         ValueError: if `solver_type` or `start_order` is something else.
     """
     return _multistep(3, solver_type, lower_order_final, euler_at_final, corrected, start_order)
@@ -195,6 +196,7 @@ def dpmpp_singlestep(
             place of 1, 2, and 1, 2, 1 in place of 1, 2, 3.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if an option is something else.
     """
     order = whole(order, "order", most=3)

@@ -53,6 +53,7 @@ def er_sde(
             "ode", 1, which draws nothing; or a function of sigma, written with `edmjax.scalar`.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` or `scaler` is something else, `s_noise` is negative or NaN, or g
             decreases from a level to a higher one.
     """

@@ -22,7 +22,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial, register_dataclass
+from jax.tree_util import register_dataclass
 from jaxtyping import Array, Float, Num
 
 from edmjax._common.arguments import on_host, positive_leaf
@@ -33,7 +33,7 @@ from edmjax._common.arrays import (
     register_fields,
     working_dtype,
 )
-from edmjax._common.functions import Wraps, is_data
+from edmjax._common.functions import Wraps, denoiser_as_pytree
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Arraylike, Denoiser, Number, PyTree, Scalar, Sigma
 from edmjax.problems.problem import Point, freeze, scaled, spectrum
@@ -96,9 +96,7 @@ class GaussianSplit:
         It declares the `sigma_range` that `denoise` declares. Raises TypeError if `denoise` is not
         a function.
         """
-        if not callable(denoise):
-            raise TypeError(f"`denoise` must be a denoiser of (x, sigma), got {denoise!r:.80}.")
-        return _Split(self, denoise if is_data(denoise) else Partial(denoise))
+        return _Split(self, denoiser_as_pytree(denoise, "denoise"))
 
     def enter(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
         """`z` of the point `x` at level `sigma`, in the shape and dtype of `x`."""

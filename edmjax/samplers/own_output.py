@@ -60,6 +60,7 @@ def f_ab(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -
         sigma_data: the standard deviation of the data about 0; may be traced.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` or `variable` is something else, or `sigma_data` is not positive.
 
     The form is v-prediction's (Salimans and Ho 2022) and TrigFlow's (Lu and Song 2024);
@@ -93,6 +94,7 @@ def f_pc(order: int = 2, variable: str = "log_sigma", *, sigma_data: Scalar = 0.
         sigma_data: the standard deviation of the data about 0; may be traced.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` or `variable` is something else, or `sigma_data` is not positive.
 
     Adams, Bashforth and Moulton with variable steps: Hairer, Norsett and Wanner (1993), Section
@@ -130,6 +132,7 @@ def f_rk(order: int = 2, variable: str = "theta", *, sigma_data: Scalar = 0.5) -
         sigma_data: the standard deviation of the data about 0; may be traced.
 
     Raises:
+        TypeError: if `order` is not an integer.
         ValueError: if `order` or `variable` is something else, or `sigma_data` is not positive.
 
     Hairer, Norsett and Wanner (1993), Section II.1; Ralston (1962), "Runge-Kutta methods with

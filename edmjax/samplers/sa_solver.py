@@ -60,7 +60,8 @@ def sa_solver(
         s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
-        TypeError: if `interval` is traced, since it decides which steps draw noise.
+        TypeError: if an order is not an integer, or `interval` is traced, since it decides which
+            steps draw noise.
         ValueError: if an order is something else, `eta` or `s_noise` is negative or NaN, or
             `interval` is not two levels, the lower first.
     """

@@ -208,8 +208,9 @@ def restart(inner: Sampler, intervals: Intervals, s_noise: Scalar = 1.0) -> Samp
         s_noise: the factor on the noise, at least 0; may be traced.
 
     Raises:
-        TypeError: if `inner` is not a sampler, or `intervals` not a sequence; if an interval or a
-            level of the grid is traced, since they decide which steps are taken.
+        TypeError: if `inner` is not a sampler, `intervals` not a sequence, or `steps` or `repeats`
+            not an integer; if an interval or a level of the grid is traced, since they decide which
+            steps are taken.
         ValueError: if an interval is not four numbers with `0 < t_min < t_max`, `steps >= 1` and
             `repeats >= 0`; or if the level nearest to `t_min` is not below `t_max`.
     """

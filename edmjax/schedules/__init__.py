@@ -16,6 +16,10 @@ between its levels. `align_your_steps` interpolates a table made for sampling.
 `truncate` and `reverse` make a grid from another grid.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from edmjax._common.deprecation import former_names
 from edmjax.processes.tables import ddpm_table, iddpm_table
 from edmjax.schedules.discrete import (
     align_your_steps,
@@ -34,7 +38,6 @@ from edmjax.schedules.even import (
     karras,
     kl_optimal,
     linear,
-    log_snr,
     polyexponential,
     theta,
     ve,
@@ -60,7 +63,6 @@ __all__ = [
     "laplace",
     "linear",
     "linear_quadratic",
-    "log_snr",
     "logistic",
     "normal",
     "polyexponential",
@@ -73,6 +75,10 @@ __all__ = [
     "ve",
     "vp",
 ]
+
+__getattr__: Callable[[str], Any] = former_names(
+    __name__, {"log_snr": "edmjax.schedules.exponential"}
+)
 
 
 def __dir__() -> list[str]:

@@ -61,21 +61,10 @@ def exponential(
 ) -> Levels:
     """Levels evenly spaced in `log sigma`: `sigma(u) = sigma_max (sigma_min / sigma_max)^u`.
 
-    `n` levels, then 0. Raises as `karras` does.
+    `n` levels, then 0. They are even in the DPM-Solver papers' `lambda = -log sigma` too. Raises as
+    `karras` does.
     """
     return polyexponential(n, sigma_min, sigma_max, final_zero=final_zero)
-
-
-def log_snr(
-    n: Int, sigma_min: Number = 0.002, sigma_max: Number = 80.0, *, final_zero: bool = True
-) -> Levels:
-    """Levels evenly spaced in the log signal-to-noise ratio `lambda = -log sigma`.
-
-    The levels of `exponential`, by the name in the DPM-Solver papers. They are the same for every
-    process, as the ratio does not depend on the scale. Source: Lu et al. (2022), section 3.3, on
-    step sizes.
-    """
-    return exponential(n, sigma_min, sigma_max, final_zero=final_zero)
 
 
 def ve(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from edmjax._common.arrays import weighted, working_dtype
-from edmjax._common.functions import as_pytree, outputs_of, with_cond
+from edmjax._common.functions import denoiser_as_pytree, outputs_of, with_cond
 from edmjax._common.trees import check_like
 from edmjax._common.typing import Denoiser, Level, PyTree, Scalar
 from edmjax.denoisers.network import call
@@ -59,7 +59,9 @@ def ode_term(
     made = make_form(form, process, own)
     # `EDM` itself: a wrapper, such as guidance, has another output than the network.
     direct = sigma_data is None and isinstance(form, str) and isinstance(made, Theta)
-    return diffrax.ODETerm(Flow(made, as_pytree(denoise, "denoise"), direct and is_edm(denoise)))
+    return diffrax.ODETerm(
+        Flow(made, denoiser_as_pytree(denoise, "denoise"), direct and is_edm(denoise))
+    )
 
 
 def is_edm(denoise: Denoiser) -> bool:

@@ -18,10 +18,10 @@ from edmjax import scalar
 from edmjax._common.arguments import real
 from edmjax._common.arrays import has_no_value, register_fields, weighted
 from edmjax._common.deprecation import renamed
-from edmjax._common.functions import as_pytree
+from edmjax._common.functions import denoiser_as_pytree
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Denoiser, Grid, Keys, Level, PyTree, Scalar
-from edmjax.noise.keys import check_key
+from edmjax.noise.keys import check_key, check_single_key
 from edmjax.processes.process import Process
 from edmjax.terms.forms import Own, process_of
 from edmjax.terms.ode import denoised, in_precision_of
@@ -94,7 +94,7 @@ def sde_terms(
         if not scalar.is_traced(high, low):
             _must_cover(brownian, process, high, low)
     eta = real(eta, "eta", least=0)
-    drift = Drift(process, eta, as_pytree(denoise, "denoise"))
+    drift = Drift(process, eta, denoiser_as_pytree(denoise, "denoise"))
     shape = getattr(brownian, "shape", None)
     like = None if shape is None else _shapes(shape)
     return diffrax.MultiTerm(
@@ -133,15 +133,12 @@ def brownian_path(
 
     Raises:
         TypeError: if `solver` is not a solver of diffrax, `key` not a typed key, `x` not floating,
-            or a time is not a number.
-        ValueError: if `key` is more than one key, `t0` is not below `t1` (time runs forward here)
+            or a time is not a number, or `key` is more than one key.
+        ValueError: if `t0` is not below `t1` (time runs forward here)
             or not finite, or `tol` not positive.
     """
     check_key(key)
-    if key.shape != ():
-        raise ValueError(
-            f"`key` must be one key, as the path is one for all samples, got shape {key.shape}."
-        )
+    check_single_key(key)  # the path is one for all samples
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(
             f"`solver` must be a solver of diffrax, such as `diffrax.ShARK()`, got {solver!r:.80}."

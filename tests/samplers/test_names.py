@@ -354,7 +354,6 @@ def test_the_packages_own_numbers(x64, name, grid, start, end, expected):
         (("Align Your Steps", "align-your-steps"), schedules.align_your_steps),
         (("linear_quadratic",), schedules.linear_quadratic),
         (("theta",), schedules.theta),
-        (("log_snr", "Log SNR"), schedules.log_snr),
     ],
 )
 def test_schedules(names, function):

@@ -20,7 +20,6 @@ EVEN = {
     schedules.karras: lambda s: s ** (1 / 7),
     schedules.linear: lambda s: s,
     schedules.exponential: np.log,
-    schedules.log_snr: lambda s: np.log(1 / s**2),
     schedules.ve: lambda s: np.log(s**2),
     schedules.polyexponential: np.log,
     schedules.theta: lambda s: np.arctan(s / 0.5),
@@ -171,7 +170,6 @@ def test_options_do_what_they_say():
 
 def test_identities():
     near = {"rtol": 1e-13}
-    np.testing.assert_array_equal(schedules.log_snr(9), schedules.exponential(9))
     np.testing.assert_array_equal(schedules.ve(9), schedules.exponential(9, 0.02, 100.0))
     np.testing.assert_array_equal(schedules.cosine(9), schedules.theta(9, sigma_data=1.0))
     np.testing.assert_array_equal(schedules.cosine(9), schedules.kl_optimal(9))

@@ -339,7 +339,7 @@ def test_mistakes_are_sentences(unchecked):
             lambda: ej.terms.ode_term(problem, form="angle"),
         ),
         (TypeError, "`process` must be a process", lambda: ej.terms.ode_term(problem, "vp")),
-        (TypeError, "`denoise` must be a function", lambda: ej.terms.ode_term(3.0)),
+        (TypeError, "`denoise` must be a denoiser", lambda: ej.terms.ode_term(3.0)),
         (ValueError, "one positive number", lambda: ej.terms.ode_term(problem, sigma_data=-1.0)),
         (ValueError, "`form` must be 'theta'", lambda: sampler(diffrax.Tsit5(), "angle")),
         (TypeError, r"pass `diffrax.Tsit5\(\)`", lambda: sampler(diffrax.Tsit5)),
