@@ -28,7 +28,7 @@ def test_reading_twice_gives_equal_plans(name):
     assert same(ej.make_plan(sampler, GRID), ej.make_plan(sampler, GRID))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", over(ALL, thorough=ALL))
 def test_evaluations_are_a_shape(name):
     make, nfe = ALL[name]
     for n in (1, 2, 7):
