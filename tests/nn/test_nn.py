@@ -67,7 +67,7 @@ def test_conv_transpose_is_the_adjoint_of_conv_in_every_form(stride, extra):
         np.testing.assert_allclose(np.sum(x * np.asarray(back)), forward, rtol=1e-5)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_all_forms_are_one_function_with_the_same_gradients():
     x, shape = normal(0, 2, 18, 17, 2), (18, 17, 2)
     results = []

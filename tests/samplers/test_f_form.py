@@ -161,7 +161,7 @@ def test_gradient_of_f_trig_in_the_levels(x64):
         check_traced_levels(sampler)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_sigma_data_may_be_traced(x64):
     def total(width):
         plan = ej.make_plan(s.f_pc(2, "theta", sigma_data=width), GRID)
