@@ -139,7 +139,7 @@ def test_a_state_that_is_not_finite_is_refused():
         check_state(empty._replace(opt_state=[np.array(np.nan)]))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_reported_with_its_batch(digits, tmp_path):
     """The levels by the loss's formula, log sigma = p_mean + p_std n, from the seed and step."""
     optim = training.OptimConfig(steps=8, batch_size=4, learning_rate=1e30, warmup=0.0)
