@@ -55,8 +55,8 @@ def langevin(count, on_result=False, step=0.1):
 
 
 @pytest.mark.parametrize("count", first(1, [2, 1]))
-@pytest.mark.parametrize("on_result", [*later(False), True])
-@pytest.mark.parametrize("make", [*later(s.euler), s.ddpm])
+@pytest.mark.parametrize("on_result", [*later(False, mark=pytest.mark.slow), True])
+@pytest.mark.parametrize("make", [*later(s.euler, mark=pytest.mark.slow), s.ddpm])
 @pytest.mark.parametrize("grid", first(1, [GRID, GRID[:-1]]))
 def test_its_draws_are_numbered_in_order_of_use(x64, count, on_result, make, grid):
     """Against the loop by hand, on the noise that `draw_noise` gives and on the key."""

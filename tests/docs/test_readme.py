@@ -10,6 +10,7 @@ from support import pages
 TEXT = pages.text_of("README")
 
 
+@pytest.mark.thorough
 def test_rows_7_to_13():
     names = pages.run("README", 0, 3)
     # Programs for 16 and for 7 rows round their matrix products otherwise.

@@ -67,7 +67,7 @@ def test_conv_transpose_is_the_adjoint_of_conv_in_every_form(stride, extra):
         np.testing.assert_allclose(np.sum(x * np.asarray(back)), forward, rtol=1e-5)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_all_forms_are_one_function_with_the_same_gradients():
     x, shape = normal(0, 2, 18, 17, 2), (18, 17, 2)
     results = []
@@ -382,9 +382,7 @@ def test_patch_unet_has_the_blocks_it_is_asked_for():
         nn.PatchUNet((8, 8, 1), channels=[4, 8], num_blocks=[1], rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize(
-    "name", [*later("PatchUNet"), *later("UNet", "ScoreNet", mark=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", later("PatchUNet", "UNet", "ScoreNet", mark=pytest.mark.slow))
 def test_bfloat16_is_for_the_activations_alone(name):
     """All layers compute in it; the gradients are float32, and as near float32's as rounding is.
 

@@ -29,7 +29,7 @@ def increment():
     return jax.jit(lambda a, b: PATH.increment(like, a, b), compiler_options=OPTIMIZED)
 
 
-@pytest.mark.parametrize("times", first(2, TIMES, pytest.mark.thorough))
+@pytest.mark.parametrize("times", first(2, TIMES))
 def test_increments_add_up_and_have_the_law_of_brownian_motion(increment, times):
     a, b, c = (np.float32(t) for t in times)
     first, second, both = increment(a, b), increment(b, c), increment(a, c)

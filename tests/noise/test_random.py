@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import random
 from jax.sharding import AxisType
-from support.helpers import KINDS, OPTIMIZED, STOCHASTIC, first, later, mixture, over
+from support.helpers import OPTIMIZED, STOCHASTIC, first, later, mixture, over
 from support.laws import recursion
 
 import edmjax as ej
@@ -64,7 +64,7 @@ def test_a_draw_is_what_the_contract_says(x64, plan):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", over(STOCHASTIC, ["two_draws"], KINDS))
+@pytest.mark.parametrize("name", over(STOCHASTIC, ["two_draws"], ["ddpm"]))
 @pytest.mark.parametrize("dtype", [jnp.float32, *later(jnp.bfloat16)])
 def test_noise_passed_in_is_bit_equal_to_noise_drawn(name, dtype):
     plan = ej.make_plan(STOCHASTIC[name][0](), GRID)
@@ -74,7 +74,7 @@ def test_noise_passed_in_is_bit_equal_to_noise_drawn(name, dtype):
     np.testing.assert_array_equal(run(plan, x, noise=noise), run(plan, x, key=KEY))
 
 
-@pytest.mark.parametrize("name", over(STOCHASTIC, ["two_draws"], KINDS))
+@pytest.mark.parametrize("name", over(STOCHASTIC, ["two_draws"], ["ddpm"]))
 @pytest.mark.parametrize("dtype", first(1, [jnp.float32, jnp.float64]))
 def test_noise_passed_in_is_bit_equal_around_other_denoisers(x64, name, dtype):
     """Where the arithmetic leaves the compiler a choice: sums of products, divisions, softmax."""
@@ -86,7 +86,7 @@ def test_noise_passed_in_is_bit_equal_around_other_denoisers(x64, name, dtype):
         )
 
 
-@pytest.mark.parametrize("plan", over(PLANS, ["two draws a step"], PLANS))
+@pytest.mark.parametrize("plan", over(PLANS, ["two draws a step"]))
 def test_rows_alone_equal_rows_of_the_whole(plan):
     """Rows 7 to 13: the noise to the bit; the sample to roundings of the arithmetic around it."""
     plan, x, rows = PLANS[plan](), start(), slice(7, 14)
@@ -110,7 +110,7 @@ def test_rows_alone_equal_rows_of_the_whole(plan):
         np.testing.assert_allclose(part, whole[rows], rtol=3e-6, atol=5e-6)
 
 
-@pytest.mark.parametrize("plan", over(PLANS, ["inner rows"], PLANS))
+@pytest.mark.parametrize("plan", over(PLANS, ["inner rows"]))
 @pytest.mark.parametrize("axis_type", first(1, [AxisType.Auto, AxisType.Explicit]))
 def test_a_mesh_changes_nothing(plan, axis_type):
     plan, x = PLANS[plan](), start()
@@ -128,7 +128,7 @@ def test_a_mesh_changes_nothing(plan, axis_type):
         np.testing.assert_array_equal(draws, ej.draw_noise(plan, KEY, x))
 
 
-@pytest.mark.parametrize("shape", [(3,), *later((8, 8, 1)), *first(0, [(), (7, 1), (5, 7, 3)])])
+@pytest.mark.parametrize("shape", first(1, [(3,), (8, 8, 1), (), (7, 1), (5, 7, 3)]))
 @pytest.mark.parametrize("dtype", [jnp.float32, *later(jnp.float64)])
 def test_noise_of_any_part_of_a_batch_is_equal_to_the_bit(x64, shape, dtype):
     keys = ej.sample_keys(KEY, 64)
@@ -185,7 +185,7 @@ def test_the_recursion_by_hand():
     assert 0 < gaps[1] < 0.6 * gaps[0] < 0.1
 
 
-@pytest.mark.parametrize("name", over(STOCHASTIC, ["churn_heun"], KINDS))
+@pytest.mark.parametrize("name", over(STOCHASTIC, ["churn_heun"], ["two_draws"]))
 def test_variance_against_the_exact_recursion(name):
     plan = ej.make_plan(STOCHASTIC[name][0](), ej.schedules.karras(24))
     problem, n = ej.problems.Gaussian([0.4, -0.1], 0.49), 100_000

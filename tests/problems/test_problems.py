@@ -360,7 +360,7 @@ def test_flow_at_the_ends(x64):
     np.testing.assert_allclose(per_sample[1], problem.flow(x, 1.0, 0.5)[0], rtol=1e-15)
 
 
-@pytest.mark.parametrize("name", over(problems(), QUICK[:1], (*QUICK, *LATER)))
+@pytest.mark.parametrize("name", over(problems(), QUICK[:1], QUICK))
 def test_sigma_zero_is_the_limit_from_above(x64, name):
     problem = problems()[name]
     x = _points(problem, 0.1)
@@ -452,13 +452,13 @@ def test_points_of_any_shape(x64):
     image = Mixture([0.2, 0.3, 0.5], means, 0.1)
     x = rng.standard_normal((5, 2, 2, 1))
     np.testing.assert_array_equal(
-        image.denoise(x, 0.3).reshape(5, 4), flat.denoise(x.reshape(5, 4), 0.3)
+        denoise(image, x, 0.3).reshape(5, 4), denoise(flat, x.reshape(5, 4), 0.3)
     )
-    assert image.sample(jax.random.key(0), 6).shape == (6, 2, 2, 1)
-    assert image.log_prob(x, 0.3).shape == (5,)
+    assert sample(image, jax.random.key(0), 6, 0.0).shape == (6, 2, 2, 1)
+    assert log_prob(image, x, 0.3).shape == (5,)
     scalar = Gaussian(1.0, 0.25)
-    np.testing.assert_allclose(scalar.denoise(jnp.array([3.0]), 0.5), [2.0])
-    np.testing.assert_allclose(scalar.denoise(jnp.array(3.0), 0.5), 2.0)
+    np.testing.assert_allclose(denoise(scalar, np.array([3.0]), 0.5), [2.0])
+    np.testing.assert_allclose(denoise(scalar, np.array(3.0), 0.5), 2.0)
 
 
 def test_much_data_needs_no_array_of_batch_by_data_by_pixels():

@@ -38,7 +38,7 @@ needs_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), r
 
 
 @needs_proc
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_thousand_calls_leave_nothing_behind():
     x, plan = random.normal(random.key(0), (64, 2)), ej.make_plan(s.ddpm(), ej.schedules.karras(5))
     problem = gaussian()

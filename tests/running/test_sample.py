@@ -152,7 +152,9 @@ def test_one_copy_of_the_network(name):
     assert " conditional(" not in compiled
 
 
-@pytest.mark.parametrize("names", [KINDS, *later(tuple(ALL))], ids=["kinds", "all"])
+@pytest.mark.parametrize(
+    "names", [KINDS, *later(tuple(ALL), mark=pytest.mark.slow)], ids=["kinds", "all"]
+)
 def test_the_mix_is_multiply_adds(names):
     for name in names:
         plan = ej.make_plan(ALL[name][0](), GRID)

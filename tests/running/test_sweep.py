@@ -54,7 +54,9 @@ def test_each_sample_is_that_of_sample():
 
 
 @pytest.mark.parametrize(
-    "compared", [{"dpmpp_2m", "dpmpp_sde", "above zero"}, *later(set(mixed()))], ids=["few", "all"]
+    "compared",
+    [{"dpmpp_2m", "dpmpp_sde", "above zero"}, *later(set(mixed()), mark=pytest.mark.slow)],
+    ids=["few", "all"],
 )
 def test_in_float64(x64, compared):
     plans, x = mixed(), noise_of((5, 2), jnp.float64)

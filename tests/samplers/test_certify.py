@@ -37,7 +37,9 @@ def test_every_public_sampler_has_a_certificate():
 
 @pytest.mark.usefixtures("unchecked")  # checks would take longer than what they check
 @pytest.mark.parametrize(
-    "names", [SAMPLERS, *later(CERTIFICATES.keys() - SAMPLERS)], ids=["samplers", "options"]
+    "names",
+    [SAMPLERS, *later(CERTIFICATES.keys() - SAMPLERS, mark=pytest.mark.slow)],
+    ids=["samplers", "options"],
 )
 def test_a_parity_of_every_sampler_holds(names):
     """And fails of each with a flipped weight: see `flipped`."""
@@ -121,11 +123,11 @@ def test_a_flipped_weight_fails_every_certificate(factor):
         ("heun", {"order": 3}),
         pytest.param("heun", {"order": 1}, marks=pytest.mark.thorough),
         pytest.param("dpmpp_3m_corrected", {"formal": (2, 2)}, marks=pytest.mark.thorough),
-        pytest.param("dpmpp_3m", {"formal": (3, 2)}, marks=pytest.mark.thorough),
-        pytest.param("lms", {"order": 3}, marks=pytest.mark.thorough),
-        pytest.param("unipc", {"order": 3}, marks=pytest.mark.thorough),
+        pytest.param("dpmpp_3m", {"formal": (3, 2)}, marks=pytest.mark.slow),
+        pytest.param("lms", {"order": 3}, marks=pytest.mark.slow),
+        pytest.param("unipc", {"order": 3}, marks=pytest.mark.slow),
         ("ddpm", {"weak": 2}),
-        pytest.param("dpmpp_sde", {"weak": 1}, marks=pytest.mark.thorough),
+        pytest.param("dpmpp_sde", {"weak": 1}, marks=pytest.mark.slow),
         ("heun", {"nfe": "n"}),
         ("pndm", {"nfe": "n"}),
         ("heun", {"zero": "own"}),

@@ -123,7 +123,7 @@ def test_the_step_to_zero_is_the_denoiser_and_counts_are_what_is_said(make, orde
 
 @pytest.mark.parametrize(
     "make, order",
-    [pytest.param(*one, marks=() if one[1] == 3 else pytest.mark.thorough) for one in FAMILY],
+    [pytest.param(*one, marks=() if one[1] == 3 else pytest.mark.slow) for one in FAMILY],
 )
 def test_windows_do_not_grow(make, order):
     assert widths(make(order), 20) == widths(make(order), 200)
@@ -161,7 +161,7 @@ def test_gradient_of_f_trig_in_the_levels(x64):
         check_traced_levels(sampler)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_sigma_data_may_be_traced(x64):
     def total(width):
         plan = ej.make_plan(s.f_pc(2, "theta", sigma_data=width), GRID)

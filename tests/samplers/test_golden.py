@@ -47,11 +47,11 @@ def draws_of(plan, case):
 
 
 def tiers(cases):
-    """Each algorithm with each set of options is quick on one grid, thorough on the others."""
+    """Each algorithm with each set of options is quick on one grid, slow on the others."""
     seen = set()
     for case in cases:
         kind = case["id"].partition("@")[0]
-        marks = [pytest.mark.thorough] if kind in seen else []
+        marks = [pytest.mark.slow] if kind in seen else []
         seen.add(kind)
         yield pytest.param(case, id=case["id"], marks=marks)
 

@@ -320,7 +320,7 @@ def test_the_order_of_steps_of_dpm_fast():
 
 
 @pytest.mark.parametrize("name", DISCRETE)
-@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.slow)])
 def test_discrete_levels_are_those_of_the_table(name, every):
     schedule, largest = DISCRETE[name], LARGEST.get(name, 1000)
     table = schedules.iddpm_table() if name == "iddpm" else schedules.ddpm_table()

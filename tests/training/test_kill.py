@@ -58,7 +58,7 @@ def test_ten_kills_change_no_byte(tmp_path):
 @pytest.mark.parametrize(
     "name, code",
     [
-        pytest.param("SIGTERM", 143, marks=pytest.mark.thorough),
+        pytest.param("SIGTERM", 143, marks=pytest.mark.slow),
         pytest.param("SIGINT", 130, marks=pytest.mark.slow),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_signal_that_is_ignored_stays_so(ctrl_c):
         assert asked() == 0
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_kill_after_the_last_checkpoint_is_made_good(whole, digits, tmp_path, monkeypatch):
     """Training is done, what follows it is not, and the weights are lost as well."""
 
@@ -139,7 +139,7 @@ def test_a_state_that_is_not_finite_is_refused():
         check_state(empty._replace(opt_state=[np.array(np.nan)]))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_reported_with_its_batch(digits, tmp_path):
     """The levels by the loss's formula, log sigma = p_mean + p_std n, from the seed and step."""
     optim = training.OptimConfig(steps=8, batch_size=4, learning_rate=1e30, warmup=0.0)
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_is_reported_with_its_batch(digits, tmp_path):
     assert not (tmp_path / "weights.safetensors").exists()
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_bad_loss_keeps_the_last_checkpoint(whole, digits, tmp_path, monkeypatch):
     make = loop.make_train_steps
 
@@ -191,7 +191,7 @@ def test_a_directory_that_cannot_be_written_is_a_sentence(digits, tmp_path):
         training.train(config(tmp_path / "file" / "run"), digits, progress=False)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_steps_and_no_bits(whole, digits, tmp_path, capsys):
     training.train(config(tmp_path), digits, progress=False)
     damaged = tmp_path / "checkpoint" / "8" / "state" / "manifest.ocdbt"

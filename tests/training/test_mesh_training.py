@@ -98,7 +98,7 @@ def test_a_device_holds_half_of_a_parameter_of_its_average_and_its_moments(state
 
 
 @pytest.mark.filterwarnings("ignore:1 of")
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.thorough), 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_checkpoint_of_four_devices_is_read_onto_fewer(devices, state, tmp_path):
     with Checkpoints(tmp_path / "checkpoint", {}) as checkpoints:
         checkpoints.save(training.shard_state(state, training.make_mesh("data=2,model=2")))
