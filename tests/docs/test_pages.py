@@ -9,7 +9,7 @@ from support import pages
 import edmjax as ej
 
 # Pages that compile for more than a few seconds are thorough, for more than twenty slow.
-SLOW = {"adaptive", "diffrax", "likelihood", "reproducibility"}
+SLOW = {"adaptive", "diffrax", "learning", "likelihood", "reproducibility"}
 THOROUGH = {*pages.pages()} - SLOW - {"index", "discrete"}
 ELSEWHERE = {"recipes"}  # its networks are not defined on the page: see test_recipes.py
 MARKS = [(SLOW, pytest.mark.slow), (THOROUGH, pytest.mark.thorough)]
@@ -74,7 +74,8 @@ CHECKS = {
         if page not in ELSEWHERE
     ],
 )
-def test_a_page_runs(page):
+def test_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # pages write files
     names = pages.run(page)
     if page in CHECKS:
         CHECKS[page](names)
