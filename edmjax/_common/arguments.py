@@ -152,10 +152,7 @@ def number(value: Number, name: str) -> float:
 
 def positive(value: Number, name: str) -> float:
     """`number(value, name)`, positive and finite."""
-    found = number(value, name)
-    if not 0 < found < math.inf:  # false for NaN too
-        raise ValueError(f"`{name}` must be positive and finite, got {found}.")
-    return found
+    return real(number(value, name), name, above=0)
 
 
 def ordered(sigma_min: Number, sigma_max: Number) -> tuple[float, float]:

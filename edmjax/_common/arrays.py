@@ -31,6 +31,11 @@ def has_no_value(value: object) -> bool:
     return isinstance(value, Tracer)
 
 
+def has_tracers(tree: object) -> bool:
+    """Whether some leaf of `tree` has no number yet."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
 def reals(value: object) -> Any:
     """`value` as an array of real numbers; None where it is text, a bool, or anything else."""
     # JAX arrays stay on their device, and traced ones have no NumPy array.

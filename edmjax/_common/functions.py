@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.core import Tracer
 from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
+from edmjax._common.arrays import has_tracers
 from edmjax._common.trees import Flat, check_batch_axis, check_cond, check_like, floating_tree
 from edmjax._common.typing import Denoiser, Level, PyTree
 
@@ -36,14 +36,19 @@ def checked_inputs(
 ) -> Any:
     """`x` as JAX arrays, once `denoise`, `x` and `cond` go together."""
     # Mistakes in the order in which a user meets them: the function, its inputs, their batch.
-    told = () if cond is None else ("cond",)
-    check_function(denoise, "denoise", "x", "sigma", *told)
-    refuse_network(denoise, "denoise")
+    check_denoiser(denoise, cond)
     x = floating_tree(x, name)
     check_batch_axis(x, name, batched)
     if cond is not None and batched:
         check_cond(cond, x, name)
     return x
+
+
+def check_denoiser(denoise: Denoiser, cond: PyTree) -> None:
+    """Raises unless `denoise` is a function of (x, sigma), and of `cond` where there is one."""
+    told = () if cond is None else ("cond",)
+    check_function(denoise, "denoise", "x", "sigma", *told)
+    refuse_network(denoise, "denoise")
 
 
 def outputs_of(out: PyTree, x: PyTree) -> tuple[Any, Any, Any]:
@@ -94,9 +99,7 @@ def compiled(
 ) -> Any:
     """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
     # Within the caller's program another `jit` would share nothing, as the function is not data.
-    if not are_data(functions) and any(
-        isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arrays))
-    ):
+    if not are_data(functions) and has_tracers((functions, arrays)):
         return run(*functions, *arrays, **static)
     return program(run, *functions, **static)(*arrays)
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
-from jax.core import Tracer
 
 from edmjax._common.arguments import ordered, positive, whole
+from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import as_pytree, checked_inputs, denoised_rows
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree
@@ -95,7 +95,7 @@ def task_of(
 ) -> Task:
     """Checks the arguments, solves the flow from every noise, and splits the noises."""
     x = checked_inputs(denoise, x, cond)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, x, key, cond))):
+    if has_tracers((denoise, x, key, cond)):
         raise TypeError(
             "A fit returns numbers and runs programs of its own, so it cannot run under `jit`: "
             "call it outside, and use what it returns inside."

@@ -34,10 +34,10 @@ class ImageNetwork(nnx.Module):
         return self._output(x, embedding).astype(jnp.promote_types(x.dtype, jnp.float32))
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _output(self, x: Array, embedding: Array) -> Array:
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def _check_sides(self, shape: tuple[int, ...], factor: int, why: str) -> None:
         """Raises where an image has other channels, or sides that `factor` does not divide."""

@@ -22,6 +22,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax._common.arguments import describe
+from edmjax._common.arrays import has_tracers
 from edmjax._common.typing import Denoiser, Values
 from edmjax.planning.file import About, pair_of_levels, read_plan, write_plan
 
@@ -127,8 +128,7 @@ class Plan:
         """
         # Traced numbers have no value to compare.
         declared = getattr(denoise, "sigma_range", None)
-        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((declared, self.grid)))
-        if declared is None or traced:
+        if declared is None or has_tracers((declared, self.grid)):
             return
         low, high = pair_of_levels(declared, "The denoiser's `sigma_range`")
         fitted = self.about.sigma_range

@@ -3,13 +3,11 @@
 import io
 from typing import Any
 
-import jax
 import numpy as np
-from jax.core import Tracer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from edmjax._common.arrays import reals
+from edmjax._common.arrays import has_tracers, reals
 
 # The colours of Okabe and Ito, which people with any colour vision can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -46,7 +44,7 @@ def finish(ax: Axes, legend: bool = False) -> Axes:
 
 def array(values: Any, name: str) -> np.ndarray:
     """`values` as float64 numbers; raises where they are traced or not real numbers."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)):
+    if has_tracers(values):
         raise TypeError(f"{name} is traced, and has no numbers to draw: draw outside of `jit`.")
     numbers = reals(values)
     if numbers is None:

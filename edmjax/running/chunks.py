@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from jax.core import Tracer
 from jax.sharding import AxisType, Mesh
 
 from edmjax._common.arguments import refuse, whole
-from edmjax._common.arrays import working_dtype
-from edmjax._common.functions import are_data, check_function, refuse_network
+from edmjax._common.arrays import has_tracers, working_dtype
+from edmjax._common.functions import are_data, check_denoiser, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout
@@ -91,9 +90,8 @@ def sample_in_chunks(
     why = "samples are drawn from `key`, come in batches and have no gradient; see `ej.sample`"
     refuse("sample_in_chunks", why, noise=noise, remat=remat, batched=not batched)
     check_plan(plan)
-    check_function(denoise, "denoise", "x", "sigma", *(() if cond is None else ("cond",)))
-    refuse_network(denoise, "denoise")
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, plan, key, cond))):
+    check_denoiser(denoise, cond)
+    if has_tracers((denoise, plan, key, cond)):
         raise TypeError(
             "`sample_in_chunks` returns NumPy arrays, so it cannot run under `jit`: use "
             "`ej.sample` there."

@@ -16,6 +16,7 @@ from jax import lax
 from jax.core import Tracer
 
 from edmjax._common.arguments import refuse
+from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import checked_inputs, program
 from edmjax._common.typing import Denoiser, Keys, PyTree
 from edmjax.noise.paths import KeyLike
@@ -132,7 +133,7 @@ def runs(
     lengths = [np.int32(plan.nfe) for plan in plans]
 
     arrays = (x, key, noise, cond)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((denoise, padded, *arrays))):
+    if has_tracers((denoise, padded, arrays)):
         # Inside a caller's `jit` a call for each plan would be a copy of the network for each.
         together = jax.tree.map(lambda *tables: jnp.stack(tables), *padded)
         samples = lax.map(

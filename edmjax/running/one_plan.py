@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import check_function, checked_inputs, compiled
 from edmjax._common.progress import require_tqdm, start_bar, tick_bar
 from edmjax._common.trees import check_batch_axis, floating_tree
@@ -270,9 +271,7 @@ def _source(
         return key.over(plan, x, batched), None
     # A plan may be padded with room for draws and make none.
     padded = drawing and not isinstance(plan.draws, Tracer) and plan.num_draws == 0
-    concrete = noise is not None and not any(
-        isinstance(leaf, Tracer) for leaf in jax.tree.leaves(plan)
-    )
+    concrete = noise is not None and not has_tracers(plan)
     # Counted only if draws were given, to compare their number.
     draws = plan.num_draws + declared.calls(plan) * declared.draws if concrete else None
     takes_noise = declared.draws > 0 if noise is not None else declared.there

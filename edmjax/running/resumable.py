@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax._common.arguments import refuse, whole
+from edmjax._common.arrays import has_tracers
 from edmjax._common.typing import Corrector, Denoiser, PyTree
 from edmjax.noise.keys import is_typed
 from edmjax.noise.paths import KeyLike
@@ -153,7 +154,7 @@ def _widths(plan: PlanLike) -> tuple[int, int]:
 def _mark(tree: PyTree) -> int:
     """A checksum of a tree: its arrays, and the type that holds them; 0 if one is traced."""
     leaves, treedef = jax.tree.flatten(tree)
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
+    if has_tracers(leaves):
         return 0
     # The address of a function or an object differs in another process; its type's name does not.
     mark = zlib.crc32(f"{type(tree).__name__} {treedef.num_leaves}".encode())
