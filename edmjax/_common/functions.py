@@ -12,8 +12,8 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers
-from edmjax._common.trees import Flat, check_batch_axis, check_cond, check_like, floating_tree
-from edmjax._common.typing import Denoiser, Level, PyTree
+from edmjax._common.trees import check_batch_axis, check_cond, check_like, floating_tree
+from edmjax._common.typing import Denoiser, PyTree
 
 
 def check_function(function: object, name: str, *arguments: str) -> None:
@@ -72,14 +72,6 @@ def outputs_of(out: PyTree, x: PyTree) -> tuple[Any, Any, Any]:
 def with_cond(function: Callable[..., Any], *arguments: Any, cond: PyTree) -> Any:
     """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition."""
     return function(*arguments) if cond is None else function(*arguments, cond)
-
-
-def denoised_rows(
-    denoise: Denoiser, flat: Flat, rows: jax.Array, sigma: Level, cond: PyTree
-) -> jax.Array:
-    """`D(x, sigma)` as rows, of points that are rows."""
-    x = flat.tree(rows)
-    return flat.rows(outputs_of(with_cond(denoise, x, sigma, cond=cond), x)[0])
 
 
 def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable[..., Any]:
@@ -184,17 +176,3 @@ def _names_of(function: Any) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=256)
 def _names_of_call(kind: type) -> tuple[str, ...]:
     return _names_of(kind.__call__)
-
-
-class Wraps:
-    """A denoiser around `self.denoise`: it declares the levels that that one declares."""
-
-    denoise: Denoiser
-
-    @property
-    def sigma_range(self) -> Any:
-        """The `sigma_range` of the denoiser inside, where it has one, or None."""
-        own = getattr(self.denoise, "sigma_range", None)
-        # A plain function or object is held in a `Partial`.
-        func = getattr(self.denoise, "func", None)
-        return getattr(func, "sigma_range", None) if own is None else own

@@ -143,6 +143,11 @@ class Flat:
         ]
         return self.treedef.unflatten(leaves)
 
+    @property
+    def dtypes(self) -> Any:
+        """The user's dtypes, in the structure of the points."""
+        return self.treedef.unflatten([dtype for _, dtype in self.leaves])
+
     def like(self, batch: int) -> Any:
         """The shapes of `batch` points, in the precision of the rows."""
         return self.treedef.unflatten(

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from edmjax._common.arguments import real
 from edmjax._common.arrays import from_left, has_no_value, working_dtype
-from edmjax._common.functions import outputs_of, with_cond
+from edmjax._common.functions import outputs_of
+from edmjax._common.held import dtypes_of, evaluate
 from edmjax._common.typing import Denoiser, PyTree, Scalar
 from edmjax.noise.keys import keys_of, normal_like
 
@@ -72,9 +73,8 @@ def task_of(
     def widen(tree):
         return jax.tree.map(lambda leaf, like: leaf.astype(like), tree, dtypes)
 
-    def evaluate(point, sigma):
-        point = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), point, x)
-        out = with_cond(denoise, point, sigma, cond=cond)
+    def denoised(point, sigma):
+        out = evaluate(denoise, point, sigma, cond, dtypes_of(x))
         return widen(jax.tree.map(jnp.asarray, outputs_of(out, x)[0]))
 
     def draw(ordinal):
@@ -103,7 +103,7 @@ def task_of(
         sigma_max=jnp.broadcast_to(sigma_max, (batch,)),
         sigma_min=jnp.broadcast_to(sigma_min, (batch,)),
         sigma_data=sigma_data,
-        denoise=evaluate,
+        denoise=denoised,
         draw=draw,
         norm=norm,
     )

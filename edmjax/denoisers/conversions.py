@@ -4,6 +4,7 @@ Everything is in the variance-exploding frame, `x = x0 + sigma n`.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.arrays import as_sigma, has_no_value, weighted, working_dtype
 from edmjax._common.functions import as_pytree, denoiser_as_pytree, outputs_of
+from edmjax._common.held import Held, cast, evaluate
 from edmjax._common.trees import argument_like, check_like, floating_tree
 from edmjax._common.typing import Denoiser, Function, PyTree, Scalar, Sigma, X
 from edmjax.denoisers.network import call
@@ -64,20 +66,23 @@ def v_from_denoised(x: X, denoised: X, sigma: Sigma) -> X:
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Converted:
+class Converted(Held):
     """A function of `(x, sigma[, cond])`: `convert(x, output, sigma)` of the output of `fn`."""
+
+    # `x + sigma^2 score` and its like are differences of large numbers at large levels.
+    far: ClassVar[bool] = False
 
     fn: Function
     convert: Function = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+    def held(self, x: PyTree, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> PyTree:
         """The converted output, in the structure, shapes and dtypes of `x`."""
-        x = floating_tree(x, "x")
         level = as_sigma(sigma, x)
-        output = call(self.fn, x, level, cond)
         if self.name == "denoise":
-            output, *_ = outputs_of(output, x)
+            output, *_ = outputs_of(evaluate(self.fn, x, level, cond, dtypes), x)
+        else:
+            output = call(self.fn, cast(x, dtypes), level, cond)
         return self.convert(x, check_like(output, x, f"`{self.name}`"), sigma)
 
 

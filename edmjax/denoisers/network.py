@@ -6,11 +6,12 @@ import numpy as np
 
 from edmjax._common.arrays import as_sigma, weighted, working_dtype
 from edmjax._common.functions import as_pytree, with_cond
-from edmjax._common.trees import check_like, floating_tree
+from edmjax._common.held import Held, cast
+from edmjax._common.trees import check_like
 from edmjax._common.typing import Network, PyTree, Sigma, Values
 
 
-class Preconditioned:
+class Preconditioned(Held):
     """A denoiser `c_skip x + c_out F(c_in x, c_noise)` around a network `F`.
 
     A preconditioning of your own is a subclass, a registered dataclass, with the field `net` and
@@ -27,15 +28,15 @@ class Preconditioned:
         """`(c_skip, c_out, c_in, c_noise)` in the shape and dtype of `sigma`."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+    def held(self, x: PyTree, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> PyTree:
         """The estimate of `E[x0 | x]` in the structure, shapes and dtypes of `x`.
 
-        With `learned_range` a dict of it, "x0", and of the learned variance, "log_var".
+        The network is shown `c_in x` in `dtypes`. With `learned_range` a dict of the estimate,
+        "x0", and of the learned variance, "log_var".
         """
-        x = floating_tree(x, "x")
         level = as_sigma(sigma, x)
         c_skip, c_out, c_in, c_noise = self.coefficients(level)
-        output = call(self.net, weighted((c_in, x)), c_noise, cond)
+        output = call(self.net, cast(weighted((c_in, x)), dtypes), c_noise, cond)
         output, log_var = _halves(output, x, self.learned_range)
         denoised = weighted((c_skip, x), (c_out, check_like(output, x, "The network")))
         return denoised if log_var is None else {"x0": denoised, "log_var": log_var}

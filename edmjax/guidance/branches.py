@@ -14,9 +14,10 @@ from jax.tree_util import Partial, register_dataclass
 
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import as_sigma, has_no_value, weighted
-from edmjax._common.functions import Wraps, denoiser_as_pytree, with_cond
+from edmjax._common.functions import denoiser_as_pytree
+from edmjax._common.held import Held, Wraps, is_far
 from edmjax._common.typing import Arraylike, Denoiser, PyTree, Scalar, Sigma
-from edmjax.guidance.outputs import Outputs, call, named, returned, sampled, wide
+from edmjax.guidance.outputs import Outputs, call, returned, sampled, wide
 
 
 def linear(
@@ -48,11 +49,13 @@ class Guided(Wraps):
     windows: tuple[tuple[Scalar, Scalar], ...] = dataclasses.field(default=(), kw_only=True)
     rule: Partial | None = dataclasses.field(default=None, kw_only=True)
 
-    def positive(self, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
+    def positive(self, x: PyTree, level: jax.Array, cond: PyTree, dtypes: PyTree) -> Outputs:
         """The outputs of the positive branch."""
-        return call(self.denoise, x, level, cond)
+        return call(self.denoise, x, level, cond, dtypes)
 
-    def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
+    def branches(
+        self, x: PyTree, level: jax.Array, cond: PyTree, dtypes: PyTree
+    ) -> tuple[Outputs, Outputs]:
         """The outputs of the positive and of the negative branch."""
         raise NotImplementedError  # abstract: every subclass has its own
 
@@ -84,7 +87,7 @@ class Guided(Wraps):
             )
         return self.combine(wide(positive), wide(negative), scale, x, level)
 
-    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+    def held(self, x: PyTree, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> PyTree:
         """The guided output, or a dict of it and of what else the denoiser returned.
 
         The package's docstring says what becomes of "raw" and others.
@@ -92,8 +95,8 @@ class Guided(Wraps):
         x = sampled(x)
         level = as_sigma(sigma, x)
         if self.alone:
-            return returned(self.positive(x, level, cond), x)
-        positive, negative = self.branches(x, level, cond)
+            return returned(self.positive(x, level, cond, dtypes), x)
+        positive, negative = self.branches(x, level, cond, dtypes)
         out = dict(positive)
         for name in {"x0", "raw"} & set(positive):
             # A branch without raw has the same raw as x0.
@@ -109,7 +112,9 @@ class ClassifierFree(Guided):
     uncond: PyTree
     one_call: bool = dataclasses.field(metadata={"static": True})
 
-    def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
+    def branches(
+        self, x: PyTree, level: jax.Array, cond: PyTree, dtypes: PyTree
+    ) -> tuple[Outputs, Outputs]:
         if cond is None:
             raise ValueError(
                 "Classifier-free guidance needs something to guide to: pass `cond` to `sample`, or "
@@ -117,11 +122,11 @@ class ClassifierFree(Guided):
             )
         cond, uncond = _paired(cond, self.uncond, jax.tree.leaves(x)[0].shape[0])
         if not self.one_call:
-            return call(self.denoise, x, level, cond), call(self.denoise, x, level, uncond)
+            return self.positive(x, level, cond, dtypes), self.positive(x, level, uncond, dtypes)
         # One call, so that the program holds the network once.
         both = _alternate(x, x)
         levels = level if level.ndim == 0 else _alternate(level, level)
-        out = named(with_cond(self.denoise, both, levels, cond=_alternate(cond, uncond)), both)
+        out = call(self.denoise, both, levels, _alternate(cond, uncond), dtypes)
         return _every_other(out, 0), _every_other(out, 1)
 
 
@@ -173,8 +178,16 @@ class AutoGuided(Guided):
 
     guide: Denoiser
 
-    def branches(self, x: PyTree, level: jax.Array, cond: PyTree) -> tuple[Outputs, Outputs]:
-        return self.positive(x, level, cond), call(self.guide, x, level, cond)
+    @property
+    def far(self) -> bool:
+        """Whether both networks are right at any level."""
+        return is_far(self.denoise) and is_far(self.guide)
+
+    def branches(
+        self, x: PyTree, level: jax.Array, cond: PyTree, dtypes: PyTree
+    ) -> tuple[Outputs, Outputs]:
+        positive = self.positive(x, level, cond, dtypes)
+        return positive, call(self.guide, x, level, cond, dtypes)
 
 
 def autoguidance(denoise: Denoiser, guide: Denoiser, scale: Arraylike) -> AutoGuided:
@@ -201,7 +214,7 @@ def autoguidance(denoise: Denoiser, guide: Denoiser, scale: Arraylike) -> AutoGu
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class CfgPp:
+class CfgPp(Held):
     """The denoiser that `cfg_pp` returns."""
 
     guided: ClassifierFree
@@ -211,11 +224,16 @@ class CfgPp:
         """The `sigma_range` of the denoiser inside."""
         return self.guided.sigma_range
 
-    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+    @property
+    def far(self) -> bool:
+        """Whether the denoiser inside is right at any level."""
+        return self.guided.far
+
+    def held(self, x: PyTree, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> PyTree:
         """A dict of the guided "x0", the unconditional "raw", and other outputs."""
         x = sampled(x)
         level = as_sigma(sigma, x)
-        positive, negative = self.guided.branches(x, level, cond)
+        positive, negative = self.guided.branches(x, level, cond, dtypes)
         # `raw` is what the sampler takes its direction from: the unconditional output, whatever
         # the scale, and before a threshold inside.
         x0 = self.guided.combined(positive["x0"], negative["x0"], x, level)

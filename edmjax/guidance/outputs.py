@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import working_dtype
-from edmjax._common.functions import with_cond
+from edmjax._common.held import evaluate
 from edmjax._common.trees import check_like, floating_tree
 from edmjax._common.typing import Denoiser, PyTree, Scalar
 from edmjax.scalar import is_traced
@@ -21,9 +21,9 @@ def scalar_leaf(value: Scalar) -> PyTree:
     return value if is_traced(value) else np.asarray(value, np.float64)
 
 
-def call(denoise: Denoiser, x: PyTree, level: jax.Array, cond: PyTree) -> Outputs:
-    """The outputs of `denoise` by name."""
-    return named(with_cond(denoise, x, level, cond=cond), x)
+def call(denoise: Denoiser, x: PyTree, level: jax.Array, cond: PyTree, dtypes: PyTree) -> Outputs:
+    """The outputs of `denoise` by name, at a held point `x`; see `edmjax._common.held`."""
+    return named(evaluate(denoise, x, level, cond, dtypes), x)
 
 
 def named(out: PyTree, x: PyTree) -> Outputs:

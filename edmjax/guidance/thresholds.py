@@ -9,8 +9,8 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.arguments import real
 from edmjax._common.arrays import as_sigma, from_left
-from edmjax._common.functions import Wraps, denoiser_as_pytree
-from edmjax._common.trees import floating_tree
+from edmjax._common.functions import denoiser_as_pytree
+from edmjax._common.held import Wraps
 from edmjax._common.typing import Denoiser, PyTree, Scalar, Sigma
 from edmjax.guidance.outputs import call, returned, sampled, scalar_leaf, vectors, wide
 from edmjax.scalar import is_traced
@@ -25,10 +25,9 @@ class Clipped(Wraps):
     low: Scalar
     high: Scalar
 
-    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+    def held(self, x: PyTree, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> PyTree:
         """A dict of the clipped "x0", the "raw" before it, and other outputs."""
-        x = floating_tree(x, "x")
-        out = call(self.denoise, x, as_sigma(sigma, x), cond)
+        out = call(self.denoise, x, as_sigma(sigma, x), cond, dtypes)
 
         def leaf(v):
             return jnp.clip(v, jnp.asarray(self.low, v.dtype), jnp.asarray(self.high, v.dtype))
@@ -70,10 +69,10 @@ class DynamicThreshold(Wraps):
     quantile: Scalar
     max_value: Scalar
 
-    def __call__(self, x: PyTree, sigma: Sigma, cond: PyTree = None) -> PyTree:
+    def held(self, x: PyTree, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> PyTree:
         """A dict of the thresholded "x0", the "raw" before it, and other outputs."""
         x = sampled(x)
-        out = call(self.denoise, x, as_sigma(sigma, x), cond)
+        out = call(self.denoise, x, as_sigma(sigma, x), cond, dtypes)
         values = wide(out["x0"])
         entries = jnp.abs(vectors(values))
         s = jnp.quantile(entries, jnp.asarray(self.quantile, entries.dtype), axis=1)

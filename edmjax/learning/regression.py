@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from edmjax._common.functions import denoised_rows
+from edmjax._common.held import denoised_rows
 from edmjax._common.typing import Denoiser
 from edmjax.learning.task import Part, Task, interpolate
 from edmjax.planning.table import Plan

@@ -13,7 +13,8 @@ from jax import lax, random
 
 from edmjax._common.arguments import ordered, positive, whole
 from edmjax._common.arrays import has_tracers
-from edmjax._common.functions import as_pytree, checked_inputs, denoised_rows
+from edmjax._common.functions import as_pytree, checked_inputs
+from edmjax._common.held import denoised_rows
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree
 from edmjax.noise.keys import check_key, check_single_key

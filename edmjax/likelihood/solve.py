@@ -23,7 +23,8 @@ from jax.typing import DTypeLike
 
 from edmjax import scalar
 from edmjax._common.arguments import positive_leaf, whole
-from edmjax._common.functions import checked_inputs, compiled, denoised_rows, width_of
+from edmjax._common.functions import checked_inputs, compiled, width_of
+from edmjax._common.held import denoised_rows
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished

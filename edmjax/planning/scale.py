@@ -13,6 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from edmjax.planning.table import Plan
 from edmjax.processes.process import ProcessLike
@@ -20,7 +21,7 @@ from edmjax.scalar import Scalar, is_traced
 
 # The level at which the denoiser is evaluated in place of infinity: its square fits float32, and no
 # network can tell the two apart.
-_STAND_IN = 2.0**40
+STAND_IN = 2.0**40
 _LARGE = 10.0 ** np.linspace(40, 140, 8)
 _TABLES = ("y", "d", "z", "r")
 
@@ -97,10 +98,30 @@ def from_infinity(
         raise _no_limit()
     intervals = np.where(last.intervals == _LARGE[-1], math.inf, last.intervals)
     sigmas, scale = np.array(last.sigmas), np.array(last.scale)
-    sigmas[0], scale[0] = _STAND_IN, _deviation(process) / _STAND_IN
+    sigmas[0], scale[0] = STAND_IN, _deviation(process) / STAND_IN
     grid = np.array(levels)
     return dataclasses.replace(
         last, grid=grid, sigmas=sigmas, scale=scale, intervals=intervals, **limits
+    )
+
+
+def nearer(plan: Plan, dtype: DTypeLike, most: float) -> Plan:
+    """`plan` with a level that `dtype` resolves in place of `STAND_IN`.
+
+    A user's denoiser may form `sigma^2` times a Jacobian, or `x - sigma eps`. At 2^40 those are
+    rounding errors. At a level `s` rounding moves them by about `s eps`, and the output differs
+    from its limit by about `1 / s`, so `s = eps^(-1/2)` is best: 4,096 in float32. The level also
+    has to be far above the next one of the grid, and at most `most`.
+    """
+    sigmas, scale, after = (jnp.asarray(v) for v in (plan.sigmas, plan.scale, plan.grid[1]))
+    level = jnp.maximum(2.0 ** round(-math.log2(jnp.finfo(dtype).eps) / 2), 16 * after)
+    level = jnp.minimum(level, most)
+    stands = sigmas == STAND_IN
+    moved = jnp.where(stands, scale[:-1] * (STAND_IN / level), scale[:-1])
+    return dataclasses.replace(
+        plan,
+        sigmas=jnp.where(stands, level, sigmas),
+        scale=jnp.concatenate([moved, scale[-1:]]),
     )
 
 

@@ -12,13 +12,15 @@ from jaxtyping import Array, Float, Shaped
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import check_sigma, has_no_value, working_dtype
-from edmjax._common.typing import Int, Keys, Sigma
+from edmjax._common.functions import with_cond
+from edmjax._common.held import Held
+from edmjax._common.typing import Int, Keys, PyTree, Sigma
 from edmjax.noise.keys import sample_keys
 
 Point: TypeAlias = Shaped[Array | np.ndarray, "..."]
 
 
-class Problem:
+class Problem(Held):
     """The base of all problems: turns a law in flat coordinates into one of points of any shape."""
 
     # Every subclass has these: the shape of a point, the variances of which one may be 0, and the
@@ -33,6 +35,10 @@ class Problem:
     def __call__(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
         """`denoise(x, sigma)`."""
         return self.denoise(x, sigma)
+
+    def held(self, x: Point, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> Float[Array, "..."]:
+        """`denoise(x, sigma)`: there is no network that would be shown other dtypes."""
+        return with_cond(self, x, sigma, cond=cond)
 
     def denoise(self, x: Point, sigma: Sigma) -> Float[Array, "..."]:
         """E[x0 | x] where `x = x0 + sigma n`, in the shape and dtype of `x`."""

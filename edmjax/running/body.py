@@ -26,14 +26,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from edmjax._common.functions import outputs_of, with_cond
+from edmjax._common.functions import outputs_of
+from edmjax._common.held import cast, evaluate, is_far
 from edmjax._common.trees import check_like
 from edmjax._common.typing import Array, Corrector, Denoiser, Keys, PyTree, Scalar
 from edmjax.noise.keys import keys_of
 from edmjax.noise.paths import Increments
+from edmjax.planning.scale import STAND_IN
 from edmjax.planning.table import Plan
 from edmjax.running.declared import Declared
-from edmjax.running.layout import Points, Row, Table, combine, stack, unstack
+from edmjax.running.layout import Points, Row, Table, combine, most_of, stack, unstack
 from edmjax.running.source import draws_of_row
 
 
@@ -82,7 +84,10 @@ class Body:
         self.cond: PyTree = cond
         self.look: Callable[[Visit], Any] = look
         self.points: Points = Points(x, batched)
-        self.table: Table = Table(plan, self.points.dtype)
+        # What a user wrote of the level must still be resolved by the working dtype.
+        far = is_far(denoise) and corrector is None
+        most = min(most_of(x), STAND_IN if far else STAND_IN / 2)
+        self.table: Table = Table(plan, self.points.dtype, most)
         self.corrector: Corrector | None = corrector
         self.declared: Declared = declared
         asked, calls = declared.ordinals(plan)
@@ -122,14 +127,15 @@ class Body:
         """One evaluation: the new carry, and what `look` made of the visit."""
         row = self.table.row(slices["cells"])
         point, later = self._point(carry, row, slices)
-        # The point keeps its full precision from here to `_absorb`. The denoiser sees a copy in the
-        # user's shapes and dtypes, so the rounding of that copy reaches only the denoiser's answer.
-        x = self.points.show(point, row.unscale)
+        # The point keeps its full precision from here to `_absorb`. What a user wrote sees a copy
+        # in the dtypes of `x`, so the rounding of that copy reaches only the denoiser's answer.
+        x = self.points.show_wide(point, row.unscale)
         outputs = self._evaluate(x, row.sigma)
         held = [point, self.points.hold(outputs[0]), self.points.hold(outputs[1])]
         carry = self._absorb(held, outputs[2], later, row, slices)
         denoised = self.points.show(held[1])
-        return carry, self.look(Visit(x, denoised, row.sigma, outputs, self.points.batched))
+        seen = cast(x, self.points.dtypes)
+        return carry, self.look(Visit(seen, denoised, row.sigma, outputs, self.points.batched))
 
     def finish(self, carry: Carry, cells: Array) -> Any:
         """The next point, in the form of the user's `x`; after the last evaluation, the sample."""
@@ -147,8 +153,9 @@ class Body:
         return point, later
 
     def _evaluate(self, x: PyTree, sigma: Array) -> tuple[Any, Any, Any]:
-        """The denoised and the raw output at a point as the user sees it, and its `log_var`."""
-        return outputs_of(with_cond(self.denoise, x, sigma, cond=self.cond), self.x)
+        """The denoised and the raw output at a point, and its `log_var`."""
+        out = evaluate(self.denoise, x, sigma, self.cond, self.points.dtypes)
+        return outputs_of(out, self.x)
 
     def _absorb(
         self, held: list[Any], log_var: PyTree, later: list[Any], row: Row, slices: dict[str, Any]

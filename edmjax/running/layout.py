@@ -8,12 +8,36 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
-from edmjax._common.arrays import working_dtype
-from edmjax._common.typing import Array, PyTree
+from edmjax._common.arrays import has_tracers, working_dtype
+from edmjax._common.held import cast, dtypes_of, is_held
+from edmjax._common.typing import Array, Denoiser, PyTree
 from edmjax.noise.keys import cut_draw, padded_draw
+from edmjax.planning.scale import STAND_IN, nearer
 from edmjax.planning.table import Plan
+
+
+def most_of(x: PyTree) -> float:
+    """The highest level whose noise the dtypes of `x` hold: of 10^15 draws the largest is 8."""
+    return min(float(jnp.finfo(leaf.dtype).max) / 8 for leaf in jax.tree.leaves(x))
+
+
+def check_reach(denoise: Denoiser, plan: Plan, x: PyTree) -> None:
+    """Raises where points in the dtypes of `x`, such as float16, would overflow."""
+    if all(leaf.dtype.itemsize > 2 for leaf in jax.tree.leaves(x)) or has_tracers(plan):
+        return
+    if plan.scale is not None and is_held(denoise):
+        return  # neither `x` nor what the network is shown has the size of the level
+    sigmas = np.asarray(plan.sigmas)
+    highest, most = float(sigmas[sigmas != STAND_IN].max(initial=0)), most_of(x)
+    if highest > most:
+        raise ValueError(
+            f"Noise at sigma = {highest:g} overflows points of float16, which reach up to {most:g}:"
+            " pass `x` in float32 or bfloat16, or make the plan on `levels` of a process and the "
+            "denoiser with `ej.denoisers`, which hold points in the scale of the process."
+        )
 
 
 class Points:
@@ -26,6 +50,7 @@ class Points:
 
     def __init__(self, x: PyTree, batched: bool):
         self.x: PyTree = x
+        self.dtypes: Any = dtypes_of(x)
         self.batched: bool = batched
         self.wide: Any = jax.tree.map(lambda leaf: working_dtype(leaf.dtype), x)
         # Weights are one array for all leaves, so it has the widest of their precisions.
@@ -51,10 +76,14 @@ class Points:
 
     def show(self, point: PyTree, unscale: Array | None = None) -> Any:
         """A held point as the user sees it, in the shapes and dtypes of `x`; undoes `hold`."""
+        return cast(self.show_wide(point, unscale), self.dtypes)
+
+    def show_wide(self, point: PyTree, unscale: Array | None = None) -> Any:
+        """A held point in the shapes of `x`, in the precision in which it is held."""
 
         def leaf(value, like):
             value = value if unscale is None else value * unscale.astype(value.dtype)
-            return value.reshape(like.shape).astype(like.dtype)
+            return value.reshape(like.shape)
 
         return jax.tree.map(leaf, point, self.x)
 
@@ -97,9 +126,13 @@ class Table:
     ones. The loop looks ahead: after evaluation `k` it adds what that evaluation contributes to
     each later point. So each column is shifted, and evaluation `k` finds its weight in the point
     `age + 1` rows later beside its own level.
+
+    `most` is the highest level to show in place of an infinite one; see `planning.scale.nearer`.
     """
 
-    def __init__(self, plan: Plan, dtype: DTypeLike):
+    def __init__(self, plan: Plan, dtype: DTypeLike, most: float):
+        if plan.scale is not None and most < STAND_IN:
+            plan = nearer(plan, dtype, most)
         # Raw outputs have a column only where a sampler asks for them: most never do.
         windows = [plan.y, plan.d] if plan.r is None else [plan.y, plan.d, plan.r]
         self.draws: int = plan.z.shape[1]

@@ -23,6 +23,7 @@ from edmjax.noise.paths import KeyLike
 from edmjax.planning.padding import Shape, may_draw
 from edmjax.planning.table import Plan, check_plan
 from edmjax.running.body import Body, run_rows
+from edmjax.running.layout import check_reach
 from edmjax.running.source import source_of_noise
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def runs(
         check_plan(plan, f"plans[{i}]")
         plan.check_range(denoise)
     x = checked_inputs(denoise, x, cond, batched=batched)
+    for plan in plans:
+        check_reach(denoise, plan, x)
     if not plans:
         return []
     shape = Shape.of(plans)

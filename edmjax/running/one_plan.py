@@ -19,6 +19,7 @@ from edmjax.noise.paths import Brownian, Increments, KeyLike, draw_path
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running.body import Body, Visit
 from edmjax.running.declared import Declared, check_corrector_fits
+from edmjax.running.layout import check_reach
 from edmjax.running.source import NO_INCREMENTS, no_draws, source_of_noise
 from edmjax.scalar import flag
 
@@ -245,6 +246,7 @@ def dispatch(
     check_plan(plan)
     plan.check_range(denoise)
     x = checked_inputs(denoise, x, cond, batched=batched)
+    check_reach(denoise, plan, x)
     # Read here, as `jit` drops the attributes of functions.
     declared = Declared.read(corrector)
     if declared.there:

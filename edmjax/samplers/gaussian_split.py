@@ -33,7 +33,8 @@ from edmjax._common.arrays import (
     register_fields,
     working_dtype,
 )
-from edmjax._common.functions import Wraps, denoiser_as_pytree
+from edmjax._common.functions import denoiser_as_pytree
+from edmjax._common.held import Wraps, evaluate
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Arraylike, Denoiser, Number, PyTree, Scalar, Sigma
 from edmjax.problems.problem import Point, freeze, scaled, spectrum
@@ -152,10 +153,10 @@ class _Split(Wraps):
     split: GaussianSplit
     denoise: Denoiser
 
-    def __call__(self, z: Point, sigma: Sigma, *cond: PyTree) -> Point:
+    def held(self, z: Point, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> Point:
         split = self.split
         x = split.leave(z, sigma)
-        denoised = self.denoise(x, sigma, *cond)
+        denoised = evaluate(self.denoise, x, sigma, cond, dtypes)
         if not isinstance(denoised, jax.Array | np.ndarray) or denoised.shape != x.shape:
             raise TypeError(
                 "`gaussian_split` takes a denoiser that returns one array of the shape of `x`; put "

@@ -16,6 +16,7 @@ from jax.core import Tracer
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import register_fields, working_dtype
 from edmjax._common.functions import as_pytree, checked_inputs, compiled
+from edmjax._common.held import dtypes_of, evaluate
 from edmjax._common.typing import Denoiser, Int, Level, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import tolerances
@@ -148,9 +149,8 @@ class Shown:
     function: Any
     like: Any  # empty arrays of those dtypes
 
-    def __call__(self, x: PyTree, level: Level, *cond: Any) -> Any:
-        x = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), x, self.like)
-        return self.function(x, level, *cond)
+    def __call__(self, x: PyTree, level: Level, cond: PyTree = None) -> Any:
+        return evaluate(self.function, x, level, cond, dtypes_of(self.like))
 
 
 def _shown_in(denoise: Any, x: PyTree) -> Any:
