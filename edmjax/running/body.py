@@ -137,6 +137,14 @@ class Body:
         seen = cast(x, self.points.dtypes)
         return carry, self.look(Visit(seen, denoised, row.sigma, outputs, self.points.batched))
 
+    def edited(self, carry: Carry, before: PyTree) -> Carry:
+        """The carry of a run whose next point was `before`, and now is `x`."""
+        first, *later = unstack(carry.sums, len(self.table.ages))
+        new, old = self.points.hold(self.x), self.points.hold(before)
+        # What the point has beside the sum are its draws, which `x` holds already.
+        first = jax.tree.map(lambda s, n, o: jnp.where(n == o, s, n + (s - o)), first, new, old)
+        return carry._replace(sums=stack([first, *later]))
+
     def finish(self, carry: Carry, cells: Array) -> Any:
         """The next point, in the form of the user's `x`; after the last evaluation, the sample."""
         # The point of any row is s_0 and its noise, so a run may end before any evaluation.

@@ -5,11 +5,13 @@ import zlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from edmjax._common.arguments import refuse, whole
 from edmjax._common.arrays import has_tracers
+from edmjax._common.trees import argument_like
 from edmjax._common.typing import Corrector, Denoiser, PyTree
 from edmjax.noise.keys import is_typed
 from edmjax.noise.paths import KeyLike
@@ -24,11 +26,16 @@ from edmjax.running.one_plan import dispatch
 class PartialSample:
     """A run that has made some of its evaluations: a pytree of arrays, which can be saved.
 
+    `x` may be edited where a step starts, by `dataclasses.replace(half, x=...)`, and nothing else
+    may. A sample that equals another one of the run is a copy of it, with its history, so samples
+    can be permuted or resampled. A sample that equals none continues from its new point. In a
+    multistep method it keeps the outputs of its former points.
+
     Attributes:
         x: the point that comes next, like the `x` of `sample`; the sample once `evaluation` is the
             plan's `nfe`.
         evaluation: int32, how many evaluations were made.
-        held: what the loop carries: sums of points and outputs, and the noise of the next point.
+        held: what the loop carries, and `x` as the run left it.
         widths: int32, of the plan that began it: evaluations, history length, draws per row.
         marks: uint32, checksums of the plan, the key and the corrector; 0 where one was traced.
     """
@@ -74,7 +81,8 @@ def sample_until(
     Raises:
         TypeError: if `stop` is not an integer; and as `sample` raises.
         ValueError: if `stop` is out of range, the run was begun with another plan, key or
-            corrector, or `remat` or `progress` is asked for; and as `sample` raises.
+            corrector, its `x` was edited within a step or has another shape, or `remat` or
+            `progress` is asked for; and as `sample` raises.
     """
     why = "the number of evaluations is data here; `ej.sample` takes it"
     refuse("sample_until", why, remat=remat, progress=progress)
@@ -114,9 +122,49 @@ def sample_until(
     else:
         point, held = begun.x, begun.held
     if stop > done:
+        if begun is not None:
+            held = _edited(begun, plan, batched)
         rest = (None, held, done, np.int32(stop))
         point, held = dispatch(_resume, denoise, plan, point, *arguments, *rest, batched=batched)
     return PartialSample(point, np.int32(stop), held, widths, marks)
+
+
+def _edited(begun: PartialSample, plan: PlanLike, batched: bool) -> tuple[Carry, Any]:
+    """What a run holds, once the history of its samples follows an edit of its points."""
+    carry, before = begun.held
+    x = argument_like(begun.x, before, "x", "the run")
+    if has_tracers((x, before, plan.step)):
+        return carry, before  # the edit is made in the loop, and no sample is looked for
+    rows, former = _rows(x, batched), _rows(before, batched)
+    if rows == former:
+        return carry, before
+    # Every run has started a step by its first evaluation, so there is one before this.
+    starts, k = np.flatnonzero(np.diff(np.asarray(plan.step), prepend=-1)), int(begun.evaluation)
+    if k not in starts:
+        raise ValueError(
+            f"The `x` of this run was edited after {k} evaluations, which is within a step, where "
+            f"the point is not one of the flow: edit it where a step starts, after "
+            f"{starts[starts < k].max()} evaluations."
+        )
+    if not batched:
+        return carry, before
+    places = {row: i for i, row in reversed(list(enumerate(former)))}
+    pairs = enumerate(zip(rows, former, strict=True))
+    source = np.array([i if row == old else places.get(row, i) for i, (row, old) in pairs])
+
+    def moved(tree: PyTree, axis: int = 0) -> Any:
+        return jax.tree.map(lambda leaf: jnp.take(jnp.asarray(leaf), source, axis=axis), tree)
+
+    stacked = _widths(plan)[0] > 1
+    return Carry(moved(carry.sums, int(stacked)), moved(carry.fresh)), moved(before)
+
+
+def _rows(x: PyTree, batched: bool) -> list[bytes]:
+    """The bits of each sample."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
+    if not batched:
+        return [b"".join(leaf.tobytes() for leaf in leaves)]
+    return [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(leaves[0]))]
 
 
 def _begin(
@@ -126,11 +174,12 @@ def _begin(
     *arrays: Any,
     declared: Declared,
     batched: bool,
-) -> tuple[Any, Carry]:
+) -> tuple[Any, Any]:
     options = {"corrector": corrector, "declared": declared, "batched": batched}
     body = Body(denoise, *arrays, **options)
     carry = body.start()
-    return body.finish(carry, body.ends[0]), carry
+    x = body.finish(carry, body.ends[0])
+    return x, (carry, x)
 
 
 def _resume(
@@ -140,10 +189,12 @@ def _resume(
     *arrays: Any,
     declared: Declared,
     batched: bool,
-) -> tuple[Any, Carry]:
-    *of_sample, carry, begin, stop = arrays
+) -> tuple[Any, Any]:
+    *of_sample, (carry, before), begin, stop = arrays
     options = {"corrector": corrector, "declared": declared, "batched": batched}
-    return run_rows(Body(denoise, *of_sample, **options), carry, begin, stop)
+    body = Body(denoise, *of_sample, **options)
+    x, carry = run_rows(body, body.edited(carry, before), begin, stop)
+    return x, (carry, x)
 
 
 def _widths(plan: PlanLike) -> tuple[int, int]:

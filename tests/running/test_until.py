@@ -1,11 +1,13 @@
 """`ej.sample_until`: a run that is cut, saved and gone on with has the bits of one that is not."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
-from support.helpers import ALL, compilations, gaussian, mixture, over
+from support.helpers import ALL, compilations, gaussian, later, mixture, over
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -97,3 +99,91 @@ def test_going_on_with_something_else_is_refused():
     ):
         with pytest.raises(ValueError, match=f"begun with another {name}"):
             go_on(**wrong)
+
+
+# ---- edits of the point
+
+
+def edited(half, change):
+    return dataclasses.replace(half, x=change(half.x))
+
+
+@pytest.mark.parametrize("name", over(ALL, ["dpmpp_2m", "unipc"]))
+def test_samples_that_are_resampled_bring_their_history(x64, name):
+    """Of a plan that draws nothing, sample i of the resampled run is sample `parent[i]` of it."""
+    plan = ej.make_plan(ALL[name][0](), GRID)
+    if plan.num_draws:
+        plan = ej.make_plan(s.dpmpp_2m(), GRID)
+    x, parent = X.astype(jnp.float64), np.array([3, 1, 1, 0, 3])
+    starts = np.flatnonzero(np.diff(plan.step, prepend=-1))
+    uncut = ej.sample_until(mixture(), plan, x, stop=plan.nfe).x
+    for stop in starts[1::2]:
+        half = ej.sample_until(mixture(), plan, x, stop=int(stop))
+        for at in (half, ej.sample_until(mixture(), plan, half, stop=int(stop))):
+            copy = edited(at, lambda x: np.asarray(x)[parent])
+            end = ej.sample_until(mixture(), plan, copy, stop=plan.nfe)
+            np.testing.assert_array_equal(end.x, uncut[parent])
+
+
+@pytest.mark.parametrize("name", ["heun", "ddpm", *later("dpm_2", "ancestral_dpmpp_2s")])
+def test_an_edited_point_is_the_start_of_the_rest_of_the_grid(x64, name):
+    plan, rest = (ej.make_plan(ALL[name][0](), grid) for grid in (GRID, GRID[3:]))
+    start = int(np.flatnonzero(np.asarray(plan.step) == 3)[0])
+    tree = {"a": X.astype(jnp.float64), "b": X[:, :1].astype(jnp.float64)}
+
+    def denoise(x, sigma):
+        both = mixture().denoise(x["a"] + 0.1 * x["b"], sigma)
+        return {"a": both, "b": x["b"] / (1 + sigma**2)}
+
+    half = ej.sample_until(denoise, plan, tree, KEY, stop=start)
+    new = {"a": half.x["a"].at[1, 0].add(0.5), "b": half.x["b"] * 0.9}
+    noise = None
+    if plan.num_draws:
+        made = plan.num_draws - rest.num_draws
+        noise = jax.tree.map(lambda v: v[made:], ej.draw_noise(plan, KEY, tree))
+    got = ej.sample_until(denoise, plan, dataclasses.replace(half, x=new), KEY, stop=plan.nfe).x
+    want = ej.sample(denoise, rest, new, noise=noise)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+def test_an_edit_of_a_multistep_run_keeps_the_former_outputs(x64):
+    """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2), written out, with an edit before a step."""
+    problem, grid = mixture(), GRID[:-1]
+    at, x = 3, X.astype(jnp.float64)
+    plan = ej.make_plan(s.dpmpp_2m(), grid)
+    lam = -np.log(grid)
+
+    def change(x):
+        return x + 0.1 * np.arange(10).reshape(5, 2)
+
+    points, old = x, None
+    for k in range(len(grid) - 1):
+        points = change(points) if k == at else points
+        d, h = problem.denoise(points, grid[k]), lam[k + 1] - lam[k]
+        mixed = d
+        if old is not None:
+            r = (lam[k] - lam[k - 1]) / h
+            mixed = (1 + 1 / (2 * r)) * d - 1 / (2 * r) * old
+        points, old = grid[k + 1] / grid[k] * points - np.expm1(-h) * mixed, d
+    half = edited(ej.sample_until(problem, plan, x, stop=at), change)
+    got = ej.sample_until(problem, plan, half, stop=plan.nfe).x
+    np.testing.assert_allclose(got, points, rtol=0, atol=1e-12)
+
+
+def test_an_edit_of_one_sample_in_half_precision():
+    plan, rest = ej.make_plan(s.euler(), GRID), ej.make_plan(s.euler(), GRID[3:])
+    half = ej.sample_until(gaussian(), plan, X[0].astype(jnp.bfloat16), stop=3, batched=False)
+    half = edited(half, lambda x: x + 1)
+    got = ej.sample_until(gaussian(), plan, half, stop=plan.nfe, batched=False).x
+    want = ej.sample(gaussian(), rest, half.x, batched=False)
+    np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=2**-7)
+
+
+def test_an_edit_that_a_run_cannot_take_gets_a_sentence():
+    plan = ej.make_plan(s.heun(), GRID)
+    half = ej.sample_until(gaussian(), plan, X, stop=3)
+    with pytest.raises(ValueError, match=r"within a step.*after 2 evaluations"):
+        ej.sample_until(gaussian(), plan, edited(half, lambda x: x + 1), stop=plan.nfe)
+    with pytest.raises(ValueError, match=r"`x` must have the shape of `the run`, \(5, 2\)"):
+        ej.sample_until(gaussian(), plan, edited(half, lambda x: x[:2]), stop=plan.nfe)
