@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Key
 
 from edmjax._common.arguments import real, whole
 from edmjax._common.functions import check_function, with_cond
-from edmjax._common.trees import check_cond, check_like
+from edmjax._common.trees import check_like, conditions
 from edmjax._common.typing import Int, PyTree, Scalar
 from edmjax.noise.keys import check_single_key
 
@@ -224,7 +224,7 @@ def _num_samples(net: ParametricNetwork, x0: Any, key: Any, cond: PyTree) -> int
         )
     check_single_key(key)
     if cond is not None:
-        check_cond(cond, x0, "x0")
+        conditions(cond, len(x0), " of `x0`")
     return len(x0)
 
 

@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers
-from edmjax._common.trees import check_batch_axis, check_cond, check_like, floating_tree
+from edmjax._common.trees import check_batch_axis, check_like, conditions, floating_tree
 from edmjax._common.typing import Denoiser, PyTree
 
 
@@ -33,15 +33,15 @@ def check_function(function: object, name: str, *arguments: str) -> None:
 
 def checked_inputs(
     denoise: Denoiser, x: PyTree, cond: PyTree, *, batched: bool = True, name: str = "x"
-) -> Any:
-    """`x` as JAX arrays, once `denoise`, `x` and `cond` go together."""
+) -> tuple[Any, Any]:
+    """`x` as JAX arrays and `cond`, once `denoise`, `x` and `cond` go together."""
     # Mistakes in the order in which a user meets them: the function, its inputs, their batch.
     check_denoiser(denoise, cond)
     x = floating_tree(x, name)
     check_batch_axis(x, name, batched)
     if cond is not None and batched:
-        check_cond(cond, x, name)
-    return x
+        cond = conditions(cond, jax.tree.leaves(x)[0].shape[0], f" of `{name}`")
+    return x, cond
 
 
 def check_denoiser(denoise: Denoiser, cond: PyTree) -> None:

@@ -30,10 +30,11 @@ def place(array: Any, sharding: NamedSharding) -> jax.Array:
 def split_samples(batch: X, mesh: Mesh, *, axis: int = 0) -> X:
     """Arrays of samples, whole in every process, split along `data` on axis `axis`.
 
-    The number of samples must be a multiple of the mesh's `data`.
+    The number of samples must be a multiple of the mesh's `data`. An axis of length 1 is of what
+    all samples share, and is not split.
     """
-    sharding = NamedSharding(mesh, P(*[None] * axis, "data"))
-    return jax.tree.map(lambda leaf: place(leaf, sharding), batch)
+    split, whole = NamedSharding(mesh, P(*[None] * axis, "data")), NamedSharding(mesh, P())
+    return jax.tree.map(lambda leaf: place(leaf, whole if leaf.shape[axis] == 1 else split), batch)
 
 
 def split_parameters(tree: X, mesh: Mesh) -> X:

@@ -47,14 +47,35 @@ def check_batch_axis(x: PyTree, name: str, batched: bool) -> None:
         )
 
 
-def check_cond(cond: PyTree, x: PyTree, name: str = "x") -> None:
-    batch = jax.tree.leaves(x)[0].shape[0]
+def conditions(cond: PyTree, batch: int, of: str = "") -> Any:
+    """`cond` for `batch` samples: each leaf has one entry for each of them, or one for all.
+
+    A number becomes a leaf with one entry, and a list of numbers becomes one leaf.
+    """
+    if isinstance(cond, list | tuple) and cond and all(map(_is_number, cond)):
+        cond = np.asarray(cond)
+    cond = jax.tree.map(lambda leaf: np.asarray(leaf)[None] if _is_number(leaf) else leaf, cond)
     for leaf in jax.tree.leaves(cond):
-        if np.ndim(leaf) == 0 or np.shape(leaf)[0] != batch:
+        if np.ndim(leaf) == 0 or np.shape(leaf)[0] not in (1, batch):
             raise ValueError(
-                f"Axis 0 of every leaf of `cond` counts the {batch} samples of `{name}`, got shape "
-                f"{np.shape(leaf)}."
+                f"Axis 0 of every leaf of `cond` counts the {batch} samples{of}, or has length 1 "
+                f"where all share it, got shape {np.shape(leaf)}."
             )
+    return cond
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, bool | int | float | np.generic)
+
+
+def is_shared(leaf: Any) -> bool:
+    """Whether a leaf of a condition has one entry, for all samples."""
+    return np.shape(leaf)[0] == 1
+
+
+def conditions_at(cond: PyTree, rows: Any) -> Any:
+    """The conditions of the samples of these numbers; what all samples share stays as it is."""
+    return jax.tree.map(lambda leaf: leaf if is_shared(leaf) else leaf[rows], cond)
 
 
 def check_like(values: PyTree, x: PyTree, who: str, name: str = "x") -> Any:

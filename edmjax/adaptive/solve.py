@@ -63,7 +63,7 @@ def sample(
             "`method` must be `ej.adaptive.multistep(...)` or `ej.adaptive.dpm_adaptive(...)`, got "
             f"{method!r:.80}; samplers with plans run in `ej.sample`."
         )
-    x = checked_inputs(denoise, x, cond)
+    x, cond = checked_inputs(denoise, x, cond)
     levels = _levels(denoise, method, sigma_max, sigma_min, x)
     key, noise = source_of_noise(
         x,

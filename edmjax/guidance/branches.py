@@ -5,7 +5,9 @@ the negative branch by turns.
 """
 
 import dataclasses
+import functools
 import numbers
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +122,8 @@ class ClassifierFree(Guided):
                 "Classifier-free guidance needs something to guide to: pass `cond` to `sample`, or "
                 "as the third argument."
             )
-        cond, uncond = _paired(cond, self.uncond, jax.tree.leaves(x)[0].shape[0])
+        n = jax.tree.leaves(x)[0].shape[0]
+        cond, uncond = _paired(cond, self.uncond, n, alike=self.one_call)
         if not self.one_call:
             return self.positive(x, level, cond, dtypes), self.positive(x, level, uncond, dtypes)
         # One call, so that the program holds the network once.
@@ -148,8 +151,10 @@ def classifier_free(
         scale: one number, or an array with one number a sample; may be traced.
         uncond: the condition of the unconditional branch, in the structure of `cond`: a null label,
             an empty prompt, zeros. A leaf is either for one sample, without the axis of samples,
-            or has that axis (a negative prompt for each sample).
-        one_call: whether both branches are one call of twice the batch.
+            or has that axis, of length 1 or one for each sample. With `one_call=False` the other
+            axes may differ from those of `cond`, such as a prompt of another length.
+        one_call: whether both branches are one call of twice the batch. In that call a condition
+            that all samples share is repeated for each.
 
     Raises:
         TypeError: `denoise` is not callable, or `scale` is not real.
@@ -274,35 +279,53 @@ def _scale(scale: Arraylike) -> tuple[Arraylike, bool]:
     return value, isinstance(scale, numbers.Real) and float(value) == 1.0
 
 
-def _paired(cond: PyTree, uncond: PyTree, n: int) -> tuple[PyTree, PyTree]:
-    """`cond` as arrays, and `uncond` in its structure, shapes and dtypes."""
+def _paired(cond: PyTree, uncond: PyTree, n: int, *, alike: bool) -> tuple[PyTree, PyTree]:
+    """`cond` as arrays, and `uncond` in its structure and dtypes; if `alike`, in its shapes too."""
     cond = jax.tree.map(jnp.asarray, cond)
     for leaf in jax.tree.leaves(cond):
-        if leaf.shape[:1] != (n,):
+        if leaf.shape[:1] not in ((1,), (n,)):
             raise ValueError(
-                f"Axis 0 of every leaf of `cond` counts the {n} samples of `x`, got shape "
-                f"{leaf.shape}: run one sample as a batch of one, without `batched=False`."
+                f"Axis 0 of every leaf of `cond` counts the {n} samples of `x`, or has length 1 "
+                f"where all share it, got shape {leaf.shape}: run one sample as a batch of one, "
+                "without `batched=False`."
             )
     if jax.tree.structure(uncond) != jax.tree.structure(cond):
         raise ValueError(
             f"`uncond` must have the structure of `cond`, {jax.tree.structure(cond)}, got "
             f"{jax.tree.structure(uncond)}."
         )
+    uncond = jax.tree.map(functools.partial(_fitted, n=n, alike=alike), cond, uncond)
+    if alike:  # both branches are rows of one batch
+        cond = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (n, *leaf.shape[1:])), cond)
+    return cond, uncond
 
-    def fitted(cond, uncond):
-        if uncond.shape not in (cond.shape, cond.shape[1:]):
-            raise ValueError(
-                f"A leaf of `cond` has shape {cond.shape}: in `uncond` it must have that shape, or "
-                f"{cond.shape[1:]} for all samples alike, got {uncond.shape}."
-            )
-        if jnp.issubdtype(uncond.dtype, jnp.inexact) > jnp.issubdtype(cond.dtype, jnp.inexact):
-            raise TypeError(
-                f"A leaf of `cond` is {cond.dtype}, which cannot hold the {uncond.dtype} of "
-                "`uncond`: convert one of them."
-            )
-        return jnp.broadcast_to(jnp.asarray(uncond, cond.dtype), cond.shape)
 
-    return cond, jax.tree.map(fitted, cond, uncond)
+def _fitted(cond: jax.Array, uncond: Any, n: int, alike: bool) -> jax.Array:
+    """A leaf of `uncond` with an axis of samples, in the dtype of the leaf of `cond`."""
+    own, shape = cond.shape[1:], uncond.shape
+    # One axis less than `cond` has is no axis of samples.
+    has_axis = len(shape) == cond.ndim
+    if (has_axis and shape[0] not in (1, n)) or not (has_axis or len(shape) == len(own)):
+        raise ValueError(
+            f"A leaf of `cond` has shape {cond.shape}: in `uncond` it must have those axes, the "
+            f"first of length 1 or {n}, or all but the first, got shape {shape}."
+        )
+    each = shape[1:] if has_axis else shape
+    if alike and each != own:
+        raise ValueError(
+            f"A leaf of `cond` has shape {cond.shape}, and the one of `uncond` has shape {shape}: "
+            f"a call of both branches needs {own} for each sample. Pass `one_call=False`, which "
+            "evaluates one branch after the other, or pad them to one length."
+        )
+    if jnp.issubdtype(uncond.dtype, jnp.inexact) > jnp.issubdtype(cond.dtype, jnp.inexact):
+        raise TypeError(
+            f"A leaf of `cond` is {cond.dtype}, which cannot hold the {uncond.dtype} of "
+            "`uncond`: convert one of them."
+        )
+    uncond = jnp.asarray(uncond, cond.dtype)
+    if has_axis and not alike:
+        return uncond
+    return jnp.broadcast_to(uncond, (n, *each))
 
 
 def _alternate(a: PyTree, b: PyTree) -> PyTree:

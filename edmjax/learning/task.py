@@ -15,7 +15,7 @@ from edmjax._common.arguments import ordered, positive, whole
 from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import as_pytree, checked_inputs
 from edmjax._common.held import denoised_rows
-from edmjax._common.trees import Flat
+from edmjax._common.trees import Flat, conditions_at
 from edmjax._common.typing import Denoiser, Int, Keys, Number, PyTree
 from edmjax.noise.keys import check_key, check_single_key
 from edmjax.planning.make import make_plan
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
     def take(self, rows: jax.Array | np.ndarray) -> "Part":
         """The noises of these numbers."""
-        cond = jax.tree.map(lambda leaf: leaf[rows], self.cond)
+        cond = conditions_at(self.cond, rows)
         return Part(self.points[:, rows], self.outputs[:, rows], self.end[rows], cond)
 
 
@@ -95,7 +95,7 @@ def task_of(
     reference_nfe: Int | None,
 ) -> Task:
     """Checks the arguments, solves the flow from every noise, and splits the noises."""
-    x = checked_inputs(denoise, x, cond)
+    x, cond = checked_inputs(denoise, x, cond)
     if has_tracers((denoise, x, key, cond)):
         raise TypeError(
             "A fit returns numbers and runs programs of its own, so it cannot run under `jit`: "
@@ -126,7 +126,8 @@ def task_of(
 
     split, batches = random.split(key)
     order = np.asarray(random.permutation(split, total))
-    x, cond = jax.tree.map(lambda leaf: jnp.asarray(leaf)[order], (x, cond))
+    x, cond = jax.tree.map(jnp.asarray, (x, cond))
+    x, cond = jax.tree.map(lambda leaf: leaf[order], x), conditions_at(cond, order)
     held = max(total // 4, 1)
     denoise = as_pytree(denoise, "denoise")
     flow = _flow(denoise, flat, fine, x, cond, zero)

@@ -100,7 +100,7 @@ def log_likelihood(
             solver without an error estimate; a plan that goes down, draws noise, uses raw outputs
             or holds its points in the scale of a process.
     """
-    x0, flat = solve.checked(denoise, x0, "x0", cond)
+    x0, cond, flat = solve.checked(denoise, x0, "x0", cond)
     rows = flat.rows(x0)
     ends: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max, "upward": True}
     options = {"plan": plan, "solver": solver, "rtol": rtol, "atol": atol, "max_steps": max_steps}

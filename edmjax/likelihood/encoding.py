@@ -115,7 +115,7 @@ def _move(
                 "`x`, the point, with another."
             )
         x, companion = x
-    x, flat = solve.checked(denoise, x, name, cond)
+    x, cond, flat = solve.checked(denoise, x, name, cond)
     if companion is not None:
         companion = floating_tree(companion, "companion")
         given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (companion, x))

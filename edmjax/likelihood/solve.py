@@ -233,16 +233,16 @@ def data_width(denoise: Denoiser, sigma_data: Any) -> Any:
     return positive_leaf(width_of(denoise, sigma_data), "sigma_data")
 
 
-def checked(denoise: Denoiser, x: PyTree, name: str, cond: PyTree) -> tuple[Any, Flat]:
-    """`x` with its leaves as arrays, and how to flatten it."""
-    x = checked_inputs(denoise, x, cond, name=name)
+def checked(denoise: Denoiser, x: PyTree, name: str, cond: PyTree) -> tuple[Any, Any, Flat]:
+    """`x` with its leaves as arrays, `cond`, and how to flatten `x`."""
+    x, cond = checked_inputs(denoise, x, cond, name=name)
     flat = Flat(x)
     if flat.dim == 0:
         raise ValueError(
             f"A sample of `{name}` holds no numbers: its leaves have the shapes "
             f"{[leaf.shape for leaf in jax.tree.leaves(x)]}."
         )
-    return x, flat
+    return x, cond, flat
 
 
 def _plan_levels(plan: Any, upward: bool) -> tuple[Any, Any]:

@@ -83,7 +83,7 @@ class Conditioning(nnx.Module):
 
     def _label(self, cond: Labels | int, batch: int) -> Int[Array, " batch"]:
         dtype = jnp.result_type(cond)
-        if np.shape(cond) not in ((), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
+        if np.shape(cond) not in ((), (1,), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
             raise ValueError(
                 f"`cond` must be integer labels, one or one for each of the {batch} images, got "
                 f"{dtype} of shape {np.shape(cond)}."

@@ -20,7 +20,7 @@ from edmjax._common.arrays import has_tracers, working_dtype
 from edmjax._common.functions import are_data, check_denoiser, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
-from edmjax._common.trees import Layout
+from edmjax._common.trees import Layout, conditions, is_shared
 from edmjax._common.typing import Corrector, Denoiser, Int, Keys, PyTree
 from edmjax.noise.keys import check_key, check_single_key, is_typed, normal_like
 from edmjax.noise.paths import Brownian, KeyLike
@@ -63,7 +63,8 @@ def sample_in_chunks(
     device holds one chunk at a time, the host all samples.
 
     Args:
-        denoise, plan, cond, corrector: as in `sample`; axis 0 of `cond` counts all samples.
+        denoise, plan, cond, corrector: as in `sample`; axis 0 of a leaf of `cond` counts all
+            samples, or has length 1 where they share it.
         key: one typed key, or `ej.brownian(key)` for noise of one path.
         num_samples: how many, at least 1.
         chunk_size: how many at once, at least 1. On a mesh this counts the samples on all devices;
@@ -101,12 +102,7 @@ def sample_in_chunks(
     num_samples, shown = whole(num_samples, "num_samples"), flag(progress, "progress")
     chunk_size = whole(chunk_size, "chunk_size")
     like = Layout(_one_sample(shape))
-    for leaf in jax.tree.leaves(cond):
-        if np.ndim(leaf) == 0 or np.shape(leaf)[0] != num_samples:
-            raise ValueError(
-                f"Axis 0 of every leaf of `cond` counts the {num_samples} samples, got shape "
-                f"{np.shape(leaf)}."
-            )
+    cond = conditions(cond, num_samples)
     mesh = mesh_of_samples(mesh)
     # A path is split like a key. All chunks share its process; each gets the keys of its samples.
     path = key if isinstance(key, Brownian) else None
@@ -284,6 +280,8 @@ def start_std(plan: PlanLike) -> np.float64:
 
 
 def _rows(leaf: Any, index: np.ndarray) -> Any:
+    if is_shared(leaf):
+        return leaf
     # Typed keys have no NumPy form. All other conditions stay on the host, except one chunk's rows.
     return leaf[index] if is_typed(leaf) else np.asarray(leaf)[index]
 

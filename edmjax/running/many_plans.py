@@ -124,7 +124,7 @@ def runs(
     for i, plan in enumerate(plans):
         check_plan(plan, f"plans[{i}]")
         plan.check_range(denoise)
-    x = checked_inputs(denoise, x, cond, batched=batched)
+    x, cond = checked_inputs(denoise, x, cond, batched=batched)
     for plan in plans:
         check_reach(denoise, plan, x)
     if not plans:

@@ -71,7 +71,10 @@ def sample(
             corrector declares draws. Ignored if the plan draws none and there is no corrector.
         noise: the draws themselves, used instead of `key`, leaf shape (num_draws, *leaf.shape);
             `ej.draw_noise` makes them.
-        cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0.
+        cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0. A leaf
+            with axis 0 of length 1 is shared by all samples: the denoiser is given it as it is,
+            without a copy for each, to broadcast. A number is such a leaf, and a list of numbers is
+            one leaf.
         corrector: `(denoise, x, sigma, key) -> x`, run on the point that starts a step, before its
             evaluation; with an attribute `on_result = True`, on the point that a step ends in.
             Never run at sigma 0. `key` is one key a sample, shape (batch,). With an attribute
@@ -245,7 +248,7 @@ def dispatch(
     options |= {name: flag(options[name], name) for name in flags}
     check_plan(plan)
     plan.check_range(denoise)
-    x = checked_inputs(denoise, x, cond, batched=batched)
+    x, cond = checked_inputs(denoise, x, cond, batched=batched)
     check_reach(denoise, plan, x)
     # Read here, as `jit` drops the attributes of functions.
     declared = Declared.read(corrector)

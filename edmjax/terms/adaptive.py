@@ -100,7 +100,7 @@ def adaptive_sample(
             shapes disagree.
     """
     solver = solver_with_error(solver)
-    x = checked_inputs(denoise, x, cond)
+    x, cond = checked_inputs(denoise, x, cond)
     rtol, atol = tolerances(rtol, atol)
     sigma_max, sigma_min = host(sigma_max, "sigma_max"), host(sigma_min, "sigma_min")
     max_steps, per_sample = whole(max_steps, "max_steps"), flag(per_sample, "per_sample")

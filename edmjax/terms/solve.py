@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from optimistix import rms_norm
 
+from edmjax._common.trees import is_shared
 from edmjax._common.typing import PyTree
 from edmjax.terms.tableaus import explicit_solver
 
@@ -86,11 +87,19 @@ def solve(
             solution.result == diffrax.RESULTS.successful,
         )
 
+    if not per_sample:
+        return whole(y, args)
+    # A condition that all samples share has axis 0 already, and is not mapped over.
+    shared = jax.tree.map(is_shared, args)
+
     def one(y, args):
-        end = whole(*jax.tree.map(lambda leaf: leaf[None], (y, args)))
+        y = jax.tree.map(lambda leaf: leaf[None], y)
+        args = jax.tree.map(lambda leaf, whole: leaf if whole else leaf[None], args, shared)
+        end = whole(y, args)
         return end._replace(y=jax.tree.map(lambda leaf: leaf[0], end.y))
 
-    return jax.vmap(one)(y, args) if per_sample else whole(y, args)
+    along = jax.tree.map(lambda whole: None if whole else 0, shared)
+    return jax.vmap(one, in_axes=(0, along))(y, args)
 
 
 def _evaluations(solver: diffrax.AbstractERK, steps: Any) -> jax.Array:

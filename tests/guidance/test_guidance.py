@@ -459,7 +459,7 @@ def test_dynamic_thresholding_is_imagens(x64):
         (lambda: cfg(2.0)(X, 1.0, LABELS[:2]), ValueError, "counts the 6 samples"),
         (lambda: cfg(2.0)(X[0], 1.0, LABELS[0]), ValueError, "run one sample as a batch of one"),
         (lambda: cfg(2.0)(np.ones(()), 1.0, LABELS), ValueError, "Guidance needs the samples on"),
-        (lambda: cfg(2.0, uncond=np.ones(4))(X, 1.0, LABELS), ValueError, "for all samples alike"),
+        (lambda: cfg(2.0, uncond=np.ones(4))(X, 1.0, LABELS), ValueError, "or all but the first"),
         (lambda: cfg(2.0, uncond=0.5)(X, 1.0, LABELS), TypeError, "cannot hold the float64"),
         (lambda: cfg(2.0, lambda *_: 1.0)(X, 1.0, LABELS), ValueError, "return the shape of `x`"),
         (lambda: g.interval(NET, 0, 1), TypeError, "takes what `classifier_free`"),
