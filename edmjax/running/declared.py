@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax, random
 from jax.core import Tracer
 
@@ -92,17 +91,16 @@ def check_corrector_fits(plan: Plan) -> None:
 
     `Declared.read` checks the corrector itself.
     """
-    traced = isinstance(plan.step, Tracer)
-    if plan.nfe != plan.grid.shape[-1] - 1 or not (
-        traced or np.array_equal(plan.step, np.arange(plan.nfe))
-    ):
-        raise ValueError(
-            f"A corrector runs once a step, and this plan has inner evaluations ({plan.nfe} in "
-            f"{plan.grid.shape[-1] - 1} steps), where it would be paid at each: use a sampler with "
-            "one evaluation a step, such as `euler`."
-        )
+    # With windows of one entry each point is made of the one before it alone, so each evaluation
+    # starts a step, also those that `restart` repeats inside a step of the grid.
     raws = 1 if plan.r is None else plan.r.shape[-1]
     if max(plan.y.shape[-1], plan.d.shape[-1], raws) > 1:
+        if plan.nfe != plan.grid.shape[-1] - 1:
+            raise ValueError(
+                f"A corrector runs once a step, and this plan has inner evaluations ({plan.nfe} in "
+                f"{plan.grid.shape[-1] - 1} steps), where it would be paid at each: use a sampler "
+                "with one evaluation a step, such as `euler` or a `restart` of it."
+            )
         raise ValueError(
             "A corrector moves the point, which makes the history of a multistep method stale: use "
             "a sampler without history, such as `euler` or `euler_maruyama`."

@@ -11,6 +11,7 @@ from support.helpers import first, gaussian, later
 
 import edmjax as ej
 from edmjax import samplers as s
+from edmjax.schedules import karras
 
 GRID = [5.0, 2.0, 1.0, 0.0]
 KEY = random.key(3)
@@ -144,6 +145,8 @@ def test_a_function_that_declares_nothing_gets_a_key_a_sample():
     "plan, words",
     [
         (ej.make_plan(s.heun(), GRID), r"inner evaluations \(5 in 3 steps\)"),
+        (ej.make_plan(s.restart(s.heun(), [(1.0, 3.0, 2, 1)]), GRID), "inner evaluations"),
+        (ej.make_plan(s.restart(s.dpmpp_2m(), [(1.0, 3.0, 2, 1)]), GRID), "inner evaluations"),
         (ej.make_plan(s.dpmpp_2m(), GRID), "history of a multistep method stale"),
         (ej.make_plan(s.euler(), [0.1, 1.0]), "go up"),
     ],
@@ -204,3 +207,36 @@ def test_the_total_of_evaluations():
     assert ej.total_nfe(plan, corrector) == 3 + 3 * 3
     corrector.on_result = True
     assert ej.total_nfe(plan, corrector) == 3 + 2 * 3
+
+
+def test_inpainting_with_jumps_back(x64):
+    """RePaint (Lugmayr et al. 2022, Algorithm 1) in the frame x0 + sigma n, written out as a loop.
+
+    The known entry is set to its value with the noise of the level before each step; after the step
+    to the low level, noise takes the point back up, and the steps in between are repeated.
+    """
+    problem, value, grid = gaussian(), 0.9, karras(6)
+    low, high, steps, repeats = float(grid[4]), 1.0, 3, 2
+    plan = ej.make_plan(s.restart(s.euler(), [(low, high, steps, repeats)]), grid)
+
+    def known(denoise, x, sigma, noise):
+        return x.at[:, 0].set(value + sigma * ej.normal_like(noise[0], x)[:, 0])
+
+    known.num_draws = 1
+    x = 80 * random.normal(KEY, (5, 2))
+    noise = np.asarray(ej.draw_noise(plan, KEY, x, corrector=known))
+    again = karras(steps + 1, low, high, final_zero=False)
+    parts = [grid[:5], *[again] * repeats, grid[4:]]
+    want, draws = np.asarray(x), iter(noise)
+    for number, levels in enumerate(parts):
+        if 0 < number <= repeats:
+            want = want + np.sqrt(high**2 - low**2) * next(draws)
+        for sigma, after in itertools.pairwise(levels):
+            want = np.array(want)
+            want[:, 0] = value + sigma * next(draws)[:, 0]
+            denoised = np.asarray(problem.denoise(want, sigma))
+            want = denoised + after / sigma * (want - denoised)
+    assert next(draws, None) is None
+    for options in ({"noise": noise}, {"key": KEY}):
+        got = ej.sample(problem, plan, x, corrector=known, **options)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
