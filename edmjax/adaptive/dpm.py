@@ -13,6 +13,7 @@ from jax import lax
 
 from edmjax._common.arguments import real, whole
 from edmjax._common.arrays import has_no_value, weighted
+from edmjax._common.manual import vary_like
 from edmjax._common.typing import Int, PyTree, Scalar
 from edmjax.adaptive.task import Method, Task, select, tolerances
 from edmjax.scalar import flag
@@ -144,6 +145,7 @@ class DPMAdaptive(Method):
             return known, None
 
         empty = jax.tree.map(lambda v: jnp.zeros((self.order, *v.shape), v.dtype), x)
+        empty = vary_like(empty, x)
         levels = jnp.exp(-(t + jnp.arange(self.order)[:, None].astype(t.dtype) / self.order * h))
         known = lax.scan(stage, empty, (stages, levels, jnp.arange(self.order)))[0]
         return mix(results[0], known), mix(results[1], known)

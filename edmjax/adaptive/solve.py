@@ -10,6 +10,7 @@ from jax import lax
 from edmjax._common.arguments import positive_leaf, whole
 from edmjax._common.arrays import has_no_value, working_dtype
 from edmjax._common.functions import checked_inputs, compiled, width_of
+from edmjax._common.manual import vary_like
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import Method, task_of
@@ -89,7 +90,7 @@ def _run(denoise, method, x, key, noise, cond, levels, *, max_steps, differentia
     # Its float64 numbers would widen the steps of float32 points where x64 is on.
     method = jax.tree.map(lambda leaf: jnp.asarray(leaf, task.sigma_max.dtype), method)
     attempt = functools.partial(method.attempt, task)
-    start = method.start(task)
+    start = vary_like(method.start(task), x)
     if differentiable:
 
         def body(at, _):

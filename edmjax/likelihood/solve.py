@@ -25,6 +25,7 @@ from edmjax import scalar
 from edmjax._common.arguments import positive_leaf, whole
 from edmjax._common.functions import checked_inputs, compiled, width_of
 from edmjax._common.held import denoised_rows
+from edmjax._common.manual import vary_like
 from edmjax._common.trees import Flat
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
@@ -119,7 +120,7 @@ def follow(
 
     A `stacklevel` of 3 has warnings point at the caller of the function that calls this one.
     """
-    ell = jnp.zeros((rows.shape[0], probes.width), flat.dtype)
+    ell = vary_like(jnp.zeros((rows.shape[0], probes.width), flat.dtype), rows)
     if route.plan is not None:
         route.plan.check_range(denoise)  # here, as what wraps a denoiser hides what it declares
         state = {"x": rows, "ell": ell}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from optimistix import rms_norm
 
+from edmjax._common.manual import untyped
 from edmjax._common.trees import is_shared
 from edmjax._common.typing import PyTree
 from edmjax.terms.tableaus import explicit_solver
@@ -88,7 +89,7 @@ def solve(
         )
 
     if not per_sample:
-        return whole(y, args)
+        return untyped(whole, y, args)
     # A condition that all samples share has axis 0 already, and is not mapped over.
     shared = jax.tree.map(is_shared, args)
 
@@ -99,7 +100,7 @@ def solve(
         return end._replace(y=jax.tree.map(lambda leaf: leaf[0], end.y))
 
     along = jax.tree.map(lambda whole: None if whole else 0, shared)
-    return jax.vmap(one, in_axes=(0, along))(y, args)
+    return untyped(jax.vmap(one, in_axes=(0, along)), y, args)
 
 
 def _evaluations(solver: diffrax.AbstractERK, steps: Any) -> jax.Array:

@@ -1,0 +1,52 @@
+"""Within `jax.shard_map`, with its check of the types of arrays on, calls give what they give."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec as P
+from support.helpers import later
+
+import edmjax as ej
+from edmjax import adaptive, likelihood, samplers as s
+
+KEY = jax.random.key(0)
+X = 8.0 * jax.random.normal(KEY, (4, 2))
+PROBLEM = ej.problems.Gaussian([0.3, 0.1], 0.25)
+ENDS, LOOSE = {"sigma_max": 8.0, "sigma_min": 0.1}, {"rtol": 1e-2, "atol": 1e-2}
+HEUN = ej.make_plan(s.heun(), ej.schedules.karras(5))
+UP = ej.make_plan(s.heun(), ej.schedules.karras(5, final_zero=False)[::-1])
+CALLS = {
+    "sample": lambda x: ej.sample(PROBLEM, HEUN, x),
+    "sweep": lambda x: ej.sweep(PROBLEM, [HEUN], x)[0],
+    "checked": lambda x: ej.sample_checked(PROBLEM, HEUN, x)[0],
+    "noise": lambda x: ej.sample(PROBLEM, ej.make_plan(s.ddpm(), ej.schedules.karras(5)), x, KEY),
+    "multistep": lambda x: adaptive.sample(PROBLEM, adaptive.multistep(), x, **ENDS)[0],
+    "differentiable": lambda x: adaptive.sample(
+        PROBLEM, adaptive.multistep(**LOOSE), x, differentiable=True, **ENDS
+    )[0],
+    "dpm": lambda x: adaptive.sample(PROBLEM, adaptive.dpm_adaptive(), x, **ENDS)[0],
+    "diffrax": lambda x: ej.terms.adaptive_sample(PROBLEM, x, **ENDS, **LOOSE)[0],
+    "diffrax, one state": lambda x: ej.terms.adaptive_sample(
+        PROBLEM, x, per_sample=False, **ENDS, **LOOSE
+    )[0],
+    "likelihood": lambda x: likelihood.log_likelihood(PROBLEM, x / 8, **ENDS, **LOOSE),
+    "likelihood, plan": lambda x: likelihood.log_likelihood(PROBLEM, x / 8, plan=UP),
+    "encode": lambda x: likelihood.encode(PROBLEM, x / 8, **ENDS, **LOOSE),
+    "gradient": lambda x: jax.grad(lambda x: jnp.sum(ej.sample(PROBLEM, HEUN, x) ** 2))(x),
+}
+# One device is enough: the types are the same on any number.
+MESH = jax.make_mesh((1,), ("data",))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("multistep", "dpm", "likelihood", "likelihood, plan"),
+        *later(*(set(CALLS) - {"multistep", "dpm", "likelihood", "likelihood, plan"})),
+    ],
+)
+def test_it_is_the_call_itself(name):
+    run = jax.shard_map(CALLS[name], mesh=MESH, in_specs=P("data"), out_specs=P("data"))
+    got = jax.jit(run)(jax.device_put(X, NamedSharding(MESH, P("data"))))
+    np.testing.assert_allclose(got, CALLS[name](X), rtol=1e-5, atol=1e-5)
