@@ -14,6 +14,7 @@ from edmjax._common.manual import vary_like
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import Method, task_of
+from edmjax.planning.table import check_levels
 from edmjax.running.source import source_of_noise
 from edmjax.scalar import flag
 
@@ -122,4 +123,5 @@ def _levels(
             "Levels fall from sigma_max to sigma_min, in the precision of `x` too, got "
             f"{sigma_max} and {sigma_min}."
         )
+    check_levels(denoise, low, high)
     return high, low, width_of(denoise, getattr(method, "sigma_data", None))

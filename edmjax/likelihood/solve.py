@@ -23,6 +23,7 @@ from jax.typing import DTypeLike
 
 from edmjax import scalar
 from edmjax._common.arguments import positive_leaf, whole
+from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import checked_inputs, compiled, width_of
 from edmjax._common.held import denoised_rows
 from edmjax._common.manual import vary_like
@@ -32,7 +33,7 @@ from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import tolerances
 from edmjax.likelihood import reversing
 from edmjax.likelihood.traces import Probes, value_and_traces
-from edmjax.planning.table import check_plan
+from edmjax.planning.table import check_levels, check_plan
 from edmjax.processes.process import root
 from edmjax.running.one_plan import sample
 
@@ -128,6 +129,8 @@ def follow(
         end = sample(augmented, route.plan, state, cond={"probes": probes, "cond": cond})
         radius = jnp.hypot(*(jnp.asarray(v, flat.dtype) for v in (route.stop, sigma_data)))
         return End(end["x"], None, end["ell"] / radius, route.plan.nfe, None)
+    if not has_tracers((route.start, route.stop)):  # traced levels have no order
+        check_levels(denoise, *sorted((route.start, route.stop)))
     levels = jnp.stack([jnp.asarray(v, flat.dtype) for v in (route.start, route.stop)])
     allowed = None if route.tolerances is None else jnp.asarray(route.tolerances, flat.dtype)
     arrays = (rows, companion, ell, levels, allowed, sigma_data, probes, cond)

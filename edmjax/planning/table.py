@@ -23,7 +23,7 @@ from jax.core import Tracer
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers
-from edmjax._common.typing import Denoiser, Values
+from edmjax._common.typing import Denoiser, Scalar, Values
 from edmjax.planning.file import About, pair_of_levels, read_plan, write_plan
 
 
@@ -163,11 +163,27 @@ class Plan:
 
 def levels_beyond(plan: Plan, low: float, high: float) -> tuple[float, float] | None:
     """The grid's lowest level above 0 and its highest, or None if both lie in the range."""
-    # With a tolerance for ranges that were kept in float32.
     levels = np.asarray(plan.grid, float)
     lowest, highest = float(levels[levels > 0].min()), float(levels.max())
-    inside = lowest >= low * (1 - 1e-6) and highest <= high * (1 + 1e-6)
-    return None if inside else (lowest, highest)
+    return None if _within(lowest, highest, low, high) else (lowest, highest)
+
+
+def check_levels(denoise: Denoiser, sigma_min: Scalar, sigma_max: Scalar) -> None:
+    """Raises ValueError where levels lie outside of the `sigma_range` that `denoise` declares."""
+    declared = getattr(denoise, "sigma_range", None)
+    if declared is None or has_tracers((declared, sigma_min, sigma_max)):
+        return
+    low, high = pair_of_levels(declared, "The denoiser's `sigma_range`")
+    if not _within(float(sigma_min), float(sigma_max), low, high):
+        raise ValueError(
+            f"The levels run from {float(sigma_min):g} to {float(sigma_max):g}, and the denoiser "
+            f"declares `sigma_range` ({low:g}, {high:g}): choose levels within that."
+        )
+
+
+def _within(lowest: float, highest: float, low: float, high: float) -> bool:
+    # With a tolerance for ranges that were kept in float32.
+    return lowest >= low * (1 - 1e-6) and highest <= high * (1 + 1e-6)
 
 
 def _table(plan: Plan) -> str:

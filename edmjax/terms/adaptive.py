@@ -20,6 +20,7 @@ from edmjax._common.held import dtypes_of, evaluate
 from edmjax._common.typing import Denoiser, Int, Level, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import tolerances
+from edmjax.planning.table import check_levels
 from edmjax.processes.process import Process
 from edmjax.scalar import flag, host
 from edmjax.terms.forms import Form
@@ -104,6 +105,7 @@ def adaptive_sample(
     rtol, atol = tolerances(rtol, atol)
     sigma_max, sigma_min = host(sigma_max, "sigma_max"), host(sigma_min, "sigma_min")
     max_steps, per_sample = whole(max_steps, "max_steps"), flag(per_sample, "per_sample")
+    check_levels(denoise, sigma_min, sigma_max)
     shown = _shown_in(denoise, x)
     if sigma_data is None and not is_edm(denoise):
         sigma_data = getattr(denoise, "sigma_data", None)
