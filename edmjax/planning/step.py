@@ -38,7 +38,8 @@ class Step(NamedTuple):
             divided by `sigma_next`.
         time: the process's own time at `sigma`; None where the grid was not made from times.
         time_next: the same at `sigma_next`.
-        past: the first evaluation of each earlier step, newest first. Emptied by `forget`.
+        past: the first evaluation of each earlier step, newest first. Emptied by `forget`. Those at
+            nearly the level of this one are left out, where a difference of outputs is rounding.
         memory: what a method carries from step to step. Emptied by `forget`, and by `make_plan`.
         denoise: `denoise(x, sigma)` evaluates the network at `x` and returns the denoised output;
             `denoise(x, sigma, raw=True)` returns the pair (denoised, raw).
