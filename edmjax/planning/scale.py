@@ -2,8 +2,11 @@
 
 If a process ends in pure noise (zero terminal signal-to-noise), its first level is infinite in the
 package's frame, and the weights of a plan are limits. To find them, the sampler is read with
-several first levels up to 10^140. There, terms that fall as a power of the level are below
-rounding. What remains, in multistep methods, is rational in its logarithm, and is extrapolated.
+several first levels, and its weights are extrapolated. Those of methods that step in log sigma are
+rational in the logarithm of the first level, but for terms that fall as a power of it: they are
+read at levels up to 10^140, where those terms are below rounding. Those of methods that step in
+sigma or in an angle are series in powers of 1 / level: they are read at moderate levels, where no
+sum loses its small part.
 """
 
 import dataclasses
@@ -23,6 +26,7 @@ from edmjax.scalar import Scalar, is_traced
 # network can tell the two apart.
 STAND_IN = 2.0**40
 _LARGE = 10.0 ** np.linspace(40, 140, 8)
+_MODERATE = 10.0 ** np.linspace(2, 5, 7)
 _TABLES = ("y", "d", "z", "r")
 
 
@@ -70,33 +74,56 @@ def from_infinity(
             "From an infinite first level the weights are limits, formed on the host: the levels "
             "must be numbers, not traced."
         )
+    for levels_like_infinity, limit in (
+        (_LARGE, _in_logarithms),
+        ((1 + levels[1]) * _MODERATE, _in_powers),
+        (_LARGE, _in_ratios),
+    ):
+        found = _plan_of_limits(read, levels, process, levels_like_infinity, limit)
+        if found is not None:
+            return found
+    raise ValueError(
+        "From an infinite first level (zero terminal signal-to-noise) the weights of this sampler "
+        "have no limit: use one of `euler`, `ddim`, `ddpm`, `dpmpp_2m` and the like, or start at a "
+        "finite level."
+    )
+
+
+def _plan_of_limits(
+    read: Callable[[tuple[Scalar, ...]], Plan],
+    levels: tuple[Scalar, ...],
+    process: ProcessLike,
+    first_levels: np.ndarray,
+    limit: Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray | None],
+) -> Plan | None:
+    """The plan whose weights are the `limit` of those from `first_levels`; None without one."""
+    check = 1e5 * (1 + levels[1])
     try:
         with np.errstate(all="ignore"):  # numbers that are not finite are found below
-            first, *rest = (
+            at_check, *plans = (
                 _at(read, (value, *levels[1:]), process)
-                for value in (1e5 * (1 + levels[1]), *_LARGE.tolist())
+                for value in (check, *first_levels.tolist())
             )
     except ArithmeticError:
-        raise _no_limit() from None
-    # The tables from all large levels have one shape, because the same weights are 0 in each.
-    last = rest[-1]
-    limits = {}
+        return None
+    last, limits = plans[-1], {}
     for name in (*_TABLES, "v"):
-        tables = [getattr(plan, name) for plan in rest]
+        tables = [getattr(plan, name) for plan in (at_check, *plans)]
         if tables[0] is None:
             continue
+        # The same weights are 0 from all first levels, unless some fall below rounding.
+        if len({table.shape for table in tables}) > 1:
+            return None
         with np.errstate(all="ignore"):
-            limits[name] = _limit(np.stack(tables))
-        # At large levels a sum such as 1 + (sigma_next - sigma) / sigma loses its small part, and
-        # seems to have a limit. The weights from a moderate first level show that it is wrong.
-        far = np.abs(limits[name] - getattr(first, name)) > 0.5 * (1 + np.abs(limits[name]))
-        if not np.isfinite(limits[name]).all() or far.any():
-            raise _no_limit()
+            found = limit(np.stack(tables[1:]), first_levels, tables[0], check)
+        if found is None or not np.isfinite(found).all():
+            return None
+        limits[name] = found
     # No other level may depend on the first one, as a level in the middle of the first step does.
-    moved = any(not np.array_equal(plan.sigmas[1:], last.sigmas[1:]) for plan in rest)
-    if moved or last.sigmas[0] != _LARGE[-1]:
-        raise _no_limit()
-    intervals = np.where(last.intervals == _LARGE[-1], math.inf, last.intervals)
+    moved = any(not np.array_equal(plan.sigmas[1:], last.sigmas[1:]) for plan in plans)
+    if moved or last.sigmas[0] != first_levels[-1]:
+        return None
+    intervals = np.where(last.intervals == first_levels[-1], math.inf, last.intervals)
     sigmas, scale = np.array(last.sigmas), np.array(last.scale)
     sigmas[0], scale[0] = STAND_IN, _deviation(process) / STAND_IN
     grid = np.array(levels)
@@ -143,28 +170,71 @@ def _at(read: Callable[..., Plan], levels: tuple[Scalar, ...], process: ProcessL
     return _rescaled(plan, scale(np.concatenate([plan.grid[:1], plan.sigmas, plan.grid[-1:]])))
 
 
-def _limit(values: np.ndarray) -> np.ndarray:
-    """The limits of `values`, one table for each of `_LARGE`, as functions of 1 / log(level)."""
-    nodes = 1 / np.log(_LARGE)
-
-    def extrapolated(nodes, values):
-        others = nodes[None, :] / (nodes[None, :] - nodes[:, None] + np.eye(len(nodes)))
-        np.fill_diagonal(others, 1.0)
-        return np.tensordot(others.prod(axis=1), values, axes=1)
-
+def _in_logarithms(
+    values: np.ndarray, first_levels: np.ndarray, at_check: np.ndarray, check: float
+) -> np.ndarray | None:
+    """The limits of tables that are smooth in 1 / log(level)."""
+    nodes = 1 / np.log(first_levels)
     # Two orders of extrapolation agree where there is a limit, and drift apart where there is none.
-    limit, coarser = extrapolated(nodes, values), extrapolated(nodes[1:], values[1:])
+    limit, coarser = _extrapolated(nodes, values, 0.0), _extrapolated(nodes[1:], values[1:], 0.0)
     size = np.maximum(1.0, np.abs(values[-1]))
     if not (np.abs(limit - coarser) <= 1e-8 * size).all():
-        raise _no_limit()
+        return None
+    # At large levels a sum such as 1 + (sigma_next - sigma) / sigma loses its small part, and seems
+    # to have a limit. The weights from a moderate first level show that it is wrong.
+    if (np.abs(limit - at_check) > 0.5 * (1 + np.abs(limit))).any():
+        return None
     # Weights that do not depend on the level are kept, without the rounding of extrapolation.
     constant = np.ptp(values, axis=0) <= 1e-13 * size
     return np.where(constant, values[-1], limit)
 
 
-def _no_limit() -> ValueError:
-    return ValueError(
-        "From an infinite first level (zero terminal signal-to-noise) the weights of this sampler "
-        "have no limit: use one of `euler`, `ddim`, `ddpm`, `dpmpp_2m` and the like, or start at a "
-        "finite level."
-    )
+def _in_ratios(
+    values: np.ndarray, first_levels: np.ndarray, at_check: np.ndarray, check: float
+) -> np.ndarray | None:
+    """The limits of tables that are rational in 1 / log(level), with a pole that is not far."""
+    nodes = 1 / np.log(first_levels)
+    limit, coarser = _rational(nodes, values, 0.0), _rational(nodes[1:], values[1:], 0.0)
+    size = np.maximum(1.0, np.abs(values[-1]))
+    if not (np.abs(limit - coarser) <= 1e-8 * size).all():
+        return None
+    there = _rational(nodes, values, 1 / math.log(check))
+    return limit if (np.abs(there - at_check) <= 1e-4 * (1 + np.abs(at_check))).all() else None
+
+
+def _in_powers(
+    values: np.ndarray, first_levels: np.ndarray, at_check: np.ndarray, check: float
+) -> np.ndarray | None:
+    """The limits of tables that are a series in powers of 1 / level."""
+    nodes = 1 / first_levels
+    limit, coarser = _extrapolated(nodes, values, 0.0), _extrapolated(nodes[1:], values[1:], 0.0)
+    size = np.maximum(1.0, np.abs(values[-1]))
+    if not (np.abs(limit - coarser) <= 1e-9 * size).all():
+        return None
+    if not (np.abs(limit - at_check) <= 1e-3 * size).all():
+        return None
+    constant = np.ptp(values, axis=0) <= 1e-13 * size
+    return np.where(constant, values[-1], limit)
+
+
+def _extrapolated(nodes: np.ndarray, values: np.ndarray, at: float) -> np.ndarray:
+    """The polynomial through `values`, one table for each of `nodes`, at another node."""
+    others = (at - nodes[None, :]) / (nodes[:, None] - nodes[None, :] + np.eye(len(nodes)))
+    np.fill_diagonal(others, 1.0)
+    return np.tensordot(others.prod(axis=1), values, axes=1)
+
+
+def _rational(nodes: np.ndarray, values: np.ndarray, at: float) -> np.ndarray:
+    """The rational function through `values`, by the recursion of Bulirsch and Stoer (1966)."""
+    older, old = np.zeros_like(values), values.astype(float)
+    for k in range(1, len(nodes)):
+        step = old[1:] - old[:-1]
+        share = (at - nodes[:-k]) / (at - nodes[k:])
+        share = share.reshape(-1, *[1] * (values.ndim - 1))
+        below = old[1:] - older[1:-1] if k > 1 else old[1:]
+        with np.errstate(all="ignore"):
+            change = step / (share * (1 - step / below) - 1)
+        # Where nothing changed, there is nothing to add.
+        settled = np.abs(step) <= 1e-15 * np.maximum(1.0, np.abs(old[1:]))
+        older, old = old, old[1:] + np.where(settled, 0.0, change)
+    return old[0]
