@@ -95,8 +95,9 @@ def by_differences(x, at):
     [s.heun(), s.dpm_2(), s.midpoint(), s.churn(s.euler(), 4.0), s.er_sde(), by_differences],
 )
 def test_what_has_no_limit_gets_a_sentence(sampler):
+    """On levels of a flow the first three step in its time, and have one."""
     with pytest.raises(ValueError, match="have no limit: use one of `euler`"):
-        ej.make_plan(sampler, LEVELS)
+        ej.make_plan(sampler, ej.processes.cosine().levels(TIMES))
 
 
 def test_infinity_stands_first_and_in_a_scale():
