@@ -12,6 +12,7 @@ exact; in sigma the same way is bent, and infinitely long from t = 1.
 """
 
 import functools
+import itertools
 from typing import Any
 
 from edmjax._common.typing import Scalar
@@ -20,6 +21,7 @@ from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.scalar import is_traced, is_zero, not_negative
 
+_TIMES = "in_flow_time"  # in `at.memory`: the times of the grid
 _NO_NOISE = (
     "`in_flow_time` steps along the flow, and this sampler draws noise: its formulas hold for "
     "sigma, and in t the samples would have another distribution. Wrap the other way round, such "
@@ -94,10 +96,22 @@ def lcm(s_noise: Scalar = 1.0) -> Sampler:
 
 def _step(inner: Sampler, x: Combination, at: Step) -> Combination:
     """One step of `inner` in the frame of the flow, between two points of the package's frame."""
-    levels = _Levels(at)
+    # Kept from step to step: traced levels would be divided anew in each.
+    if _TIMES not in at.memory:
+        at.memory[_TIMES] = tuple(_time(sigma) for sigma in at.levels)
+    times = at.memory[_TIMES]
+    ends = [(at.sigma, _time(at.sigma)), (at.sigma_next, _time(at.sigma_next))]
+
+    def level_of(time: Scalar) -> Scalar:
+        # Levels of the grid come back as they were: at high levels a time has lost their digits,
+        # and from 10^16 on it is 1.
+        for sigma, known in itertools.chain(ends, zip(at.levels, times, strict=True)):
+            if known is time or (not is_traced(known, time) and known == time):
+                return sigma
+        return time / (1 - time)
 
     def denoise(point: Combination, time: Scalar, *, raw: bool = False) -> Any:
-        sigma = levels.sigma(time)
+        sigma = level_of(time)
         here = point * (1 + sigma)
         answer = at.denoise(here, sigma, raw=raw)
         # What is evaluated becomes a basis vector, for `inner` too.
@@ -115,9 +129,9 @@ def _step(inner: Sampler, x: Combination, at: Step) -> Combination:
     moved = inner(
         x / (1 + at.sigma),
         at._replace(
-            sigma=levels.time(at.sigma),
-            sigma_next=levels.time(at.sigma_next),
-            levels=tuple(levels.time(sigma) for sigma in at.levels),
+            sigma=ends[0][1],
+            sigma_next=ends[1][1],
+            levels=times,
             past=past,
             denoise=denoise,
             noise=noise,
@@ -135,24 +149,3 @@ def _shown(old: Evaluation) -> Evaluation:
 
 def _time(sigma: Scalar) -> Scalar:
     return sigma / (1 + sigma)
-
-
-class _Levels:
-    """The times of levels, and back: levels of the grid come back as they were.
-
-    At high levels a time has lost the digits of its level, and at 10^16 it is 1.
-    """
-
-    def __init__(self, at: Step):
-        self._known: list[tuple[Scalar, Scalar]] = []
-        for sigma in (at.sigma, at.sigma_next, *at.levels):
-            self._known.append((_time(sigma), sigma))
-
-    def time(self, sigma: Scalar) -> Scalar:
-        return next((t for t, known in self._known if known is sigma), _time(sigma))
-
-    def sigma(self, time: Scalar) -> Scalar:
-        for t, sigma in self._known:
-            if t is time or (not is_traced(t, time) and t == time):
-                return sigma
-        return time / (1 - time)
