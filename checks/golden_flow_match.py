@@ -1,4 +1,4 @@
-"""Writes tests/support/golden/flow_match.json: what diffusers' FlowMatch schedulers make.
+"""Writes tests/support/golden/flow_match.json: what diffusers' schedulers make of flows.
 
     pip install torch diffusers==0.42.1
     python checks/golden_flow_match.py
@@ -38,19 +38,31 @@ GRIDS = {
     ),
     "terminal": ("Euler", {"shift": 3.0, "shift_terminal": 0.02}, {"sigmas": 12}),
 }
+IN_A_FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 RUNS = {
     "Euler": ("Euler", {"shift": 3.0}, 8),
     "Heun": ("Heun", {"shift": 3.0}, 8),
     "Heun, no shift": ("Heun", {}, 5),
     "LCM": ("LCM", {"shift": 3.0}, 6),
     "stochastic": ("Euler", {"shift": 3.0, "stochastic_sampling": True}, 6),
+    "LTX": ("LTX", {}, 6),
+    "DPM": ("DPM", {**IN_A_FLOW, "flow_shift": 3.0}, 8),
+    "UniPC": ("UniPC", {**IN_A_FLOW, "flow_shift": 3.0}, 8),
+}
+CLASSES = {
+    "Euler": ("flow_match_euler_discrete", "FlowMatchEulerDiscreteScheduler"),
+    "Heun": ("flow_match_heun_discrete", "FlowMatchHeunDiscreteScheduler"),
+    "LCM": ("flow_match_lcm", "FlowMatchLCMScheduler"),
+    "LTX": ("ltx_euler_ancestral_rf", "LTXEulerAncestralRFScheduler"),
+    "DPM": ("dpmsolver_multistep", "DPMSolverMultistepScheduler"),
+    "UniPC": ("unipc_multistep", "UniPCMultistepScheduler"),
 }
 
 
 def scheduler(kind: str) -> Any:
     """The class, from its source in float64."""
-    kind = {"Euler": "euler_discrete", "Heun": "heun_discrete", "LCM": "lcm"}[kind]
-    name = f"diffusers.schedulers.scheduling_flow_match_{kind}"
+    file, name_of_class = CLASSES[kind]
+    name = f"diffusers.schedulers.scheduling_{file}"
     spec = importlib.util.find_spec(name)
     assert spec is not None and spec.origin is not None
     source = pathlib.Path(spec.origin).read_text().replace("float32", "float64")
@@ -63,8 +75,7 @@ def scheduler(kind: str) -> Any:
         return torch.tensor(PROBLEM["bank"][next(bank)], dtype=torch.float64)
 
     module.__dict__["randn_tensor"] = draw
-    words = {"euler_discrete": "EulerDiscrete", "heun_discrete": "HeunDiscrete", "lcm": "LCM"}
-    return module.__dict__[f"FlowMatch{words[kind]}Scheduler"]
+    return module.__dict__[name_of_class]
 
 
 def made(kind: str, options: dict[str, Any], times: dict[str, Any]) -> Any:
@@ -92,12 +103,23 @@ def velocity(x: np.ndarray, t: float) -> np.ndarray:
 def run(kind: str, options: dict[str, Any], n: int) -> dict[str, Any]:
     import torch
 
-    steps = made(kind, options, {"num_inference_steps": n})
+    times: dict[str, Any] = {"num_inference_steps": n}
+    if kind == "LTX":  # which takes all levels, 0 too
+        u = 1 - np.arange(n + 1) / n
+        times = {"sigmas": (3 * u / (1 + 2 * u)).tolist()}
+    steps = made(kind, options, times) if kind != "LTX" else scheduler(kind)(**options)
+    if kind == "LTX":
+        steps.set_timesteps(**times)
     x = torch.tensor(PROBLEM["noise"], dtype=torch.float64)
-    for t in steps.timesteps:
-        v = torch.tensor(velocity(x.numpy(), float(t) / 1000))
+    # The inner levels of Heun are listed twice: the time of evaluation i is timestep i.
+    for i, t in enumerate(steps.timesteps):
+        time = float(t) / 1000 if kind in ("Euler", "Heun", "LCM") else float(steps.sigmas[i])
+        if time == 0:
+            break
+        v = torch.tensor(velocity(x.numpy(), time))
         x = steps.step(v, t, x).prev_sample
-    return {"class": kind, "options": options, "n": n, "x": x.tolist()}
+    sigmas = steps.sigmas.tolist()
+    return {"class": kind, "options": options, "n": n, "sigmas": sigmas, "x": x.tolist()}
 
 
 def main() -> None:

@@ -85,6 +85,7 @@ class Sources(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             ("FloatTensor", "DoubleTensor"),
             ("float32", "float64"),
             (".float()", ".double()"),
+            ("dtype=torch.float)", "dtype=torch.float64)"),
         ):
             source = source.replace(old, new)
         exec(compile(source, str(file), "exec"), module.__dict__)

@@ -22,6 +22,10 @@ SAMPLERS = {
     "Heun, no shift": s.heun(),
     "LCM": s.lcm(),
     "stochastic": s.lcm(),
+    "LTX": s.flow_ancestral(s.euler()),
+    # In log SNR, which is log sigma here, and not in the flow's time.
+    "DPM": s.dpmpp_2m(lower_order_final=True),
+    "UniPC": s.unipc(2),
 }
 
 
@@ -35,10 +39,15 @@ def velocity(problem):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_flow_match_schedulers(x64, name):
+def test_schedulers_of_diffusers(x64, name):
     case, problem = RUNS[name], golden("problem")
     exact = ej.problems.Mixture(problem["weights"], problem["means"], problem["std"] ** 2)
-    grid = ej.processes.flow(case["options"].get("shift", 1.0)).grid(case["n"], "linspace")
+    if case["class"] in ("Euler", "Heun", "LCM"):
+        grid = ej.processes.flow(case["options"].get("shift", 1.0)).grid(case["n"], "linspace")
+    elif name == "LTX":
+        grid = ej.processes.flow(3.0).grid(case["n"])
+    else:
+        grid = FLOW.levels(case["sigmas"])
     plan = ej.make_plan(SAMPLERS[name], grid)
     draws = np.array(problem["bank"])[: plan.num_draws] if plan.num_draws else None
     got = ej.sample(exact, plan, np.array(problem["noise"]), noise=draws)
@@ -85,7 +94,9 @@ def reference(end):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("name", over(SECOND_ORDER, ("heun", "lms", "dpmpp_2m", "gradient_estimation(1.5)")))
+@pytest.mark.parametrize(
+    "name", over(SECOND_ORDER, ("heun", "lms", "dpmpp_2m", "gradient_estimation(1.5)"))
+)
 def test_second_order_from_noise(name):
     """On even steps of t from 1, where sigma is infinite, against RK4 of 2,000 steps."""
     problem, errors = Mixture(**MIXTURE), []
@@ -107,7 +118,9 @@ def test_heun_is_better_than_euler_at_ten_steps(x64):
     rms = {
         name: float(
             np.sqrt(
-                np.mean((ej.sample(problem, ej.make_plan(made, grid), START) - reference(1e-5)) ** 2)
+                np.mean(
+                    (ej.sample(problem, ej.make_plan(made, grid), START) - reference(1e-5)) ** 2
+                )
             )
         )
         for name, made in {"euler": s.euler(), "heun": s.heun(), "f_rk": s.f_rk(2)}.items()
@@ -147,9 +160,7 @@ def test_levels_without_the_process_are_levels_of_sigma():
 def test_traced_levels_and_encoding(x64):
     times = np.array([0.9, 0.6, 0.3, 0.0])
     fixed = ej.make_plan(s.heun(), FLOW.levels(times))
-    traced = jax.jit(
-        lambda t: ej.make_plan(s.heun(), FLOW.levels(t), ends_at_zero=True)
-    )(times)
+    traced = jax.jit(lambda t: ej.make_plan(s.heun(), FLOW.levels(t), ends_at_zero=True))(times)
     for name in ("y", "d", "sigmas", "scale"):
         np.testing.assert_allclose(getattr(traced, name), getattr(fixed, name), atol=1e-12)
     up = FLOW.levels(np.linspace(1e-3, 0.95, 100))
