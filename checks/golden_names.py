@@ -1,4 +1,4 @@
-"""Writes tests/support/golden/names.json: samplers and schedules of ComfyUI and k-diffusion by name.
+"""Writes tests/support/golden/names.json: samplers and schedules of ComfyUI and k-diffusion.
 
     pip install torch scipy tqdm pillow safetensors einops torchsde torchdiffeq
     pip install --no-deps k-diffusion==0.1.1.post1
@@ -48,12 +48,17 @@ REAL = (
     "k_diffusion.utils",
 )
 # cfg_pp variants need guidance inside ComfyUI's own model; gpu variants are the same functions.
-SAMPLERS = """euler euler_ancestral heun heunpp2 dpm_2 dpm_2_ancestral lms dpm_fast
-dpmpp_2s_ancestral dpmpp_sde dpmpp_2m dpmpp_2m_sde dpmpp_2m_sde_heun dpmpp_3m_sde ddpm lcm ipndm
-ipndm_v deis res_multistep res_multistep_ancestral gradient_estimation er_sde seeds_2 seeds_3
-sa_solver sa_solver_pece ddim uni_pc uni_pc_bh2""".split()
-K_SAMPLERS = """euler euler_ancestral heun dpm_2 dpm_2_ancestral lms dpm_fast dpmpp_2s_ancestral
-dpmpp_sde dpmpp_2m dpmpp_2m_sde dpmpp_3m_sde""".split()
+SAMPLERS = [
+    *("euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast"),
+    *("dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_heun"),
+    *("dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep"),
+    *("res_multistep_ancestral", "gradient_estimation", "er_sde", "seeds_2", "seeds_3"),
+    *("sa_solver", "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2"),
+]
+K_SAMPLERS = [
+    *("euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast"),
+    *("dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde"),
+]
 STEPS = 7
 
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from edmjax._common.arguments import one_of, positive_leaf, real, whole
+from edmjax._common.arguments import number, one_of, positive_leaf, real, whole
 from edmjax._common.arrays import check_sigma, has_no_value
 from edmjax._common.typing import Int, Number, Scalar, Values
 from edmjax.processes.process import Levels, Process, array_module
@@ -86,7 +86,7 @@ class Flow(Process):
         else:
             u = np.linspace(1, _shifted(float(self.shift), 1 / total), n)
         if shift_terminal is not None:
-            u = self._ending_at(u, real(shift_terminal, "shift_terminal", above=0, below=1))
+            u = self._ending_at(u, _terminal(shift_terminal))
         return self.levels(np.append(u, 0.0))
 
     def _ending_at(self, u: np.ndarray, terminal: float) -> np.ndarray:
@@ -125,6 +125,10 @@ def flow(shift: Scalar = 1.0) -> Flow:
     with time reversed; Esser et al. (2024), eq. 23, for the shift.
     """
     return Flow(positive_leaf(shift, "shift"))
+
+
+def _terminal(value: Number) -> float:
+    return real(number(value, "shift_terminal"), "shift_terminal", above=0, below=1)
 
 
 def _shifted(shift: Any, u: Any) -> Any:

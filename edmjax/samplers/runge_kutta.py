@@ -59,8 +59,9 @@ def dpm_2() -> Sampler:
         x_next = x + (sigma_next - sigma) (x_mid - D(x_mid, sigma_mid)) / sigma_mid
 
     Second order, two evaluations a step; Euler on the step to zero, so n steps take 2n - 1.
-    On the levels of a flow, in the flow's time (`dpm_solver(2)` is the same method in sigma on all
-    levels). Lu et al. (2022, DPM-Solver), Algorithm 1 with r_1 = 1/2; Karras et al. (2022), eq. 64 with
+    On the levels of a flow, in the flow's time (`dpm_solver(2)` stays in sigma).
+
+    Lu et al. (2022, DPM-Solver), Algorithm 1 with r_1 = 1/2; Karras et al. (2022), eq. 64 with
     `sigma` in place of `t`.
     """
     return by_time_in_a_flow(dpm_2_in_sigma())
@@ -111,8 +112,8 @@ def heunpp2() -> Sampler:
     1).
 
     First order: a method of second order has weights that depend on the length of the step, and
-    these depend on how far the levels are below the largest one. On the levels of a flow, in the flow's
-    time.
+    these depend on how far the levels are below the largest one. On the levels of a flow, in
+    the flow's time.
     """
 
     @by_time_in_a_flow

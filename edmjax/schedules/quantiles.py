@@ -71,8 +71,8 @@ def laplace(
         sigmas = np.clip(np.exp(log_sigma), low, high)
         if not (np.diff(sigmas) < 0).all():
             raise ValueError(
-                f"{n} levels clipped to [{low}, {high}] are not all different: ask for fewer, widen "
-                "the range, or leave `clipped` out."
+                f"{n} levels clipped to [{low}, {high}] are not all different: ask for fewer, "
+                "widen the range, or leave `clipped` out."
             )
         return close(sigmas, final_zero)
     z = (np.log([high, low]) - mu) / beta

@@ -15,9 +15,10 @@ from edmjax.samplers.names import sampler_names
 
 GOLDEN = golden("names")
 # Samplers that solve the SDE in log sigma start at t = 0.9999 in ComfyUI, with the noise of t = 1.
-FROM_THERE = (
-    """dpmpp_sde dpmpp_2m_sde dpmpp_2m_sde_heun dpmpp_3m_sde er_sde seeds_2 seeds_3""".split()
-)
+FROM_THERE = [
+    *("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"),
+    *("er_sde", "seeds_2", "seeds_3"),
+]
 # Where the package is wrong or has another quadrature: how far apart the samples are, and why.
 APART = {
     "ipndm_v": (5e-3, 5e-2),  # a bracket: see docs/names.md
