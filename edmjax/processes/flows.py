@@ -138,23 +138,28 @@ def _shifted(shift: Any, u: Any) -> Any:
 
 def _scale(shift, u):
     _, u, shift = array_module(u, shift)
-    return (1 - u) / (1 + (shift - 1) * u)
+    return 1 - u if _is_one(shift) else (1 - u) / (1 + (shift - 1) * u)
 
 
 def _sigma(shift, u):
     _, u, shift = array_module(u, shift)
     with np.errstate(divide="ignore"):  # infinite at u = 1
-        return shift * u / (1 - u)
+        return (u if _is_one(shift) else shift * u) / (1 - u)
 
 
 def _time(shift, sigma):
     _, sigma, shift = _of_level(sigma, shift)
-    return _share(sigma / shift)
+    return _share(sigma if _is_one(shift) else sigma / shift)
 
 
 def _variance(shift, u):
     _, u, shift = array_module(u, shift)
-    return _shifted(shift, u) ** 2
+    return (u if _is_one(shift) else _shifted(shift, u)) ** 2
+
+
+def _is_one(shift: Any) -> bool:
+    """Whether there is no shift: then the formulas, and compiled programs, are those without."""
+    return not has_no_value(shift) and bool(np.all(np.asarray(shift) == 1))
 
 
 def _of_level(sigma, *numbers):
