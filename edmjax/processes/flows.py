@@ -53,6 +53,7 @@ class Flow(Process):
         *,
         shift_terminal: Number | None = None,
         num_timesteps: Int = 1000,
+        first: Number = 1.0,
     ) -> Levels:
         """The levels of `n` steps from pure noise to the data, for `make_plan`.
 
@@ -69,11 +70,14 @@ class Flow(Process):
             shift_terminal: stretch the flow's times, `1 - t` by one factor, so that the last one
                 before 0 is this (LTX, 0.1). In (0, 1).
             num_timesteps: the number of training times, for "linspace".
+            first: the first `u`. Samplers of the SDE that look inside a step, `dpmpp_sde` and
+                `er_sde`, have no limit at 1: ComfyUI takes 0.9999, and starts from plain noise too.
 
         Raises:
             TypeError: `n` or `num_timesteps` is not an integer.
             ValueError: `n` below 1, an unknown spacing, `shift_terminal` outside (0, 1) or with one
-                step, which has nothing to stretch; or a shift that is traced.
+                step, which has nothing to stretch; `first` not above the next time or above 1; or a
+                shift that is traced.
 
         Source: diffusers, `FlowMatchEulerDiscreteScheduler.set_timesteps`.
         """
@@ -87,6 +91,7 @@ class Flow(Process):
             u = np.linspace(1, _shifted(float(self.shift), 1 / total), n)
         if shift_terminal is not None:
             u = self._ending_at(u, _terminal(shift_terminal))
+        u[0] = first_time(first, u)
         return self.levels(np.append(u, 0.0))
 
     def _ending_at(self, u: np.ndarray, terminal: float) -> np.ndarray:
@@ -125,6 +130,12 @@ def flow(shift: Scalar = 1.0) -> Flow:
     with time reversed; Esser et al. (2024), eq. 23, for the shift.
     """
     return Flow(positive_leaf(shift, "shift"))
+
+
+def first_time(first: Number, times: np.ndarray) -> float:
+    """`first`, which replaces the first of `times`; checked."""
+    after = float(times[1]) if len(times) > 1 else 0.0
+    return real(number(first, "first"), "first", above=after, most=1)
 
 
 def _terminal(value: Number) -> float:

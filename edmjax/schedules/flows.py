@@ -17,6 +17,7 @@ import numpy as np
 from edmjax import processes
 from edmjax._common.arguments import positive, whole
 from edmjax._common.typing import Int, Number
+from edmjax.processes.flows import first_time
 from edmjax.schedules.discrete import beta_discrete, ddim_uniform, simple
 from edmjax.schedules.even import exponential, karras, kl_optimal
 from edmjax.schedules.times import linear_quadratic
@@ -29,18 +30,28 @@ def on_a_flow(name: str) -> Callable[..., processes.Levels] | None:
         return None
 
     def levels(
-        n: Int, shift: Number = 1.0, num_timesteps: Int = 1000, **options: Any
+        n: Int,
+        shift: Number = 1.0,
+        num_timesteps: Int = 1000,
+        first: Number = 1.0,
+        **options: Any,
     ) -> processes.Levels:
-        """The levels of a flow on this schedule; see `edmjax.schedules.flows`."""
+        """The levels of a flow on this schedule; see `edmjax.schedules.flows`.
+
+        `first` is as in `processes.flow().grid`, shifted like the others.
+        """
         shift, total = positive(shift, "shift"), whole(num_timesteps, "num_timesteps", least=2)
         table = _shifted(shift, np.arange(1, total + 1) / total)
-        return processes.flow().levels(times(n, shift, table, **options))
+        t = times(n, shift, table, **options)
+        if first != 1:
+            t[0] = _shifted(shift, first_time(first, t / (shift - (shift - 1) * t)))
+        return processes.flow().levels(t)
 
     levels.__name__ = levels.__qualname__ = name
     return levels
 
 
-def _shifted(shift: float, u: np.ndarray) -> np.ndarray:
+def _shifted(shift: float, u: Any) -> Any:
     return shift * u / (1 + (shift - 1) * u)
 
 

@@ -27,8 +27,8 @@ def from_name(
         package: whose name it is: "comfyui", "k-diffusion", "a1111" or "edmjax", for a name that
             stands for several schedules.
         flow: ComfyUI's schedule for flow models, which takes the flow's times for levels: a
-            function `(n, shift=1.0, num_timesteps=1000)` that returns levels of `processes.flow()`,
-            from pure noise to 0.
+            function `(n, shift=1.0, num_timesteps=1000, first=1.0)` that returns levels of
+            `processes.flow()`, from pure noise to 0; `first=0.9999` for its samplers of the SDE.
 
     Raises:
         TypeError: if `name` is not a string.

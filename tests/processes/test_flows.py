@@ -74,6 +74,15 @@ def test_the_network_is_given_the_flows_time():
     np.testing.assert_allclose(t, 0.75, rtol=1e-12)
 
 
+def test_the_first_time():
+    grid = flow(3.0).grid(4, first=0.9999)
+    np.testing.assert_array_equal(grid.times, [0.9999, 0.75, 0.5, 0.25, 0.0])
+    made = ej.schedules.from_name("simple", package="comfyui", flow=True)
+    named = made(4, shift=3.0, first=0.9999)
+    np.testing.assert_allclose(named.sigmas, grid.sigmas, rtol=1e-10)
+    assert ej.make_plan(ej.samplers.dpmpp_sde(), grid).num_draws == 6
+
+
 @pytest.mark.parametrize(
     "bad, error, message",
     [
@@ -83,6 +92,7 @@ def test_the_network_is_given_the_flows_time():
         (lambda: flow(3.0).grid(4, "leading"), ValueError, "must be 'trailing' or 'linspace'"),
         (lambda: flow().grid(1, shift_terminal=0.1), ValueError, "one step starts at it"),
         (lambda: flow().grid(4, shift_terminal=1.0), ValueError, "`shift_terminal` must be"),
+        (lambda: flow().grid(4, first=0.7), ValueError, r"`first` must be in \(0.75, 1\]"),
         (lambda: jax.jit(lambda s: flow(s).grid(4).sigmas)(3.0), ValueError, "must be a number"),
     ],
 )
