@@ -20,6 +20,7 @@ from edmjax.planning.point import Combination, Name
 from edmjax.planning.scale import from_infinity, in_scale
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.planning.table import Plan, PlanLike
+from edmjax.processes.flows import Flow
 from edmjax.processes.process import Levels
 from edmjax.scalar import Scalar, host, is_traced, is_zero
 
@@ -44,9 +45,10 @@ def make_plan(
         sampler: one step of the method, such as `ej.samplers.heun()`.
         sigmas: n + 1 noise levels, in the units of the data, first to last: an array, a sequence of
             numbers or traced scalars, or the levels of a process (`process.levels(times)`). With
-            those the plan holds its points in the scale of the process. Levels go down and may end
-            at 0, or go up from above 0 (encoding). The first level of a process may be infinite:
-            the weights are then limits, as that level grows.
+            those the plan holds its points in the scale of the process, and on levels of a flow
+            methods that are linear in sigma step in the flow's time (`ej.processes.flow`). Levels
+            go down and may end at 0, or go up from above 0 (encoding). The first level of a process
+            may be infinite: the weights are then limits, as that level grows.
         ends_at_zero: whether the last level is 0. Known if that level is a number; required if it
             is traced.
         like: another plan. This one is padded with weights of 0 to the shapes of `like`, so that
@@ -67,7 +69,11 @@ def make_plan(
     grid: Any = getattr(sigmas, "sigmas", sigmas)
     levels = levels_of(grid, infinite=process is not None)
     read = functools.partial(
-        _read, sampler, times=times, ends_at_zero=last_is_zero(levels, ends_at_zero)
+        _read,
+        sampler,
+        times=times,
+        ends_at_zero=last_is_zero(levels, ends_at_zero),
+        in_flow=isinstance(process, Flow),
     )
     if process is None:
         plan = read(levels)
@@ -105,7 +111,9 @@ def check_sampler(sampler: object, name: str) -> None:
         )
 
 
-def _read(sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero: bool) -> Plan:
+def _read(
+    sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero: bool, in_flow: bool
+) -> Plan:
     """The plan in the package's frame."""
     reading = _Reading(upward=goes_up(levels))
     x = Combination({("x", 0): 1.0})
@@ -126,6 +134,7 @@ def _read(sampler: Sampler, levels: tuple[Scalar, ...], times: Any, ends_at_zero
                 denoise=reading.denoise,
                 noise=reading.noise,
                 forget=reading.forget,
+                in_flow=in_flow,
             ),
         )
     if not reading.rows:

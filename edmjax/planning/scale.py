@@ -85,7 +85,8 @@ def from_infinity(
     raise ValueError(
         "From an infinite first level (zero terminal signal-to-noise) the weights of this sampler "
         "have no limit: use one of `euler`, `ddim`, `ddpm`, `dpmpp_2m` and the like, or start at a "
-        "finite level."
+        "finite level. In a flow `ej.samplers.in_flow_time(sampler)` starts at t = 1, for any "
+        "sampler without noise, and `flow_ancestral` in the place of `ancestral`."
     )
 
 

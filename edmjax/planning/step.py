@@ -48,6 +48,8 @@ class Step(NamedTuple):
             different numbers of steps can share it. `noise(..., log_var=c)` is multiplied, point by
             point, by `exp(c log_var)` of the last evaluation, for a network that learned variances;
             it must enter the point that follows that evaluation.
+        in_flow: the levels are those of a flow, where methods that are linear in sigma step in the
+            flow's own time.
         forget: `forget()` empties `past` and `memory`. Called by what adds fresh noise: a history
             from before the noise extrapolates a path that is no longer followed.
     """
@@ -64,6 +66,7 @@ class Step(NamedTuple):
     denoise: Callable[..., Any]
     noise: Callable[..., Combination]
     forget: Callable[[], None]
+    in_flow: bool = False
 
     @property
     def num_steps(self) -> int:

@@ -17,17 +17,18 @@ precision, at least float32.
 from edmjax.processes.continuous import (
     cosine,
     edm,
-    flow,
     song_ve,
     sub_vp,
     ve,
     vp,
 )
 from edmjax.processes.discrete import DDPM, ddpm
+from edmjax.processes.flows import Flow, flow
 from edmjax.processes.process import Levels, Process, array_module
 
 __all__ = [
     "DDPM",
+    "Flow",
     "Levels",
     "Process",
     "array_module",

@@ -90,17 +90,6 @@ def cosine() -> Process:
     return Process(_cosine_scale, _cosine_sigma, _cosine_time, _cosine_variance)
 
 
-def flow() -> Process:
-    """Rectified flow, `x_process(t) = (1 - t) x0 + t n`: `scale = 1 - t`, `sigma = t / (1 - t)`.
-
-        f = -1 / (1 - t),    g^2 = 2 t / (1 - t)
-
-    At `t = 1` the scale is 0 and the level infinite. Source: Liu et al. (2023); Lipman et al.
-    (2023) with time reversed.
-    """
-    return Process(_flow_scale, _flow_sigma, _flow_time, _plain_square)
-
-
 def _with_betas(beta_min: Scalar, beta_max: Scalar, *functions: Callable[..., Any]) -> Process:
     """The process of functions of `(beta_min, beta_max, t)`, once the two are in order."""
     low, high = positive_leaf(beta_min, "beta_min"), positive_leaf(beta_max, "beta_max")
@@ -226,22 +215,3 @@ def _cosine_time(sigma):
 def _cosine_variance(t):
     xp, t = array_module(t)
     return xp.sin(math.pi / 2 * t) ** 2
-
-
-def _flow_scale(t):
-    _, t = array_module(t)
-    return 1 - t
-
-
-def _flow_sigma(t):
-    _, t = array_module(t)
-    with np.errstate(divide="ignore"):  # infinite at t = 1
-        return t / (1 - t)
-
-
-def _flow_time(sigma):
-    xp, sigma = _of_level(sigma)
-    # Two forms of sigma / (1 + sigma): one holds at 0, the other at infinity.
-    large = xp.where(sigma > 1, sigma, 1)
-    small = xp.where(sigma > 1, 1, sigma)
-    return xp.where(sigma > 1, 1 / (1 + 1 / large), small / (1 + small))[()]

@@ -21,6 +21,7 @@ from edmjax.samplers.dpmpp import dpmpp_2m, dpmpp_2s, dpmpp_3m, dpmpp_singlestep
 from edmjax.samplers.dpmpp_sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
 from edmjax.samplers.er_sde import er_sde
 from edmjax.samplers.exponential import exp_heun, res_2s, res_3s, res_multistep, seeds_2, seeds_3
+from edmjax.samplers.flow_time import in_flow_time, lcm
 from edmjax.samplers.gaussian_split import gaussian_split
 from edmjax.samplers.names import from_name
 from edmjax.samplers.own_output import f_ab, f_pc, f_rk, f_trig
@@ -28,7 +29,14 @@ from edmjax.samplers.predictors import ancestral_sampling, euler_maruyama, rever
 from edmjax.samplers.runge_kutta import dpm_2, euler, heun, heunpp2, midpoint
 from edmjax.samplers.sa_solver import sa_solver
 from edmjax.samplers.unipc import unipc
-from edmjax.samplers.wrappers import analytic_first_step, ancestral, churn, restart, teleport
+from edmjax.samplers.wrappers import (
+    analytic_first_step,
+    ancestral,
+    churn,
+    flow_ancestral,
+    restart,
+    teleport,
+)
 
 __all__ = [
     "analytic_first_step",
@@ -57,13 +65,16 @@ __all__ = [
     "f_pc",
     "f_rk",
     "f_trig",
+    "flow_ancestral",
     "from_name",
     "gaussian_split",
     "gradient_estimation",
     "heun",
     "heunpp2",
+    "in_flow_time",
     "ipndm",
     "ipndm_v",
+    "lcm",
     "lms",
     "midpoint",
     "pndm",

@@ -6,7 +6,8 @@ error remains, so the whole is of second order however smooth the problem. Nothi
 sigma = 0 in this form, so the formula holds on the step to zero too.
 
 This is the variance-exploding frame, where the linear part of the equation of DEIS is gone and its
-`rho` is sigma, and where DDIM's step, of which PNDM makes its pseudo methods, is Euler's.
+`rho` is sigma, and where DDIM's step, of which PNDM makes its pseudo methods, is Euler's. On the
+levels of a flow all but `deis(kind="tab")` step in the flow's time; see `flow_time`.
 """
 
 import math
@@ -20,6 +21,7 @@ from edmjax.planning.point import Combination
 from edmjax.planning.step import Evaluation, Sampler, Step
 from edmjax.processes.process import ProcessLike
 from edmjax.samplers._parts import interpolated, phi, to_denoised, weights_of
+from edmjax.samplers.flow_time import by_time_in_a_flow
 from edmjax.scalar import flag, log, sqrt
 
 # The weights of the slopes at `sigma` and at the levels `past`, from `(sigma, sigma_next, past)`.
@@ -55,7 +57,7 @@ def lms(order: int = 4, final: str = "method") -> Sampler:
         TypeError: if `order` is not an integer.
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
-    return _adams(order, final, adams_weights)
+    return by_time_in_a_flow(_adams(order, final, adams_weights))
 
 
 @renamed_words("final", multistep="method")
@@ -78,7 +80,7 @@ def ipndm(order: int = 4, final: str = "method") -> Sampler:
         TypeError: if `order` is not an integer.
         ValueError: if `order` is not 1, 2, 3 or 4, or `final` is something else.
     """
-    return _adams(order, final, equal_weights)
+    return by_time_in_a_flow(_adams(order, final, equal_weights))
 
 
 @renamed_words("final", multistep="method")
@@ -165,6 +167,7 @@ def gradient_estimation(gamma: Scalar = 2.0) -> Sampler:
     """
     gamma = real(gamma, "gamma")
 
+    @by_time_in_a_flow
     @to_denoised
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         d = (x - denoised) / at.sigma
@@ -201,7 +204,8 @@ def deis(order: int = 3, kind: str = "tab", lower_order_final: bool = True) -> S
     """
     tab = one_of(kind, "kind", ["tab", "rho_ab"]) == "tab"
     lowered = flag(lower_order_final, "lower_order_final")
-    return _adams(order, "denoise", log_weights if tab else adams_weights, 3, lowered)
+    made = _adams(order, "denoise", log_weights if tab else adams_weights, 3, lowered)
+    return made if tab else by_time_in_a_flow(made)
 
 
 def log_weights(sigma: Scalar, sigma_next: Scalar, past: Sequence[Scalar]) -> list[Scalar]:
@@ -274,4 +278,5 @@ def pndm(
         eps_4 = eps(x + h * eps_3, at.sigma_next)
         return x + h / 6 * (eps_1 + 2 * eps_2 + 2 * eps_3 + eps_4)
 
-    return step
+    # The middle is in the time of `process` where there is one.
+    return step if process is not None else by_time_in_a_flow(step)

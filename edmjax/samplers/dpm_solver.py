@@ -13,7 +13,7 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._parts import differences, phi
-from edmjax.samplers.runge_kutta import dpm_2, euler
+from edmjax.samplers.runge_kutta import dpm_2_in_sigma, euler
 from edmjax.scalar import exp, expm1, is_zero, log, not_negative, sqrt, where
 
 
@@ -44,8 +44,8 @@ def dpm_solver(order: int = 3, kind: str = "singlestep", start_order: int = 1) -
     order, start_order = whole(order, "order", most=3), whole(start_order, "start_order", most=2)
     kind = one_of(kind, "kind", ["singlestep", "multistep"])
     if kind == "singlestep" or order == 1:
-        return (euler(), dpm_2(), _third)[order - 1]
-    start = (euler(), dpm_2())[start_order - 1]
+        return (euler(), dpm_2_in_sigma(), _third)[order - 1]
+    start = (euler(), dpm_2_in_sigma())[start_order - 1]
 
     def step(x: Combination, at: Step) -> Combination:
         if not at.past:  # the first step, or the first after fresh noise
@@ -90,7 +90,7 @@ def dpm_fast(nfe: int, eta: Scalar = 0.0, s_noise: Scalar = 1.0) -> Sampler:
     nfe = whole(nfe, "nfe")
     eta, s_noise = real(eta, "eta", least=0, most=1), not_negative(s_noise, "s_noise")
     full, rest = divmod(nfe, 3)
-    last = {0: [dpm_2(), euler()], 1: [euler()], 2: [dpm_2()]}[rest]
+    last = {0: [dpm_2_in_sigma(), euler()], 1: [euler()], 2: [dpm_2_in_sigma()]}[rest]
     steps = [_third] * (full if rest else full - 1) + last
 
     def step(x: Combination, at: Step) -> Combination:

@@ -19,7 +19,9 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._parts import differences, interpolated, phi, to_denoised
-from edmjax.scalar import exp, flag, log
+from edmjax.scalar import exp, flag, is_traced, log
+
+_AFTER_NOISE = 0.9999 / (1 - 0.9999)  # the level of t = 0.9999 in a flow
 
 
 def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
@@ -31,7 +33,8 @@ def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
         x_next = e^-h x + (1 - e^-h) D'
 
     Second order, two evaluations a step; the denoiser on the step to zero, so n steps take 2n - 1.
-    `ancestral(dpmpp_2s())` is k-diffusion's `sample_dpmpp_2s_ancestral`. Lu et al. (2022,
+    From t = 1 of a flow, where the step is infinitely long, `sigma_r` is at t = 0.9999, as in
+    ComfyUI. `ancestral(dpmpp_2s())` is k-diffusion's `sample_dpmpp_2s_ancestral`. Lu et al. (2022,
     DPM-Solver++), Algorithm 1.
 
     Raises:
@@ -43,8 +46,12 @@ def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         ratio = at.sigma_next / at.sigma
         ratio_r = exp(r * log(ratio))
+        sigma_r = at.sigma * ratio_r
+        if at.in_flow and not is_traced(at.sigma) and at.sigma / (1 + at.sigma) == 1:
+            sigma_r = _AFTER_NOISE
+            ratio_r = sigma_r / at.sigma
         x_r = interpolated(x, denoised, ratio_r)
-        inner = at.denoise(x_r, at.sigma * ratio_r)
+        inner = at.denoise(x_r, sigma_r)
         denoised = denoised + 1 / (2 * r) * (inner - denoised)
         return interpolated(x, denoised, ratio)
 

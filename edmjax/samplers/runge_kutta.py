@@ -1,6 +1,7 @@
 """One-step methods for the probability flow `dx/dsigma = (x - D(x, sigma)) / sigma`.
 
-Each step starts from the point alone and keeps no history.
+Each step starts from the point alone and keeps no history. On the levels of a flow the methods of
+second order step in the flow's time; see `edmjax.samplers.flow_time`.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._parts import interpolated, to_denoised
+from edmjax.samplers.flow_time import by_time_in_a_flow
 from edmjax.scalar import Scalar, sqrt, where
 
 
@@ -34,9 +36,10 @@ def heun() -> Sampler:
         x_next = x + h/2 (d + (x' - D(x', sigma_next)) / sigma_next)
 
     Second order, two evaluations a step; Euler on the step to zero, so n steps take 2n - 1. With
-    `churn`, Algorithm 2.
+    `churn`, Algorithm 2. On the levels of a flow, in the flow's time.
     """
 
+    @by_time_in_a_flow
     @to_denoised
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         h = at.sigma_next - at.sigma
@@ -56,9 +59,15 @@ def dpm_2() -> Sampler:
         x_next = x + (sigma_next - sigma) (x_mid - D(x_mid, sigma_mid)) / sigma_mid
 
     Second order, two evaluations a step; Euler on the step to zero, so n steps take 2n - 1.
+    On the levels of a flow, in the flow's time (`dpm_solver(2)` stays in sigma).
+
     Lu et al. (2022, DPM-Solver), Algorithm 1 with r_1 = 1/2; Karras et al. (2022), eq. 64 with
     `sigma` in place of `t`.
     """
+    return by_time_in_a_flow(dpm_2_in_sigma())
+
+
+def dpm_2_in_sigma() -> Sampler:
     return _through(lambda at: sqrt(at.sigma * at.sigma_next))
 
 
@@ -70,9 +79,9 @@ def midpoint() -> Sampler:
         x_next = x + (sigma_next - sigma) (x_mid - D(x_mid, sigma_mid)) / sigma_mid
 
     Second order, two evaluations a step; Euler on the step to zero, so n steps take 2n - 1.
-    Karras et al. (2022), Algorithm 3 with alpha = 1/2.
+    On the levels of a flow, in the flow's time. Karras et al. (2022), Algorithm 3 with alpha = 1/2.
     """
-    return _through(lambda at: (at.sigma + at.sigma_next) / 2)
+    return by_time_in_a_flow(_through(lambda at: (at.sigma + at.sigma_next) / 2))
 
 
 def _through(middle: Callable[[Step], Scalar]) -> Sampler:
@@ -103,9 +112,11 @@ def heunpp2() -> Sampler:
     1).
 
     First order: a method of second order has weights that depend on the length of the step, and
-    these depend on how far the levels are below the largest one.
+    these depend on how far the levels are below the largest one. On the levels of a flow, in
+    the flow's time.
     """
 
+    @by_time_in_a_flow
     @to_denoised
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         d, h = (x - denoised) / at.sigma, at.sigma_next - at.sigma

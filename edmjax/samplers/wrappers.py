@@ -121,6 +121,45 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
     return step
 
 
+def flow_ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampler:
+    """`ancestral` with the level below that ComfyUI and diffusers take in a flow ("RF").
+
+        t_down = t_next (1 - eta (1 - t_next / t)),    t = sigma / (1 + sigma)
+        sigma_up^2 = sigma_next^2 - sigma_down^2,      sigma_down = t_down / (1 - t_down)
+        x_next = inner(x, sigma -> sigma_down) + s_noise sigma_up noise
+
+    The marginals are those of the flow, as with `ancestral`, which in a flow adds more noise: here
+    `t_down` is `t_next^2 / t` for eta = 1, in `ancestral` that is so of sigma. Costs and order are
+    those of `ancestral`. `flow_ancestral(inner, 0)` is `inner`, unless `eta` is traced. It equals
+    ComfyUI's `euler_ancestral`, `dpm_2_ancestral` and `dpmpp_2s_ancestral` for flow models, and
+    diffusers' `LTXEulerAncestralRFScheduler`.
+
+    Args:
+        inner: any sampler.
+        eta: the strength of the noise, in [0, 1]; may be traced.
+        s_noise: the factor on the noise, at least 0; may be traced.
+
+    Raises:
+        TypeError: if `inner` is not a sampler.
+        ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
+    """
+    check_sampler(inner, "inner")
+    eta, s_noise = real(eta, "eta", least=0, most=1), not_negative(s_noise, "s_noise")
+
+    def step(x: Combination, at: Step) -> Combination:
+        if at.last or is_zero(eta):
+            return inner(x, at)
+        t, t_next = (sigma / (1 + sigma) for sigma in (at.sigma, at.sigma_next))
+        t_down = t_next * (1 - eta * (1 - t_next / t))
+        sigma_down = t_down / (1 - t_down)
+        x = inner(x, at._replace(sigma_next=sigma_down))
+        at.forget()
+        sigma_up = sqrt(at.sigma_next**2 - sigma_down**2)
+        return x + s_noise * sigma_up * at.noise(at.sigma, at.sigma_next)
+
+    return step
+
+
 @now_keywords("sigma_data")
 def analytic_first_step(inner: Sampler, *, sigma_data: Scalar = 0.5) -> Sampler:
     """`inner`, with the denoiser of N(0, sigma_data^2) in place of the first evaluation.

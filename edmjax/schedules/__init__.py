@@ -24,6 +24,7 @@ from edmjax.processes.tables import ddpm_table, iddpm_table
 from edmjax.schedules.discrete import (
     align_your_steps,
     beta_discrete,
+    ddim_uniform,
     ddpm,
     iddpm,
     normal,
@@ -51,6 +52,7 @@ __all__ = [
     "beta",
     "beta_discrete",
     "cosine",
+    "ddim_uniform",
     "ddpm",
     "ddpm_table",
     "dpm_fast",

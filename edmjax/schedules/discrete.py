@@ -133,6 +133,21 @@ def simple(n: Int, table: Arraylike | None = None, *, final_zero: bool = True) -
     return close(levels[len(levels) - 1 - back], final_zero)
 
 
+def ddim_uniform(n: Int, table: Arraylike | None = None, *, final_zero: bool = True) -> Levels:
+    """Every `floor(T / n)`-th level of the table from step 1 up, as in ComfyUI and A1111.
+
+        step 1 + i floor(T / n),    i = ceil((T - 1) / floor(T / n)) - 1 ... 0
+
+    `n` or a few more levels (8 for n = 7 of 1000), then 0; the first is not the last of the table.
+    Raises ValueError if `n` is more than the number of levels in the table, or the table has one.
+    """
+    levels = checked(table)
+    if len(levels) < 2:
+        raise ValueError("The levels start at step 1 of the table, and this one has step 0 alone.")
+    stride = len(levels) // fits(n, len(levels))
+    return close(levels[1::stride][::-1].copy(), final_zero)
+
+
 def beta_discrete(
     n: Int,
     table: Arraylike | None = None,

@@ -10,7 +10,8 @@ import numpy as np
 
 from edmjax._common.arguments import number, positive
 from edmjax._common.typing import Int, Levels, Number
-from edmjax.schedules._ends import check, finish
+from edmjax.scalar import flag
+from edmjax.schedules._ends import check, close, finish
 
 
 def logistic(
@@ -48,18 +49,32 @@ def laplace(
     mu: Number = 0.0,
     beta: Number = 0.5,
     *,
+    clipped: bool = False,
     final_zero: bool = True,
 ) -> Levels:
     """Quantiles of a Laplace distribution of `log sigma`, with mean `mu` and width `beta`.
 
         sigma = exp(mu - beta sign(1/2 - v) log(1 - 2 |1/2 - v|)),    v falling evenly
 
-    `v` runs over the probabilities of `[sigma_min, sigma_max]`. In common code it runs over
-    `[0, 1]` and the levels are clipped, so several may equal an end point; here they are distinct.
-    `n` levels, then 0. Raises as `karras` does. Source: Hang et al. (2024).
+    `v` runs over the probabilities of `[sigma_min, sigma_max]`. With `clipped` it runs over [0, 1],
+    1e-5 is added under the logarithm, and levels beyond an end are put there: ComfyUI's
+    `get_sigmas_laplace`, which ends above 0, `final_zero=False`. `n` levels, then 0.
+
+    Raises as `karras` does, and ValueError where `clipped` puts two levels on one end. Source: Hang
+    et al. (2024).
     """
     n, low, high = check(n, sigma_min, sigma_max)
     mu, beta = number(mu, "mu"), positive(beta, "beta")
+    if flag(clipped, "clipped"):
+        v = np.linspace(1, 0, n) - 0.5
+        log_sigma = mu - beta * np.sign(v) * np.log(1 - 2 * np.abs(v) + 1e-5)
+        sigmas = np.clip(np.exp(log_sigma), low, high)
+        if not (np.diff(sigmas) < 0).all():
+            raise ValueError(
+                f"{n} levels clipped to [{low}, {high}] are not all different: ask for fewer, "
+                "widen the range, or leave `clipped` out."
+            )
+        return close(sigmas, final_zero)
     z = (np.log([high, low]) - mu) / beta
     tail = np.exp(-np.abs(z)) / 2
     below, above = _between(n, np.where(z < 0, tail, 1 - tail), np.where(z < 0, 1 - tail, tail))

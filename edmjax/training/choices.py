@@ -34,7 +34,8 @@ def schedule_names() -> dict[str, Callable[..., Levels]]:
 def parse_sampler(text: str) -> Sampler:
     """The sampler that a text such as `dpmpp_2m` or `ancestral(heun, eta=0.5)` describes.
 
-    Without parentheses it is a name for `samplers.from_name`, such as `DPM++ 2M Karras`.
+    Without parentheses it is one of our own names, or else a name for `samplers.from_name`, such as
+    `DPM++ 2M Karras`.
 
     Raises:
         ValueError: the text is neither a name nor a call, the name is unknown (the message has the
@@ -42,7 +43,9 @@ def parse_sampler(text: str) -> Sampler:
             take the options.
     """
     if isinstance(text, str) and text.strip() and "(" not in text:
-        return samplers.from_name(text.strip())
+        name = text.strip()
+        # `lms` is ours here, where all names of ours are listed, and ambiguous in `from_name`.
+        return samplers.from_name(name, package="edmjax" if name in sampler_names() else None)
     return _evaluate(_tree(text, "sampler"), sampler_names(), "sampler")
 
 

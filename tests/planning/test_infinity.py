@@ -101,8 +101,9 @@ def test_a_sum_that_loses_its_small_part_at_large_levels():
     [s.heun(), s.dpm_2(), s.midpoint(), s.churn(s.euler(), 4.0)],
 )
 def test_what_has_no_limit_gets_a_sentence(sampler):
+    """On levels of a flow the first three step in its time, and have one."""
     with pytest.raises(ValueError, match="have no limit: use one of `euler`"):
-        ej.make_plan(sampler, LEVELS)
+        ej.make_plan(sampler, ej.processes.cosine().levels(TIMES))
 
 
 def test_infinity_stands_first_and_in_a_scale():

@@ -58,7 +58,7 @@ SAMPLERS = {
         s.teleport(s.heun(), sigma_data=0.7),
     ),
     "from_name('sa_solver', tau=)": (
-        lambda: s.from_name("sa_solver", tau=0.5),
+        lambda: s.from_name("sa_solver", package="edmjax", tau=0.5),
         s.sa_solver(eta=0.5),
     ),
 }

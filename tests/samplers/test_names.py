@@ -39,7 +39,8 @@ DPMSolverSDEScheduler, DPMSolverSinglestepScheduler, EDMDPMSolverMultistepSchedu
 EDMEulerScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler,
 FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler, FlowMatchLCMScheduler,
 HeunDiscreteScheduler, IPNDMScheduler, KarrasVeScheduler, KDPM2AncestralDiscreteScheduler,
-KDPM2DiscreteScheduler, LCMScheduler, LMSDiscreteScheduler, PNDMScheduler, RePaintScheduler,
+KDPM2DiscreteScheduler, LCMScheduler, LMSDiscreteScheduler, LTXEulerAncestralRFScheduler,
+PNDMScheduler, RePaintScheduler,
 SASolverScheduler, SCMScheduler, ScoreSdeVeScheduler, ScoreSdeVpScheduler, TCDScheduler,
 UnCLIPScheduler, UniPCMultistepScheduler, VQDiffusionScheduler""")
 COMFYUI = listed("""euler, euler_cfg_pp, euler_ancestral, euler_ancestral_cfg_pp, heun, heunpp2,
@@ -78,6 +79,9 @@ SAMPLERS = {
     "EulerDiscreteScheduler": s.euler(),
     "EDMEulerScheduler": s.euler(),
     "FlowMatchEulerDiscreteScheduler": s.euler(),
+    "FlowMatchHeunDiscreteScheduler": s.heun(),
+    "FlowMatchLCMScheduler": s.lcm(),
+    "LTXEulerAncestralRFScheduler": s.flow_ancestral(s.euler()),
     "EulerAncestralDiscreteScheduler": s.ancestral(s.euler(), eta=1.0),
     "HeunDiscreteScheduler": s.heun(),
     "KDPM2DiscreteScheduler": s.dpm_2(),
@@ -105,6 +109,8 @@ SAMPLERS = {
     "dpmpp_2m_sde_heun_gpu": s.dpmpp_2m_sde(1.0, 1.0, "heun"),
     "ipndm_v": s.ipndm_v(order=4, final="denoise"),
     "res_multistep": s.dpmpp_2m("heun"),
+    "res_multistep_ancestral": s.dpmpp_2m_sde(1.0, 1.0, "heun"),
+    "lcm": s.lcm(),
     "gradient_estimation": s.gradient_estimation(gamma=2.0),
     "er_sde": s.er_sde(order=3, s_noise=1.0, scaler="er_sde"),
     "seeds_2": s.seeds_2(eta=1.0, s_noise=1.0, r=0.5, solver_type="phi_1"),
@@ -124,7 +130,7 @@ SAMPLERS = {
     "PLMS": s.pndm(runge_kutta=False),
     "UniPC": s.unipc(3, "bh1"),
 }
-# Names that are spelled as another row's, or as ours, and given to that.
+# Names that stand for several samplers or schedules, so that `package` has to say which.
 TAKEN = {"lms", "ipndm", "deis", "sa_solver", "beta", "linear_quadratic"}
 # To zero; above zero on few steps, where the ends of methods differ; and on many.
 GRIDS = [ej.schedules.karras(5), np.geomspace(20.0, 0.3, 6), np.geomspace(20.0, 0.3, 16)]
@@ -147,8 +153,9 @@ def same(a, b):
 @pytest.mark.parametrize("name", [*K_DIFFUSION, *DIFFUSERS, *COMFYUI, *A1111, *WITH_SCHEDULE])
 def test_every_sampler_of_the_packages_is_here_or_gets_a_sentence(name):
     options = {"nfe": 9} if re.search("dpm_?fast", name.lower().replace(" ", "_")) else {}
+    package = "comfyui" if name in TAKEN else None
     try:
-        sampler = s.from_name(name, **options)
+        sampler = s.from_name(name, package=package, **options)
     except ValueError as err:
         assert str(err).startswith(f"There is no sampler like {name!r} here. ")
         assert len(str(err)) > 80
@@ -160,10 +167,10 @@ def test_every_sampler_of_the_packages_is_here_or_gets_a_sentence(name):
 @pytest.mark.parametrize("name", [*COMFYUI_SCHEDULES, *A1111_SCHEDULES])
 def test_every_schedule_of_the_packages_is_here_or_gets_a_sentence(name):
     try:
-        sigmas = ej.schedules.from_name(name)(10)
+        sigmas = ej.schedules.from_name(name, package="comfyui" if name in TAKEN else None)(10)
     except ValueError as err:
         assert str(err).startswith(f"There is no schedule like {name!r} here. ")
-        assert name in ("Automatic", "DDIM", "ddim_uniform")
+        assert name == "Automatic"
         return
     assert len(sigmas) == 11 and sigmas[-1] == 0
 
@@ -189,13 +196,16 @@ def test_our_own_names_are_ours(name):
     needed = {
         "churn": {"inner": s.heun(), "s_churn": 8.0},
         "ancestral": {"inner": s.heun()},
+        "flow_ancestral": {"inner": s.heun()},
+        "in_flow_time": {"inner": s.heun()},
         "analytic_first_step": {"inner": s.heun()},
         "teleport": {"inner": s.heun()},
         "restart": {"inner": s.heun(), "intervals": [(0.05, 2.0, 3, 2)]},
         "dpm_fast": {"nfe": 9},
     }.get(name, {})
     grid = ej.schedules.dpm_fast(9) if name == "dpm_fast" else GRIDS[0]
-    got = ej.make_plan(s.from_name(name, **needed), grid)
+    package = "edmjax" if name in TAKEN else None
+    got = ej.make_plan(s.from_name(name, package=package, **needed), grid)
     expected = ej.make_plan(getattr(s, name)(**needed), grid)
     jax.tree.map(np.testing.assert_array_equal, got, expected)
 
@@ -221,9 +231,9 @@ def test_dpm_fast(name):
         ("DPM++ 2M", "dpmpp_2m", "dpmpp-2m", "DPMPP 2M", "sample_dpmpp_2m", "dpm++2mkarras"),
         ("LMSDiscreteScheduler", "LMSDiscrete", "lms_discrete_scheduler", "LMS SGM Uniform"),
         ("Euler a", "euler A", "sample_euler_ancestral", "Euler a Align Your Steps"),
-        ("unipc", "UNIPC", "uni_pc_bh2"),
-        ("ipndm", "IPNDM", "IPNDMScheduler", "sample_ipndm"),
-        ("sa_solver", "SA-Solver"),
+        ("unipc", "uni_pc_bh2"),
+        ("IPNDMScheduler", "ipndm_scheduler", "IPNDM Scheduler"),
+        ("ipndm_v", "IPNDM-V"),
     ],
 )
 def test_spelling_does_not_matter(names):
@@ -247,7 +257,8 @@ def test_spelling_does_not_matter(names):
         ),
         (lambda: s.from_name("UniPCMultistepScheduler", order=3), s.unipc(3)),
         (lambda: s.from_name("UniPC", variant="bh2"), s.unipc(3, "bh2")),
-        (lambda: s.from_name("lms", final="denoise"), s.lms(4, "denoise")),
+        (lambda: s.from_name("sample_lms", final="denoise"), s.lms(4, "denoise")),
+        (lambda: s.from_name("lms", package="comfyui"), s.lms(4, "denoise")),
     ],
 )
 def test_options_are_passed_on(sampler, expected):
@@ -348,11 +359,10 @@ def test_the_packages_own_numbers(x64, name, grid, start, end, expected):
         (("SGM Uniform", "sgm_uniform", "DPM++ 2M SGM Uniform"), schedules.sgm_uniform),
         (("Uniform", "Normal", "normal", "Euler Uniform"), schedules.normal),
         (("Simple", "simple"), schedules.simple),
-        (("Beta", "beta"), schedules.beta),
+        (("Beta",), schedules.beta),
         (("BetaSamplingScheduler", "beta_discrete"), schedules.beta_discrete),
         (("KL Optimal", "kl_optimal"), schedules.kl_optimal),
         (("Align Your Steps", "align-your-steps"), schedules.align_your_steps),
-        (("linear_quadratic",), schedules.linear_quadratic),
         (("theta",), schedules.theta),
     ],
 )
@@ -438,7 +448,7 @@ def test_what_is_no_text_gets_a_sentence(unchecked):
 def test_sentences_send_to_what_is_there():
     """Everything that a note writes as a call exists, and is called with arguments it has."""
     stand_ins = {"ej": ej, "low": 0.1, "high": 2.0, "n": 10, "nfe": 9, "sigmas": GRIDS[0]}
-    stand_ins["intervals"] = [(0.05, 2.0, 3, 2)]
+    stand_ins |= {"intervals": [(0.05, 2.0, 3, 2)], "shift": 3.0}
     for table, module in ((sampler_table(), s), (schedule_table(schedules), schedules)):
         scope = vars(module) | stand_ins
         for row in table.rows:
@@ -448,11 +458,10 @@ def test_sentences_send_to_what_is_there():
                     assert eval(code, scope) is not None, code
 
 
-def test_the_sentence_about_lcm_is_a_sampler():
-    with pytest.raises(ValueError, match="for consistency models") as err:
+def test_lcm_for_eps_models_gets_a_sentence():
+    with pytest.raises(ValueError, match="for consistency models that predict eps"):
         s.from_name("LCM Karras")
-    sampler = eval(re.search("`(lambda .*)`", str(err.value))[1])
-    plan = ej.make_plan(sampler, [4.0, 2.0, 1.0, 0.0])
+    plan = ej.make_plan(s.from_name("lcm"), [4.0, 2.0, 1.0, 0.0])
     np.testing.assert_array_equal(plan.d[1:, 0], 1.0)
     np.testing.assert_array_equal(plan.z[1:, 0], [2.0, 1.0, 0.0])
     assert not plan.y[1:].any()

@@ -15,6 +15,7 @@ GRID = ej.schedules.karras(4)
 REQUIRED = {
     "churn": (s.heun(), 1.0),
     "ancestral": (s.euler(),),
+    "flow_ancestral": (s.euler(),),
     "restart": (s.heun(), [(0.5, 2.0, 2, 1)]),
     "dpm_fast": (9,),
     "analytic_first_step": (s.f_ab(),),

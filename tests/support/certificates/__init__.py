@@ -8,6 +8,7 @@ checks every claim, and `docs/certificates.md` prints them. A sampler without on
 from support.certificates import (  # noqa: F401  they fill the table
     dpm,
     f_form,
+    flows,
     multistep,
     noise,
     one_step,
