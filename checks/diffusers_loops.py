@@ -196,7 +196,7 @@ def main() -> None:
             if not (inspect.isclass(case) and issubclass(case, unittest.TestCase)):
                 continue
             for test in sorted(dir(case)):
-                code = getattr(getattr(case, test), "__code__", None)
+                code: Any = getattr(getattr(case, test), "__code__", None)
                 own = test.startswith("test") and code and code.co_filename == str(path)
                 if own and "record" in code.co_names:
                     rows.append(row_of(path, case, test))
