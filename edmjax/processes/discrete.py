@@ -111,7 +111,8 @@ class DDPM(Process):
             legacy      floor((T - 1) - i (T - 1) / n)           of SDXL's reference code
 
         Multistep solvers of diffusers take the first `n` of `n + 1` with leading and linspace:
-        `timesteps(n + 1, spacing)[:-1]`. Source: Lin et al. (2024), Table 2.
+        `timesteps(n + 1, spacing)[:-1]`. Its Euler, Heun, LMS, KDPM2, ancestral and SDE schedulers
+        do not round: `grid(n, "linspace", rounded=False)`. Source: Lin et al. (2024), Table 2.
 
         Raises:
             ValueError: more steps than training timesteps, an unknown spacing, an offset that the
@@ -217,7 +218,9 @@ def ddpm(
         scale = sqrt(abar_t),    sigma = sqrt((1 - abar_t) / abar_t)
 
     The default is the model of Ho et al. (2020), levels 0.01 ... 157.4; Stable Diffusion is
-    `ddpm("scaled_linear")`, levels 0.0292 ... 14.61. The names are diffusers'.
+    `ddpm("scaled_linear")`, levels 0.0292 ... 14.61. The names of the spacings are diffusers'; the
+    ends are those of the papers, where a scheduler of diffusers has 0.0001 and 0.02, or others, for
+    every spacing: pass what its configuration says.
 
     Args:
         betas: their spacing, or all of them:

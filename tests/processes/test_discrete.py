@@ -333,6 +333,9 @@ def test_a_process_through_given_levels():
     np.testing.assert_array_equal(again.sigma([3.3, 10.2, 500.0]), process.sigma([3.3, 10.2, 500]))
     on_device = jax.jit(lambda p, t: p.sigma(t))(process, jnp.asarray([3.3, 10.2, 500.0]))
     np.testing.assert_allclose(on_device, process.sigma([3.3, 10.2, 500]), rtol=1e-5)
+    stand_in = ZERO_SNR.through([999], [4096.0])  # abar = 2^-24, which diffusers has there
+    assert stand_in.grid(5).sigmas[0] == 4096.0 and stand_in.time(5000.0) == 999
+    np.testing.assert_allclose(stand_in.scale(999.0) ** 2, 2.0**-24, rtol=1e-6)
     for times, sigmas, message in [
         ([1.0, 2.0], [0.1], "of one length"),
         ([-1.0], [0.1], "must be from 0 to 999"),
