@@ -208,6 +208,9 @@ class Levels:
             "`levels.sigmas` or `levels.times`, and take a part of them as `levels[k:]`."
         )
 
+    def __reversed__(self) -> NoReturn:
+        self.__iter__()
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.sigmas, dtype=dtype, copy=copy)
 

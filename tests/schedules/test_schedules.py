@@ -599,6 +599,7 @@ def test_a_part_of_the_levels_of_a_process():
         lambda grid: np.flip(grid),
         lambda grid: [*grid, 0.0],
         lambda grid: list(grid),
+        lambda grid: list(reversed(grid)),
         lambda grid: schedules.simple(2, grid),
         lambda grid: schedules.normal(2, grid),
         lambda grid: schedules.ddpm(2, table=grid),
