@@ -114,6 +114,18 @@ def slope(evaluation: Evaluation) -> Combination:
     return (evaluation.x - evaluation.denoised) / evaluation.sigma
 
 
+def _velocity(evaluation: Evaluation) -> Combination:
+    """`v = alpha eps - s x0` of an evaluation, with `alpha = 1 / sqrt(1 + sigma^2)`."""
+    sigma = evaluation.sigma
+    return (slope(evaluation) - sigma * evaluation.denoised) / sqrt(1 + sigma**2)
+
+
+def _slope_of_velocity(v: Combination, at: Evaluation) -> Combination:
+    """`eps = alpha v + s x_process` for a `v` that is taken to belong to the point of `at`."""
+    square = 1 + at.sigma**2
+    return v / sqrt(square) + at.sigma / square * at.x
+
+
 def advance(
     x: Combination, denoised: Combination, at: Step, weights: Sequence[Scalar]
 ) -> Combination:
@@ -290,15 +302,3 @@ def pndm(
         return x + h / 6 * (eps_1 + 2 * eps_2 + 2 * eps_3 + eps_4)
 
     return step
-
-
-def _velocity(evaluation: Evaluation) -> Combination:
-    """`v = alpha eps - s x0` of an evaluation, with `alpha = 1 / sqrt(1 + sigma^2)`."""
-    sigma = evaluation.sigma
-    return (slope(evaluation) - sigma * evaluation.denoised) / sqrt(1 + sigma**2)
-
-
-def _slope_of_velocity(v: Combination, at: Evaluation) -> Combination:
-    """`eps = alpha v + s x_process` for a `v` that is taken to belong to the point of `at`."""
-    square = 1 + at.sigma**2
-    return v / sqrt(square) + at.sigma / square * at.x
