@@ -1,10 +1,11 @@
 """Conversions: between the denoised output and score, eps, v, x0, as values and as functions.
 
-Everything is in the variance-exploding frame, `x = x0 + sigma n`.
+Everything is in the variance-exploding frame, `x = x0 + sigma n`, but for a score function that is
+given with its process.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from edmjax._common.held import Held, cast, evaluate
 from edmjax._common.trees import argument_like, check_like, floating_tree
 from edmjax._common.typing import Denoiser, Function, PyTree, Scalar, Sigma, X
 from edmjax.denoisers.network import call
+from edmjax.denoisers.predictions import ProcessScore
+from edmjax.processes.process import ProcessLike, check_process
 
 
 def denoised_from_score(x: X, score: X, sigma: Sigma) -> X:
@@ -86,9 +89,29 @@ class Converted(Held):
         return self.convert(x, check_like(output, x, f"`{self.name}`"), sigma)
 
 
-def from_score(score_fn: Function) -> Converted:
-    """The denoiser of `score_fn(x, sigma[, cond])`, the score of `x0 + sigma n` at `x`."""
-    return _made("score_fn", score_fn, denoised_from_score)
+@overload
+def from_score(score_fn: Function, process: None = None) -> Converted: ...
+@overload
+def from_score(score_fn: Function, process: ProcessLike) -> ProcessScore: ...
+def from_score(score_fn: Function, process: ProcessLike | None = None) -> Converted | ProcessScore:
+    """The denoiser of `score_fn(x, sigma[, cond])`, the score of `x0 + sigma n` at `x`.
+
+    With a `process` it is the denoiser of `score_fn(x_process, t[, cond])`, the score of the points
+    that the process has at its time `t`: what score_sde calls a score function.
+
+        D = x + sigma s score_fn(alpha x, t),    s = alpha sigma,    t = process.time(sigma)
+
+    For a process of scale 1 (`ve`, `song_ve`, `edm`) the two differ by the time alone, for others
+    (`vp`, `sub_vp`) by the frame of the points too. `t` is one number; for a function that takes
+    one a sample, pass `lambda x, t: score_fn(x, jnp.full(len(x), t))`.
+
+    Raises:
+        TypeError: `score_fn` is not callable, or `process` is not a process.
+    """
+    if process is None:
+        return _made("score_fn", score_fn, denoised_from_score)
+    check_process(process)
+    return ProcessScore(as_pytree(score_fn, "score_fn"), process)
 
 
 def from_eps(eps_fn: Function) -> Converted:

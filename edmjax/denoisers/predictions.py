@@ -38,6 +38,21 @@ class Prediction(Preconditioned):
         return least**2, -sigma * least * (least / alpha), alpha, t
 
 
+@register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProcessScore(Preconditioned):
+    """The denoiser that `from_score` returns for the score of a process: `net` is that score."""
+
+    net: Network
+    process: Process
+
+    def coefficients(self, sigma: Values) -> tuple[Values, Values, Values, Values]:
+        alpha = self.process.scale_of(sigma)
+        t = jnp.maximum(self.process.time(sigma), 0)
+        # The noise of the process is `alpha sigma`: a factor at a time, as sigma^2 may overflow.
+        return jnp.ones_like(sigma), sigma * (alpha * sigma), alpha, t
+
+
 def prediction(
     net: Network,
     process: Process,

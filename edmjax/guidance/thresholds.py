@@ -98,15 +98,16 @@ def dynamic_threshold(
     Args:
         denoise: any denoiser, guided or not.
         quantile: which quantile of the absolute values, in [0, 1]; may be traced.
-        max_value: the largest s, at least 1; may be traced. The paper has none. diffusers calls it
-            `sample_max_value`, with a default of 1.0, for which this is `clip(denoise)`.
+        max_value: the largest s, above 0; may be traced. The paper has none. diffusers calls it
+            `sample_max_value`, with a default of 1.0, for which this is `clip(denoise)`. Below 1
+            every s is `max_value`: clipped there, and stretched to [-1, 1].
 
     Raises:
         TypeError: `denoise` is not callable, or an option is not a real scalar.
-        ValueError: `quantile` is outside [0, 1], or `max_value` is below 1.
+        ValueError: `quantile` is outside [0, 1], or `max_value` is not above 0.
 
     Source: Saharia et al. (2022, Imagen), section 2.3.
     """
     quantile = scalar_leaf(real(quantile, "quantile", least=0, most=1))
-    max_value = scalar_leaf(real(max_value, "max_value", least=1, most=math.inf))
+    max_value = scalar_leaf(real(max_value, "max_value", above=0, most=math.inf))
     return DynamicThreshold(denoiser_as_pytree(denoise, "denoise"), quantile, max_value)

@@ -63,7 +63,11 @@ def make_plan(
     """
     check_sampler(sampler, "sampler")
     if isinstance(sigmas, Plan):
-        raise TypeError("`sigmas` must be noise levels, got a Plan: pass `plan.grid`.")
+        # The grid of a plan is levels alone: with a scale there is a process that they came from.
+        had = (
+            "`plan.grid`" if sigmas.scale is None else "the levels of the process it was made from"
+        )
+        raise TypeError(f"`sigmas` must be noise levels, got a Plan: pass {had}.")
     times, process = getattr(sigmas, "times", None), getattr(sigmas, "process", None)
     # Levels of a process carry its times, so that a sampler reads them without a root search.
     grid: Any = getattr(sigmas, "sigmas", sigmas)

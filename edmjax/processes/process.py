@@ -1,7 +1,8 @@
 """What a process is: marginals, SDE and levels; `edmjax.processes` has the instances."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from edmjax._common.arrays import (
     working_dtype,
 )
 from edmjax._common.trees import argument_like, floating_tree
-from edmjax._common.typing import Arraylike, Function, Grid, PyTree, Scalar, Values, X
+from edmjax._common.typing import Arraylike, Function, Grid, Int, PyTree, Scalar, Values, X
 from edmjax.scalar import is_traced
 
 
@@ -173,7 +174,10 @@ class Process:
 class Levels:
     """Noise levels, the times that they belong to, and their process; see `Process.levels`.
 
-    For `make_plan`: a plan of them holds its points in the scale of the process.
+    For `make_plan`: a plan of them holds its points in the scale of the process. A part of them,
+    `levels[k:]`, is `Levels` too, and `levels[k]` is one noise level. Functions of NumPy that would
+    make another grid, such as `np.append`, raise TypeError, as the process would be lost; all
+    others see the noise levels, as `np.asarray(levels)` does.
     """
 
     sigmas: Grid
@@ -188,8 +192,50 @@ class Levels:
     def __len__(self) -> int:
         return len(self.sigmas)
 
+    @overload
+    def __getitem__(self, index: Int) -> Scalar: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | np.ndarray) -> "Levels": ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, Sequence):
+            index = np.asarray(index)
+        part = self.sigmas[index]
+        return part if np.ndim(part) == 0 else Levels(part, self.times[index], self.process)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "A loop over the levels of a process would lose the process: loop over "
+            "`levels.sigmas` or `levels.times`, and take a part of them as `levels[k:]`."
+        )
+
+    def __reversed__(self) -> NoReturn:
+        self.__iter__()
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.sigmas, dtype=dtype, copy=copy)
+
+    def __array_function__(
+        self, function: Function, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if function in _MAKE_GRIDS:
+            raise TypeError(
+                f"`np.{function.__name__}` would lose the process of these levels: change their "
+                f"times, as in `process.levels(np.{function.__name__}(levels.times, ...))`, or "
+                "take a part, `levels[k:]`. For the noise levels alone pass `levels.sigmas`."
+            )
+        given = jax.tree.map(
+            lambda leaf: leaf.sigmas if isinstance(leaf, Levels) else leaf,
+            (tuple(args), dict(kwargs)),
+            is_leaf=lambda leaf: isinstance(leaf, Levels),
+        )
+        return function(*given[0], **given[1])
+
+
+# The functions of NumPy whose result would pass for a grid.
+_MAKE_GRIDS = (
+    *(np.append, np.concatenate, np.insert, np.delete, np.flip, np.sort, np.unique, np.union1d),
+    *(np.hstack, np.resize, np.roll, np.repeat, np.interp, np.take, np.compress),
+)
 
 
 if TYPE_CHECKING:

@@ -80,6 +80,11 @@ def checked(table: Arraylike | None) -> Levels:
     """`table` as ascending float64 levels, Stable Diffusion's for None; raises for other tables."""
     if table is None:
         return ddpm_table()
+    if hasattr(table, "process"):  # `Levels`, of the file that the processes come from
+        raise TypeError(
+            "A table holds noise levels alone, got levels of a process, whose scale the schedule "
+            "would lose: pass `levels.sigmas`, or take `process.levels(times)`."
+        )
     levels = np.asarray(table, np.float64)
     if levels.ndim != 1 or not len(levels):
         raise ValueError(f"`table` must be a sequence of levels, got shape {levels.shape}.")

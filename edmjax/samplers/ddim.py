@@ -78,7 +78,8 @@ def ddpm(variance: str = "fixed_small", *, s_noise: Scalar = 1.0) -> Sampler:
     - "fixed_small": the posterior's, `sigma_up = sigma_next sqrt(1 - r^2)`; `ddim(eta=1)`.
     - "fixed_large": `beta = 1 - abar / abar_next` of the step, which is
       `sigma_up^2 = (sigma^2 - sigma_next^2) (1 + sigma_next^2) / (1 + sigma^2)`; the sampler that
-      DDIM's paper writes with the larger variance (its section 5).
+      DDIM's paper writes with the larger variance (its section 5). diffusers adds it in the step to
+      the data too where that does not start at timestep 0, as on trailing timesteps; no noise here.
     - "learned_range": between the two, geometrically, as the network says (Nichol and Dhariwal
       2021, eq. 15): the denoiser returns "log_var", from -1 for the small variance to 1 for the
       large.
@@ -93,6 +94,11 @@ def ddpm(variance: str = "fixed_small", *, s_noise: Scalar = 1.0) -> Sampler:
     Raises:
         ValueError: if `variance` is something else, or `s_noise` is negative or NaN.
     """
+    if variance == "learned":
+        raise ValueError(
+            "A variance that the network predicts without bounds, 'learned', is not here: train it "
+            "between the two bounds, 'learned_range', or take 'fixed_small' or 'fixed_large'."
+        )
     variance = one_of(variance, "variance", ["fixed_small", "fixed_large", "learned_range"])
     if variance == "fixed_small":
         return ddim(1.0, s_noise=s_noise)

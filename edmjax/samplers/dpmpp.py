@@ -14,6 +14,8 @@ block: its k-th step starts again from the block's first point, with the k outpu
 steps take n evaluations, and the orders of the steps are 1, 2, 1, 2, ... or 1, 2, 3, 1, 2, 3, ...
 """
 
+from typing import NamedTuple
+
 from edmjax._common.arguments import one_of, real, whole
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
@@ -22,6 +24,25 @@ from edmjax.samplers._parts import differences, interpolated, phi, to_denoised
 from edmjax.scalar import exp, flag, is_traced, log
 
 _AFTER_NOISE = 0.9999 / (1 - 0.9999)  # the level of t = 0.9999 in a flow
+
+
+class Lowered(NamedTuple):
+    """Which of the last steps of a multistep method have a lower order."""
+
+    few: bool  # on grids of fewer than 15 steps, the last two
+    last: bool  # on every grid, the last one
+
+    @staticmethod
+    def of(lower_order_final: bool, euler_at_final: bool) -> "Lowered":
+        """The two options that `DPMSolverMultistepScheduler` of diffusers has for it."""
+        few = flag(lower_order_final, "lower_order_final")
+        return Lowered(few, flag(euler_at_final, "euler_at_final"))
+
+    def to(self, order: int, at: Step) -> bool:
+        """Whether this step, so near the end of the grid, has at most the order `order`."""
+        if at.index != at.num_steps - order:
+            return False
+        return (self.last and order == 1) or (self.few and at.num_steps < 15)
 
 
 def dpmpp_2s(r: Scalar = 0.5) -> Sampler:
@@ -131,15 +152,14 @@ def _multistep(
 ) -> Sampler:
     """The method of `order` outputs, 2 or 3."""
     solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
-    lower_order_final = flag(lower_order_final, "lower_order_final")
-    euler_at_final = flag(euler_at_final, "euler_at_final")
+    lowered = Lowered.of(lower_order_final, euler_at_final)
     corrected = flag(corrected, "corrected")
     start_order = whole(start_order, "start_order", most=2)
     start = dpmpp_2s()
 
     def step(x: Combination, at: Step) -> Combination:
         # Asked first: a lowered step is not worth the second evaluation of `start`.
-        first = _is_lowered(at, 1, lower_order_final, euler_at_final)
+        first = lowered.to(1, at)
         if not at.past and start_order == 2 and not first:
             return start(x, at)
         denoised = at.denoise(x, at.sigma)
@@ -147,7 +167,7 @@ def _multistep(
             return denoised
         if not at.past or first:
             return _first(x, denoised, at)
-        if order == 2 or len(at.past) < 2 or _is_lowered(at, 2, lower_order_final, False):
+        if order == 2 or len(at.past) < 2 or lowered.to(2, at):
             return _second(x, denoised, at, solver_type)
         h, slope, curvature = differences(at, denoised, [old.denoised for old in at.past[:2]])
         curvature = 2 * curvature if corrected else curvature
@@ -168,13 +188,6 @@ def _second(x: Combination, denoised: Combination, at: Step, solver_type: str) -
     if solver_type == "midpoint":  # the output in the middle of the step, held over all of it
         return _first(x, denoised + h / 2 * slope, at)
     return _first(x, denoised, at) + h**2 * phi(2, -h) * slope
-
-
-def _is_lowered(at: Step, order: int, lower_order_final: bool, euler_at_final: bool) -> bool:
-    """Whether this step, so near the end of the grid, has at most the order `order`."""
-    if at.index != at.num_steps - order:
-        return False
-    return euler_at_final or (lower_order_final and at.num_steps < 15)
 
 
 def dpmpp_singlestep(

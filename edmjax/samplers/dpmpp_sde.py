@@ -16,11 +16,17 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._parts import first_order, fresh_noise, interpolated, phi, psi, to_denoised
+from edmjax.samplers.dpmpp import Lowered
 from edmjax.scalar import exp, expm1, flag, is_zero, log, not_negative, sqrt
 
 
 def dpmpp_2m_sde(
-    eta: Scalar = 1.0, s_noise: Scalar = 1.0, solver_type: str = "midpoint"
+    eta: Scalar = 1.0,
+    s_noise: Scalar = 1.0,
+    solver_type: str = "midpoint",
+    *,
+    lower_order_final: bool = False,
+    euler_at_final: bool = False,
 ) -> Sampler:
     """DPM-Solver++(2M) for the SDE: the second-order multistep method.
 
@@ -36,15 +42,26 @@ def dpmpp_2m_sde(
         eta: the strength of the noise, at least 0; may be traced.
         s_noise: the factor on the noise, at least 0; may be traced.
         solver_type: "midpoint" or "heun".
+        lower_order_final: takes a last step of first order on grids of fewer than 15 steps, as in
+            diffusers; seen where the grid ends above zero.
+        euler_at_final: takes a last step of first order on every grid.
 
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN, or `solver_type` is something else.
     """
     solver_type = one_of(solver_type, "solver_type", ["midpoint", "heun"])
-    return _multistep(2, eta, s_noise, solver_type == "heun")
+    lowered = Lowered.of(lower_order_final, euler_at_final)
+    return _multistep(2, eta, s_noise, solver_type == "heun", lowered)
 
 
-def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, corrected: bool = False) -> Sampler:
+def dpmpp_3m_sde(
+    eta: Scalar = 1.0,
+    s_noise: Scalar = 1.0,
+    corrected: bool = False,
+    *,
+    lower_order_final: bool = False,
+    euler_at_final: bool = False,
+) -> Sampler:
     """DPM-Solver++(3M) for the SDE: three outputs a step.
 
         q_0 = h / h_1 (D - D_1),   q_1 = h / h_2 (D_1 - D_2)
@@ -63,15 +80,24 @@ def dpmpp_3m_sde(eta: Scalar = 1.0, s_noise: Scalar = 1.0, corrected: bool = Fal
         eta: the strength of the noise, at least 0; may be traced.
         s_noise: the factor on the noise, at least 0; may be traced.
         corrected: whether `d_2` has its size in the Taylor expansion, as in `dpmpp_3m`.
+        lower_order_final: on grids of fewer than 15 steps, takes a last step of first order and one
+            of second order before it.
+        euler_at_final: takes a last step of first order on every grid.
 
     Raises:
         ValueError: if `eta` or `s_noise` is negative or NaN.
     """
-    return _multistep(3, eta, s_noise, True, flag(corrected, "corrected"))
+    lowered = Lowered.of(lower_order_final, euler_at_final)
+    return _multistep(3, eta, s_noise, True, lowered, flag(corrected, "corrected"))
 
 
 def _multistep(
-    order: int, eta: Scalar, s_noise: Scalar, exact: bool, corrected: bool = False
+    order: int,
+    eta: Scalar,
+    s_noise: Scalar,
+    exact: bool,
+    lowered: Lowered,
+    corrected: bool = False,
 ) -> Sampler:
     """The method of `order` outputs, 2 or 3; with `exact` the weight of `d_1` is `psi`."""
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
@@ -81,11 +107,11 @@ def _multistep(
         h = log(at.sigma / at.sigma_next)
         decay = (1 + eta) * h
         x = first_order(x, denoised, decay)
-        if at.past:
+        if at.past and not lowered.to(1, at):
             one = at.past[0]
             h_1 = log(one.sigma / at.sigma)
             d_1 = h / h_1 * (denoised - one.denoised)
-            if order == 3 and len(at.past) > 1:
+            if order == 3 and len(at.past) > 1 and not lowered.to(2, at):
                 two = at.past[1]
                 h_2 = log(two.sigma / one.sigma)
                 change = (d_1 - h / h_2 * (one.denoised - two.denoised)) / (h_1 + h_2)

@@ -14,13 +14,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edmjax._common.arguments import whole
+from edmjax._common.arguments import one_of, whole
 from edmjax._common.deprecation import renamed
 from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._parts import fresh_noise, outputs_so_far, phi, to_denoised, weights_of
-from edmjax.scalar import exp, log, not_negative, static, where
+from edmjax.scalar import exp, flag, is_zero, log, not_negative, static, where
 
 if TYPE_CHECKING:
     Interval: TypeAlias = tuple[float, float]  # the lower level first
@@ -35,6 +35,9 @@ def sa_solver(
     eta: Scalar = 1.0,
     interval: Interval = (0.0, math.inf),
     s_noise: Scalar = 1.0,
+    *,
+    lower_order_final: bool = False,
+    variant: str = "exact",
 ) -> Sampler:
     """SA-Solver in predict-evaluate-correct mode (Xue et al. 2023, Algorithm 1).
 
@@ -58,31 +61,43 @@ def sa_solver(
         interval: (low, high): noise is added in the steps that start at a level in it. The paper
             takes (0.05, 1) for CIFAR-10 and (0.05, 50) for ImageNet.
         s_noise: the factor on the noise, at least 0; may be traced.
+        lower_order_final: the last step above zero has a predictor of order 1 and a corrector of at
+            most 2, the one before it of at most 2 and 3, and so on, as in diffusers and ComfyUI.
+        variant: the weight of the difference of two outputs, where predictor or corrector has two:
+            "exact", or "half", which is H / 2 times the step over their distance. Of one order,
+            and meant for few steps, like the `bh1` of `unipc`: the code of the paper's authors and
+            diffusers' `SASolverScheduler` have it.
 
     Raises:
         TypeError: if an order is not an integer, or `interval` is traced, since it decides which
             steps draw noise.
-        ValueError: if an order is something else, `eta` or `s_noise` is negative or NaN, or
-            `interval` is not two levels, the lower first.
+        ValueError: if an order or `variant` is something else, `eta` or `s_noise` is negative or
+            NaN, or `interval` is not two levels, the lower first.
     """
     predictor_order = whole(predictor_order, "predictor_order", most=4)
     corrector_order = whole(corrector_order, "corrector_order", least=0, most=4)
     eta, s_noise = not_negative(eta, "eta"), not_negative(s_noise, "s_noise")
     low, high = _interval(interval)
+    lowered = flag(lower_order_final, "lower_order_final")
+    halved = one_of(variant, "variant", ["exact", "half"]) == "half"
 
     @to_denoised
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
         made, levels = outputs_so_far(x, denoised, at, 4)
         outputs = [evaluation.denoised for evaluation in made]
         if corrector_order and "sa_solver" in at.memory and at.past:
-            increment, square = at.memory["sa_solver"]
-            order = min(corrector_order, len(outputs))
+            increment, square, most = at.memory["sa_solver"]
+            order = min(corrector_order, len(outputs), most)
             # The corrected step in place of the predicted one; both have the same noise.
-            x = x + _increment(levels[1], at.sigma, square, levels[:order], outputs) - increment
+            corrected = _increment(levels[1], at.sigma, square, levels[:order], outputs, halved)
+            x = x + corrected - increment
         square = where((low <= at.sigma) & (at.sigma <= high), eta * eta, 0.0)
-        order = min(predictor_order, len(outputs))
-        increment = _increment(at.sigma, at.sigma_next, square, levels[:order], outputs)
-        at.memory["sa_solver"] = increment, square
+        # Steps from here to the last one above zero: the step to zero is the denoiser anyway.
+        left = at.num_steps - at.index - is_zero(at.levels[-1])
+        most = left if lowered else len(outputs)
+        used = levels[: min(predictor_order, len(outputs), most)]
+        increment = _increment(at.sigma, at.sigma_next, square, used, outputs, halved)
+        at.memory["sa_solver"] = increment, square, left + 1 if lowered else corrector_order
         decay = (1 + square) * log(at.sigma / at.sigma_next)
         return exp(-decay) * x + increment + fresh_noise(at, square, s_noise)
 
@@ -95,12 +110,15 @@ def _increment(
     square: Scalar,
     levels: Sequence[Scalar],
     outputs: Sequence[Combination],
+    halved: bool,
 ) -> Combination:
     """The integral over a step, with D the polynomial through `outputs` at `levels`, for eta^2."""
     h = log(sigma / sigma_next)
     decay = (1 + square) * h
     # In units of the step: int_0^1 H e^(-H (1 - s)) s^k ds = H k! phi_(k+1)(-H).
     moments = [decay * math.factorial(k) * phi(k + 1, -decay) for k in range(len(levels))]
+    if halved and len(levels) == 2:
+        moments[1] = decay / 2
     weights = weights_of([log(sigma / level) / h for level in levels], moments)
     pairs = zip(weights, outputs, strict=False)
     return sum((weight * output for weight, output in pairs), Combination({}))

@@ -482,7 +482,7 @@ def test_dynamic_thresholding_is_imagens(x64):
         (lambda: g.clip(NET, math.nan), ValueError, "`low` must be a number"),
         (lambda: g.clip(NET, "a"), TypeError, "`low` must be a real scalar"),
         (lambda: g.dynamic_threshold(NET, 99.5), ValueError, r"`quantile` must be in \[0, 1\]"),
-        (lambda: g.dynamic_threshold(NET, 0.9, 0.5), ValueError, "`max_value` must be at least 1"),
+        (lambda: g.dynamic_threshold(NET, 0.9, 0.0), ValueError, "`max_value` must be above 0"),
         (
             lambda: g.clip(lambda x, s: x)({"x0": X}, 1.0),
             ValueError,
@@ -519,3 +519,10 @@ def test_what_wraps_a_denoiser_declares_its_range():
         with pytest.raises(ValueError, match=r"declares `sigma_range` \(0.01, 50\)"):
             ej.sample(made, plan, np.zeros((2, 3), np.float32), cond=np.zeros(2))
     assert g.clip(lambda x, sigma: x, -1.0, 1.0).sigma_range is None
+
+
+def test_a_largest_threshold_below_1_stretches():
+    """diffusers clamps the quantile from 1 to `sample_max_value`, where the upper end wins."""
+    x0 = jnp.asarray([[0.3, -0.2, 2.0], [-0.6, 0.1, 0.45]])
+    got = g.dynamic_threshold(lambda x, sigma: x0, 0.87, 0.5)(x0, 1.0)
+    np.testing.assert_allclose(got["x0"], np.clip(x0, -0.5, 0.5) / 0.5, rtol=1e-6)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import edmjax as ej
 from edmjax import processes, schedules
 
 ROOT = pathlib.Path(__file__).parents[1] / "support"
@@ -293,3 +294,61 @@ def test_former_names_of_the_ends_of_betas_warn():
     np.testing.assert_array_equal(old, schedules.ddpm_table(beta_end=0.02))
     with pytest.raises(TypeError, match="`linear_end`, its former name: pass `beta_end` alone"):
         schedules.ddpm_table(linear_end=0.02, beta_end=0.02)
+
+
+@pytest.mark.parametrize("process", [SD, processes.ddpm("linear", num_timesteps=1100), ZERO_SNR])
+@pytest.mark.parametrize("n", [1, 2, 10, 27, 999])
+def test_times_that_are_not_rounded(process, n):
+    """diffusers' Euler and others: `linspace`, and the table linearly in between."""
+    grid = process.grid(n, "linspace", rounded=False)
+    last = process.num_timesteps - 1
+    times = np.linspace(0, last, n)[::-1] if n > 1 else np.array([last])
+    np.testing.assert_allclose(grid.times, [*times, -1], rtol=1e-15)
+    low = np.minimum(np.floor(times).astype(int), last - 1)
+    with np.errstate(invalid="ignore"):
+        linear = (1 - times + low) * process.table[low] + (times - low) * process.table[low + 1]
+    linear[times == last] = process.table[-1]
+    np.testing.assert_allclose(grid.sigmas, [*linear, 0], rtol=1e-12)
+    # The network is shown these times at these levels, and at others the times of the model.
+    np.testing.assert_allclose(grid.process.time(grid.sigmas), grid.times, rtol=1e-13)
+    whole = np.arange(0, last, 7)
+    np.testing.assert_array_equal(grid.process.sigma(whole), process.sigma(whole))
+    seen = []
+    denoise = ej.denoisers.eps(lambda x, t: seen.append(t) or x, grid.process)
+    level = grid.sigmas[n // 2]
+    if np.isfinite(level):
+        denoise(jnp.ones((1, 1)), float(level))
+        np.testing.assert_allclose(seen[0], grid.times[n // 2], rtol=1e-5)
+    inside = np.linspace(0.0, last - 1, 57)
+    np.testing.assert_allclose(grid.process.time(grid.process.sigma(inside)), inside, atol=1e-9)
+
+
+def test_a_process_through_given_levels():
+    process = SD.through([10.0, 20.5], [SD.sigma(10.4), SD.sigma(20.0) * 1.01])
+    assert process.sigma(10.0) == SD.sigma(10.4) and process.time(SD.sigma(20.0) * 1.01) == 20.5
+    assert process.sigma(9.0) == SD.sigma(9.0) and process.t_max == 999
+    assert SD.sigma(9.0) < process.sigma(9.5) < SD.sigma(10.4)
+    leaves, structure = jax.tree.flatten(process)
+    again = jax.tree.unflatten(structure, leaves)
+    np.testing.assert_array_equal(again.sigma([3.3, 10.2, 500.0]), process.sigma([3.3, 10.2, 500]))
+    on_device = jax.jit(lambda p, t: p.sigma(t))(process, jnp.asarray([3.3, 10.2, 500.0]))
+    np.testing.assert_allclose(on_device, process.sigma([3.3, 10.2, 500]), rtol=1e-5)
+    stand_in = ZERO_SNR.through([999], [4096.0])  # abar = 2^-24, which diffusers has there
+    assert stand_in.grid(5).sigmas[0] == 4096.0 and stand_in.time(5000.0) == 999
+    np.testing.assert_allclose(stand_in.scale(999.0) ** 2, 2.0**-24, rtol=1e-6)
+    for times, sigmas, message in [
+        ([1.0, 2.0], [0.1], "of one length"),
+        ([-1.0], [0.1], "must be from 0 to 999"),
+        ([5.0], [SD.sigma(7.0)], "must rise with time"),
+        ([5.5, 5.5], [SD.sigma(5.5)] * 2, "must rise with time"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            SD.through(times, sigmas)
+    for call, message in [
+        (lambda: SD.grid(10, rounded=False), "for the times of 'linspace'"),
+        (lambda: SD.grid(10, "linspace", rounded=False).process.grid(5, "linspace", rounded=False),
+         "has such times already"),
+        (lambda: SD.grid(10, "linspace", rounded=False, set_alpha_to_one=False), "leave one of"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -251,8 +251,10 @@ def test_bad_options_get_a_sentence():
     with pytest.raises(ValueError, match=r"`eta` must be in \[0, 1\], got 1.5"):
         s.ddim(1.5, use_clipped_model_output=False)
     with pytest.raises(
-        ValueError, match=r"'fixed_small', 'fixed_large' or 'learned_range', got 'le"
+        ValueError, match=r"'fixed_small', 'fixed_large' or 'learned_range', got 'la"
     ):
+        s.ddpm("large")
+    with pytest.raises(ValueError, match=r"without bounds, 'learned', is not here: train it"):
         s.ddpm("learned")
     plan = ej.make_plan(s.ddpm("learned_range"), ej.schedules.karras(5))
     with pytest.raises(ValueError, match="the denoiser returned no 'log_var'"):

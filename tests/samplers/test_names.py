@@ -42,7 +42,7 @@ HeunDiscreteScheduler, IPNDMScheduler, KarrasVeScheduler, KDPM2AncestralDiscrete
 KDPM2DiscreteScheduler, LCMScheduler, LMSDiscreteScheduler, LTXEulerAncestralRFScheduler,
 PNDMScheduler, RePaintScheduler,
 SASolverScheduler, SCMScheduler, ScoreSdeVeScheduler, ScoreSdeVpScheduler, TCDScheduler,
-UnCLIPScheduler, UniPCMultistepScheduler, VQDiffusionScheduler""")
+UnCLIPScheduler, UniPCMultistepScheduler, VQDiffusionScheduler, sde-dpmsolver""")
 COMFYUI = listed("""euler, euler_cfg_pp, euler_ancestral, euler_ancestral_cfg_pp, heun, heunpp2,
 exp_heun_2_x0, exp_heun_2_x0_sde, dpm_2, dpm_2_ancestral, lms, dpm_fast, dpm_adaptive,
 dpmpp_2s_ancestral, dpmpp_2s_ancestral_cfg_pp, dpmpp_sde, dpmpp_sde_gpu, dpmpp_2m, dpmpp_2m_cfg_pp,

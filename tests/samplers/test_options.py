@@ -4,6 +4,7 @@ import inspect
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import edmjax as ej
@@ -54,3 +55,54 @@ def test_a_flag_is_true_or_false(name, option):
     for value in ("no", 1, None):
         with pytest.raises(TypeError, match=f"`{option}` must be True or False, got {value!r}"):
             getattr(s, name)(**{option: value})
+
+
+@pytest.mark.parametrize("options", [{}, {"lower_order_final": True}, {"euler_at_final": True}])
+@pytest.mark.parametrize("n", [3, 6, 20])
+def test_without_noise_the_last_orders_are_those_of_the_flow(n, options):
+    """`eta=0` is DPM-Solver++ for the flow, on grids that end above zero."""
+    grid = ej.schedules.karras(n, 0.05, 10.0, final_zero=False)
+    pairs = [
+        (s.dpmpp_2m_sde(eta=0.0, **options), s.dpmpp_2m(**options)),
+        (s.dpmpp_2m_sde(eta=0.0, solver_type="heun", **options), s.dpmpp_2m("heun", **options)),
+        (s.dpmpp_3m_sde(eta=0.0, **options), s.dpmpp_3m("heun", **options)),
+    ]
+    for ours, theirs in pairs:
+        got, expected = (ej.make_plan(sampler, grid) for sampler in (ours, theirs))
+        np.testing.assert_allclose(got.y, expected.y, rtol=1e-12)
+        np.testing.assert_allclose(got.d, expected.d, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("ends_at_zero", [False, True])
+def test_sa_solver_lowers_its_last_orders(ends_at_zero):
+    """The last step above zero is the first-order step from the point; the one before it reads two
+    outputs, whatever the orders are."""
+    grid = ej.schedules.karras(9, 0.05, 10.0, final_zero=ends_at_zero)
+    plan = ej.make_plan(s.sa_solver(3, 0, lower_order_final=True), grid)
+    outputs = (plan.d != 0).sum(axis=1)
+    steps = outputs[
+        1 : -1 if ends_at_zero else None
+    ]  # row k makes the point that step k - 1 ends at
+    assert list(steps) == [1, 2, 3, 3, 3, 3, 2, 1]
+    whole = ej.make_plan(s.sa_solver(3, 0), grid)
+    np.testing.assert_array_equal(plan.d[:6], whole.d[:6])
+
+
+def test_sa_solver_in_the_variant_half_is_the_form_of_its_authors():
+    """Two outputs: H / 2 times the difference over its distance, in place of the integral."""
+    grid = [3.0, 2.0, 1.5, 1.0]
+    for eta in (0.0, 1.0):
+        half = ej.make_plan(s.sa_solver(2, 0, eta=eta, variant="half"), grid)
+        h, before = np.log(2.0 / 1.5), np.log(3.0 / 2.0)
+        decay = (1 + eta**2) * h
+        slope = decay / 2 * h / before
+        np.testing.assert_allclose(half.d[2, :2], [1 - np.exp(-decay) + slope, -slope], rtol=1e-13)
+        corrected = ej.make_plan(s.sa_solver(1, 2, eta=eta, variant="half"), grid)
+        # The corrector of the first step, then a step of first order from the corrected point.
+        first = (1 + eta**2) * before
+        kept, gone = np.exp(-decay), 1 - np.exp(-decay)
+        np.testing.assert_allclose(
+            corrected.d[2, :2], [gone + kept * first / 2, -kept * first / 2], rtol=1e-12
+        )
+    with pytest.raises(ValueError, match="`variant` must be 'exact' or 'half'"):
+        s.sa_solver(variant="bh1")

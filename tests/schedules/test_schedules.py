@@ -5,6 +5,7 @@ import math
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -505,3 +506,112 @@ def test_reverse_goes_up_without_zero_and_can_be_planned():
 def test_bad_grids_get_a_sentence(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+GRIDS = {
+    "DDPM": processes.ddpm("linear").grid(50),
+    "Stable Diffusion": processes.ddpm("scaled_linear", 0.00085, 0.012).grid(20, "leading"),
+    "zero terminal SNR": processes.ddpm("scaled_linear", rescale_zero_snr=True).grid(12),
+    "VP": processes.vp().levels(np.linspace(1, 0, 21)),
+    "sub-VP": processes.sub_vp().levels(np.linspace(1, 0, 21)),
+    "flow": processes.flow().levels(np.linspace(1, 0, 11)),
+    "its own frame": processes.edm(10.0).levels(np.linspace(10, 0, 11)),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("strength", [1.0, 0.52, 0.1])
+def test_image_to_image_stays_in_the_scale_of_the_process(name, strength):
+    """From `add_noise` the rest of a DDIM grid runs as the same grid written as times does; on a
+    Gaussian DDIM is a product of numbers, so that the sample is known."""
+    grid = GRIDS[name]
+    process, half = grid.process, schedules.truncate(grid, strength)
+    kept = max(math.floor(strength * (len(grid) - 1)), 1)
+    assert len(half) == kept + 1 and half.process is process
+    np.testing.assert_array_equal(half.times, grid.times[-kept - 1 :])
+    by_hand = process.levels(grid.times[-kept - 1 :])
+    part = grid[len(grid) - kept - 1 :]
+    problem = ej.problems.Gaussian([0.3], 0.25)
+    x0, n = np.array([[0.7], [-0.2]]), np.array([[1.1], [0.4]])
+    start = process.add_noise(jnp.asarray(x0, jnp.float32), jnp.asarray(n), half.times[0])
+    runs = [
+        ej.sample(problem, ej.make_plan(ej.samplers.ddim(), levels), start)
+        for levels in (half, part, by_hand)
+    ]
+    for run in runs[:2]:
+        np.testing.assert_array_equal(run, runs[2])
+    if np.isfinite(half.sigmas[0]):
+        # x - m shrinks in a step by (v + sigma sigma_next) / (v + sigma^2), the paper's DDIM.
+        x = x0 + half.sigmas[0] * n - 0.3
+        for sigma, below in itertools.pairwise(np.asarray(half)):
+            x = x * (0.25 + sigma * below) / (0.25 + sigma**2)
+        np.testing.assert_allclose(runs[0], (x + 0.3) * half.scale[-1], rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_reversed_grid_of_a_process_is_in_its_scale(name):
+    grid = GRIDS[name]
+    if grid.sigmas[0] == math.inf:
+        with pytest.raises(ValueError, match=r"starts at infinity: leave .* `reverse\(levels\[1:"):
+            schedules.reverse(grid)
+        grid = grid[1:]
+    up = schedules.reverse(grid)
+    np.testing.assert_array_equal(up.times, np.asarray(grid.times)[-2::-1])
+    assert up.process is grid.process and (np.diff(up.sigmas) > 0).all()
+    problem, x = ej.problems.Gaussian([0.3], 0.25), np.array([[0.7], [-0.2]])
+    first, last = (float(up.process.scale(t)) for t in (up.times[0], up.times[-1]))
+    plan = ej.make_plan(ej.samplers.ddim(), up)
+    got = ej.sample(problem, plan, jnp.asarray(first * x, jnp.float32))
+    for sigma, above in itertools.pairwise(np.asarray(up)):
+        x = 0.3 + (x - 0.3) * (0.25 + sigma * above) / (0.25 + sigma**2)
+    np.testing.assert_allclose(got, last * x, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_of_the_levels_of_a_process():
+    grid = GRIDS["DDPM"]
+    for index in (slice(24, None), slice(None, None, 5), slice(3, 9), [0, 7, 50], np.arange(5, 9)):
+        part = grid[index]
+        assert isinstance(part, processes.Levels) and part.process is grid.process
+        np.testing.assert_array_equal(part.sigmas, np.asarray(grid)[np.asarray(index)
+                                      if isinstance(index, list) else index])  # fmt: skip
+        np.testing.assert_array_equal(part.sigmas, grid.process.sigma(part.times))
+    assert grid[0] == grid.sigmas[0] and grid[-1] == 0.0
+    with pytest.raises(IndexError):
+        grid[51]
+    np.testing.assert_array_equal(np.diff(grid), np.diff(grid.sigmas))  # read, not made into a grid
+    traced = jax.jit(lambda t: ej.sample(
+        ej.problems.Gaussian([0.3], 0.25),
+        ej.make_plan(ej.samplers.ddim(), processes.vp().levels(t)[2:], ends_at_zero=False),
+        jnp.ones((1, 1)),
+    ))(jnp.linspace(1.0, 0.1, 6))  # fmt: skip
+    by_hand = ej.make_plan(ej.samplers.ddim(), processes.vp().levels(np.linspace(1, 0.1, 6)[2:]))
+    whole = ej.sample(ej.problems.Gaussian([0.3], 0.25), by_hand, jnp.ones((1, 1)))
+    np.testing.assert_allclose(traced, whole, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda grid: np.append(grid, 0.0),
+        lambda grid: np.concatenate([grid, [0.0]]),
+        lambda grid: np.insert(grid, 1, 3.0),
+        lambda grid: np.delete(grid, 1),
+        lambda grid: np.flip(grid),
+        lambda grid: [*grid, 0.0],
+        lambda grid: list(grid),
+        lambda grid: list(reversed(grid)),
+        lambda grid: schedules.simple(2, grid),
+        lambda grid: schedules.normal(2, grid),
+        lambda grid: schedules.ddpm(2, table=grid),
+        lambda grid: jax.jit(
+            lambda t: schedules.truncate(grid.process.levels(t), 0.5)
+        )(jnp.linspace(1.0, 0.1, 5)),
+        lambda grid: jax.jit(
+            lambda t: schedules.reverse(grid.process.levels(t))
+        )(jnp.linspace(1.0, 0.1, 5)),
+        lambda grid: ej.make_plan(ej.samplers.euler(), ej.make_plan(ej.samplers.euler(), grid)),
+    ],
+)  # fmt: skip
+def test_what_would_lose_the_process_is_refused(call):
+    with pytest.raises(TypeError, match=r"process|traced"):
+        call(GRIDS["VP"])
