@@ -205,7 +205,7 @@ def init_uncertainty(num_entries: Int, *, dim: Int = 128) -> dict[str, Float[Arr
     num_entries, dim = whole(num_entries, "num_entries"), whole(dim, "dim", least=2)
     if dim % 2:
         raise ValueError(f"`dim` counts sines and cosines, so it must be even, got {dim}.")
-    return {"bias": jnp.log(jnp.float32(num_entries)), "weight": jnp.zeros(dim)}
+    return {"bias": jnp.log(jnp.float32(num_entries)), "weight": jnp.zeros(dim, jnp.float32)}
 
 
 def _num_samples(net: ParametricNetwork, x0: Any, key: Any, cond: PyTree) -> int:
