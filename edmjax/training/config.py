@@ -148,6 +148,8 @@ class SampleConfig:
         num_steps: noise levels visited, the last zero not counted.
         chunk_size: samples computed at once (limits memory, changes no sample).
         seed: sample i depends on the seed and on i alone.
+        clip: whether samples are cut to [-1, 1]; null for images of whole numbers alone. It is
+            stored with the weights, and edmjax sample does the same.
     """
 
     num_samples: int = 512
@@ -156,6 +158,7 @@ class SampleConfig:
     num_steps: int = 18
     chunk_size: int = 512
     seed: int = 0
+    clip: bool | None = None
 
     def __post_init__(self) -> None:
         _check(self, "sample", seed=_SEED)

@@ -94,7 +94,7 @@ def train(
     with Checkpoints(out / "checkpoint", identity(config)) as checkpoints, stop_requests() as asked:
         state = checkpoints.restore(state) or state
         step = int(state.step)
-        outputs = Outputs(config, dataset.image_shape, num_classes, step)
+        outputs = Outputs(config, dataset, num_classes, step)
         feed = Feed(config, dataset, mesh)
         if step == total:  # the run is complete: its weights may have been deleted since
             outputs.save_weights(state, snapshots=True)
