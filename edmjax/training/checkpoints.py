@@ -19,6 +19,7 @@ from safetensors.flax import save
 
 from edmjax._common.typing import PyTree
 from edmjax.nn.functional import Arrays
+from edmjax.training.config import fixed
 from edmjax.training.devices import agree, is_first
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import CHECKSUMS, StrPath, damage, write_checksums, write_file
@@ -39,6 +40,7 @@ class Checkpoints:
     def __init__(self, directory: StrPath, config: dict[str, Any], *, keep: int = 2):
         self.directory: Path = Path(directory).absolute()
         self.config: dict[str, Any] = config
+        self.restored: dict[str, Any] | None = None  # the configuration of what `restore` returned
         self.keep: int = keep
 
     def __enter__(self) -> "Checkpoints":
@@ -52,7 +54,9 @@ class Checkpoints:
         """The newest whole state, shaped and placed like `state`; None where nothing was saved.
 
         It may have been saved on another number of devices. A damaged checkpoint is skipped, with a
-        warning that names the file, and set aside as `damaged-STEP`.
+        warning that names the file, and set aside as `damaged-STEP`. The number of steps and the
+        learning rates may be others (`config.MAY_CHANGE`): `restored` is the configuration that
+        the state was saved with.
 
         Raises:
             ValueError: the newest whole checkpoint has another configuration or architecture (each
@@ -111,7 +115,7 @@ class Checkpoints:
         try:
             stored = self._manager.restore(step, args=ocp.args.Composite(**described))
             # Another configuration has other shapes too: they tell more only where it is the same.
-            different = differences(stored["config"], self.config)
+            different = differences(fixed(stored["config"]), fixed(self.config))
             different = different or differences(stored["shapes"], shapes(state))
             args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             restored = None if different else self._manager.restore(step, args=args)["state"]
@@ -126,6 +130,7 @@ class Checkpoints:
                 f"{'; '.join(different[:8])}{more}. "
                 "Choose another directory, or delete this one to start anew."
             )
+        self.restored = stored["config"]
         return None, restored
 
     def _set_aside(self, damaged: dict[int, str], step: int) -> None:
