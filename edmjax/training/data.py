@@ -208,7 +208,7 @@ def drop_labels(
 
     Source: Ho and Salimans 2022, algorithm 1.
     """
-    rate = real(rate, "rate", least=0, most=1)
+    rate = jnp.float32(real(rate, "rate", least=0, most=1))  # the draws have its dtype
     return jnp.where(random.bernoulli(key, rate, labels.shape), num_classes, labels)
 
 
