@@ -19,6 +19,7 @@ Several devices, and several machines that run this same command (docs/distribut
     edmjax train --config configs/mnist.yaml --out runs/mnist --mesh data=4,model=2
 """
 
+import argparse
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -31,6 +32,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 import edmjax as ej
 from edmjax import training
 
+LARGEST = 10_000  # entries of a file: a configuration has about fifty
 USAGE = "edmjax train [--config FILE] [--out DIRECTORY] [--mesh AXES] [--ENTRY VALUE ...]"
 
 
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", action="config", help="YAML file with values, see configs/")
     parser.add_class_arguments(training.Config, None)
     training.add_device_options(parser)
+    _check_sizes(parser, argv)
     arguments = parser.parse_args(argv)
     for path in map(str, filter(None, arguments.pop("config") or [])):
         entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -71,6 +74,37 @@ def main(argv: Sequence[str] | None = None) -> None:
         if training.is_first():
             written = training.write_samples(samples, config.out, labels)
             print(f"{len(samples)} samples: {', '.join(map(str, written))}")
+
+
+def _check_sizes(parser: ArgumentParser, argv: Sequence[str] | None) -> None:
+    """Ends the program where a file has more entries than a configuration can have.
+
+    In YAML a few lines of aliases of aliases stand for more entries than any memory holds, and
+    jsonargparse would write them all out.
+    """
+    only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    only.add_argument("--config", action="append", default=[])
+    for path in only.parse_known_args(argv)[0].config:
+        try:
+            root = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
+            size = _size(root, {})
+        except RecursionError:
+            size = LARGEST + 1
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # jsonargparse says what is wrong
+        if size > LARGEST:
+            parser.error(f"{path}: more than {LARGEST} entries, aliases counted: write them out.")
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many scalars a node of YAML stands for; a RecursionError where it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        pairs = isinstance(node, yaml.MappingNode)
+        parts = [part for pair in node.value for part in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _check_groups(

@@ -77,7 +77,7 @@ def damage(directory: Path) -> str | None:
         expected = {
             str(k): (int(v[0]), str(v[1])) for k, v in json.loads(record.read_text()).items()
         }
-    except (ValueError, AttributeError, TypeError, IndexError, KeyError) as err:
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as err:
         return f"{record} is not what was written ({err})"
     found = _checksums(directory)
     for name, (size, digest) in expected.items():

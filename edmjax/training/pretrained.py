@@ -53,7 +53,10 @@ def load_trained(path: StrPath) -> Trained:
     read = _read(path)
     arrays, loss, shape, num_classes = read.arrays, read.loss, read.image_shape, read.num_classes
     # Only the shapes: the arrays come from the file.
-    net = nnx.eval_shape(lambda: build_net(read.net, shape, num_classes, rngs=nnx.Rngs(0)))
+    try:
+        net = nnx.eval_shape(lambda: build_net(read.net, shape, num_classes, rngs=nnx.Rngs(0)))
+    except (TypeError, ValueError) as err:
+        raise ValueError(f"{path} describes a network that cannot be built: {err}") from err
     apply, params = functional(net)
     expected = {name: array.shape for name, array in (params | apply.buffers).items()}
     found = {name: array.shape for name, array in arrays.items()}
@@ -102,7 +105,7 @@ def _read(path: StrPath) -> _Read:
         # Files of earlier versions say nothing of clipping: all were of whole numbers.
         rest = tuple(config["image_shape"]), config.get("num_classes", 0), config.get("clip", True)
         return _Read(arrays, net, loss, *rest)
-    except (KeyError, TypeError) as err:
+    except (KeyError, TypeError, ValueError) as err:
         says = f"{path} was written by another version: its configuration has {err}."
         raise ValueError(says) from err
 

@@ -243,3 +243,15 @@ def test_latents_are_drawn_written_and_not_clipped_unless_asked(tmp_path, capsys
     x = np.load(tmp_path / "samples" / "samples.npz")["x"]
     assert x.shape == (5, 8, 8, 4)
     assert (np.abs(x).max() <= 1) == bool(clip)
+
+
+def test_a_file_of_aliases_of_aliases_is_a_sentence_at_once(tmp_path, capsys):
+    """Of nine to the power of twelve entries in twelve lines."""
+    lines = ["  - &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"  - &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    (tmp_path / "many.yaml").write_text("\n".join(["net:", " channels:", *lines, ""]))
+    (tmp_path / "itself.yaml").write_text("net: &a [*a]\n")
+    for name in ("many", "itself"):
+        with pytest.raises(SystemExit):
+            script("train")([f"--config={tmp_path}/{name}.yaml", f"--out={tmp_path}/run"])
+        assert f"{name}.yaml: more than 10000 entries" in capsys.readouterr().err
