@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edmjax import training
+from edmjax.training.files import make_directory
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="file to write, a weights.safetensors")
     args = parser.parse_args(argv)
     with training.plain_errors():
+        out = Path(args.out)
+        make_directory(out.parent, out.name)
         arrays, config, error = training.reconstruct_ema(args.run, args.sigma_rel)
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         training.save_weights(args.out, arrays, config)
     print(f"{args.out}: error of the profile {error:.2%}")
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -27,11 +28,20 @@ from sklearn.svm import SVC
 
 from edmjax import training
 
-_SVC: Any = SVC  # its stubs know neither numbers for gamma nor probability=True
+# Their stubs know neither numbers for gamma nor False for ensemble.
+_SVC: Any = SVC
+_CALIBRATED: Any = CalibratedClassifierCV
+
+
+def _with_probabilities(classifier: Any) -> Any:
+    """A classifier that gives no probabilities, with those of a sigmoid of its decision (Platt)."""
+    return _CALIBRATED(classifier, ensemble=False)
+
+
 # On pixels from 0 to 16; gamma is that of scikit-learn's own example on these digits.
 CLASSIFIERS: dict[str, Any] = {
-    "SVC, gamma 0.001": _SVC(gamma=0.001, probability=True, random_state=0),
-    "SVC, default": _SVC(probability=True, random_state=0),
+    "SVC, gamma 0.001": _with_probabilities(_SVC(gamma=0.001)),
+    "SVC, default": _with_probabilities(_SVC()),
     "logistic regression": LogisticRegression(max_iter=5000),
     "logistic, standardised": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
     "perceptron, 128": MLPClassifier((128,), max_iter=500, random_state=0),

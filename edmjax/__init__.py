@@ -53,17 +53,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The extra that installs what a submodule needs, where the core's own needs are not enough.
-_EXTRAS = {
-    "comparison": "train,diffrax",
-    "evaluation": "train",
-    "learning": "train",
-    "nn": "train",
-    "plot": "plot",
-    "terms": "diffrax",
-    "training": "train",
-}
-
 # In the order in which a newcomer meets them; the submodules follow in the reference.
 __all__ = [  # noqa: RUF022
     "make_plan",
@@ -112,17 +101,8 @@ __all__ = [  # noqa: RUF022
 def __getattr__(name: str) -> ModuleType:
     if name not in __all__:
         raise AttributeError(f"module 'edmjax' has no attribute {name!r}")
-    try:
-        return importlib.import_module(f"edmjax.{name}")
-    except ModuleNotFoundError as err:
-        extra = _EXTRAS.get(name)
-        if extra is None or (err.name or "").startswith("edmjax"):
-            raise
-        raise ImportError(
-            f"edmjax.{name} needs {err.name!r}, which is not installed: "
-            f"pip install 'edmjax[{extra}]'",
-            name=err.name,
-        ) from err
+    # A room that needs more than the core says so itself, however it is imported.
+    return importlib.import_module(f"edmjax.{name}")
 
 
 def __dir__() -> list[str]:

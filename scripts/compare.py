@@ -1,6 +1,8 @@
 """`edmjax compare`, from a checkout: python scripts/compare.py --help"""
 
-from edmjax.cli.compare import command, main as main
+from edmjax.cli import load
+
+main = load("compare")
 
 if __name__ == "__main__":
-    command()
+    main()

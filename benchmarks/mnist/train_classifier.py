@@ -28,6 +28,7 @@ from edmjax.evaluation import Classifier, TrainedClassifier, load_classifier
 from edmjax.evaluation.subject import load_images
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.data import batch_indices
+from edmjax.training.files import make_directory
 
 SEED = 0
 BATCH_SIZE = 128
@@ -104,9 +105,10 @@ def make_classifier(
     `ValueError`, and nothing written, where it classifies fewer than 99 % of the test images
     correctly.
     """
+    make_directory(path.parent, path.name)
     images, labels = training.load_mnist(data_dir)
-    apply, params = train(images[..., None], labels.astype(np.int32))
     test = load_images(data_dir, "test")
+    apply, params = train(images[..., None], labels.astype(np.int32))
     classes = TrainedClassifier(apply, params, "", 0.0)(test.images).probabilities.argmax(axis=1)
     accuracy = float(np.mean(classes == test.labels))
     if accuracy < LEAST_ACCURACY:
@@ -114,7 +116,6 @@ def make_classifier(
             f"The classifier is right on {accuracy:.2%} of the test images and must be on "
             f"{LEAST_ACCURACY:.0%}: it was not written. Train it with its own number of steps."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     training.save_weights(path, params, {"classifier": "mnist", "test_accuracy": accuracy})
     return load_classifier(path)
 

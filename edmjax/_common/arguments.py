@@ -16,6 +16,7 @@ from edmjax._common.arrays import has_no_value
 from edmjax._common.typing import Arraylike, Int, Number, Scalar
 from edmjax.scalar import host, is_traced
 
+LONGEST_NAME = 200  # no name that is known has as many characters
 LARGEST_SEED = 2**32 - 1  # `jax.random.key` reads 32 bits, and drops those above
 
 
@@ -92,7 +93,8 @@ def one_of(value: object, name: str, known: Iterable[str]) -> str:
         return value
     *others, last = map(repr, known)
     words = f"{', '.join(others)} or {last}" if others else last
-    near = difflib.get_close_matches(str(value), known, n=1)
+    # A search through a long text would take minutes; no name is near to it.
+    near = difflib.get_close_matches(str(value)[:LONGEST_NAME], known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"`{name}` must be {words}, got {value!r:.80}.{hint}")
 

@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers
+from edmjax._common.states import constant_state, refuse_training_mode
 from edmjax._common.trees import check_batch_axis, check_like, conditions, floating_tree
 from edmjax._common.typing import Denoiser, PyTree
 
@@ -48,6 +49,7 @@ def check_denoiser(denoise: Denoiser, cond: PyTree) -> None:
     """Raises unless `denoise` is a function of (x, sigma), and of `cond` where there is one."""
     told = () if cond is None else ("cond",)
     check_function(denoise, "denoise", "x", "sigma", *told)
+    refuse_training_mode(denoise, "denoise")
     refuse_network(denoise, "denoise")
 
 
@@ -70,8 +72,13 @@ def outputs_of(out: PyTree, x: PyTree) -> tuple[Any, Any, Any]:
 
 
 def with_cond(function: Callable[..., Any], *arguments: Any, cond: PyTree) -> Any:
-    """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition."""
-    return function(*arguments) if cond is None else function(*arguments, cond)
+    """`function(*arguments)`, or `function(*arguments, cond)` where there is a condition.
+
+    ValueError where the function is a network that changes its own state.
+    """
+    given = arguments if cond is None else (*arguments, cond)
+    with constant_state(function):
+        return function(*given)
 
 
 def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable[..., Any]:
@@ -126,6 +133,7 @@ def as_pytree(function: Any, name: str, what: str = "a function of (x, sigma)") 
     """`function` as a child: itself where it is a pytree with arrays, else within a `Partial`."""
     if not callable(function):
         raise TypeError(f"`{name}` must be {what}, got {function!r:.80}.")
+    refuse_training_mode(function, name)
     arrays = (jax.Array, np.ndarray, np.generic)
     has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
     return function if has_arrays else Partial(function)

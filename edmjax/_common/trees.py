@@ -91,9 +91,12 @@ def argument_like(values: PyTree, x: PyTree, argument: str, name: str) -> Any:
 
 def _alike(values: PyTree, x: PyTree, says: str, name: str) -> Any:
     if jax.tree.structure(values) != jax.tree.structure(x):
+        # As layers with state do: Linen's `apply` with `mutable`, Equinox's BatchNorm.
+        pair = isinstance(values, tuple) and not isinstance(x, tuple)
+        hint = " Return the output alone, of a network whose state is constant." if pair else ""
         raise ValueError(
             f"{says} the structure of `{name}`, {jax.tree.structure(x)}, got "
-            f"{jax.tree.structure(values)}."
+            f"{jax.tree.structure(values)}.{hint}"
         )
     for value, leaf in zip(jax.tree.leaves(values), jax.tree.leaves(x), strict=True):
         if np.shape(value) != leaf.shape:

@@ -51,13 +51,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="its options")
     args = parser.parse_args(argv)
     try:
-        code = _load(args.command)(args.options)
+        code = load(args.command)(args.options)
     except KeyboardInterrupt:
         code = _say("stopped", 130)
     sys.exit(code)
 
 
-def _load(command: str) -> Callable[[Sequence[str]], int | None]:
+def load(command: str) -> Callable[..., int | None]:
+    """The function of a command, or the end of the program with a sentence: an extra is missing."""
     # Here and not above: a command imports only what its own extras install.
     where, extra, _ = COMMANDS[command]
     module, function = where.split(":")

@@ -45,6 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             x = levels.sigma_max * jax.random.normal(key, (n, *trained.image_shape))
             return x, training.sample_labels(n, trained.num_classes)
 
+        # Those to compare with come first: what cannot be made is said before the fit.
+        karras = ej.schedules.karras(args.nfe, **ends)
+        others = {
+            "recommended": ej.make_plan(*ej.recommend(args.nfe, **levels._asdict())),
+            "DPM++(2M) on Karras": ej.make_plan(ej.samplers.dpmpp_2m(), karras),
+        }
         x, cond = noises(noise_key, args.num_noises)
         plan = ej.learning.fit_plan(
             trained.denoise,
@@ -58,13 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             **ends,
         )
         plan.save(out)  # before the comparison, which may be stopped
-        karras = ej.schedules.karras(args.nfe, **ends)
-        plans = {
-            "fitted": plan,
-            "recommended": ej.make_plan(*ej.recommend(args.nfe, **levels._asdict())),
-            "DPM++(2M) on Karras": ej.make_plan(ej.samplers.dpmpp_2m(), karras),
-        }
-        errors = _errors(trained.denoise, plans, *noises(test_key, args.test_noises), ends)
+        errors = _errors(
+            trained.denoise, {"fitted": plan} | others, *noises(test_key, args.test_noises), ends
+        )
         print(f"Of {args.test_noises} fresh noises, the root mean square error and the median:")
         for name, values in errors.items():
             print(f"  {_rms(values):9.3g} {np.median(values):9.3g}  {name}")
@@ -118,7 +120,8 @@ def _check_out(out: str) -> Path:
             "--out is the file of the plan, such as plan.json, and a picture is written beside it; "
             f"got {out}."
         )
-    make_directory(Path(out).parent)
+    path = Path(out)
+    make_directory(path.parent, path.name, path.with_suffix(".png").name)
     return Path(out)
 
 

@@ -22,9 +22,10 @@ towards the class or away from a worse network:
     --label 7 --guidance 2.0
     --guide runs/short --guidance 2.0
 
-The directory given with --out receives samples.npz (array x, values from -1 to 1, axes sample,
-height, width, channel; array y, the labels, where there are any) and samples.png. Sample i depends
-on the seed, on i and on its label alone.
+The directory given with --out receives samples.npz (array x, axes sample, height, width, channel;
+array y, the labels, where there are any) and, of images with one channel or three, samples.png.
+Values go from -1 to 1, where the network learned images of whole numbers; the run can say otherwise
+(sample.clip). Sample i depends on the seed, on i and on its label alone.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from edmjax import training
 from edmjax.cli._options import add_option, count, make_parser, seed
 from edmjax.planning.table import levels_beyond
 from edmjax.training.choices import describe
+from edmjax.training.files import make_directory
 
 _DEFAULTS = training.SampleConfig()
 _CHOICES = ("sampler", "schedule", "num_steps")
@@ -54,9 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         guide = training.load_trained(args.guide) if args.guide else None
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
+        plan = _plan_of(args)
+        if training.is_first():  # now, and not when the samples are drawn
+            make_directory(args.out, "samples.npz", "samples.png")
         samples = training.draw(
             trained.denoise,
-            _plan_of(args),
+            plan,
             trained.image_shape,
             num_samples=args.num_samples,
             seed=args.seed,
@@ -64,10 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             chunk_size=args.chunk_size,
             mesh=mesh,
             progress=True,
+            clip=trained.clip,
         )
         if training.is_first():
-            training.write_samples(samples, args.out, labels)
-            print(f"{len(samples)} samples: {args.out}/samples.npz, {args.out}/samples.png")
+            written = training.write_samples(samples, args.out, labels)
+            print(f"{len(samples)} samples: {', '.join(map(str, written))}")
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -8,7 +8,8 @@ Every entry of the configuration is an option, so a file can be overridden on th
 
 The directory given with --out receives config.yaml (all values as used), loss.csv, loss.png,
 weights.safetensors (for edmjax sample and for others), checkpoint/ (to resume from),
-samples.npz (array x, values from -1 to 1, axes sample, height, width, channel) and samples.png.
+samples.npz (array x, values from -1 to 1 unless sample.clip is false, axes sample, height, width,
+channel) and, of images with one channel or three, samples.png.
 
 After any interruption the same command resumes from the last checkpoint and ends with the same
 weights. Ctrl-C and SIGTERM save first, and end with the exit code 130 or 143; an error ends with 1.
@@ -18,17 +19,20 @@ Several devices, and several machines that run this same command (docs/distribut
     edmjax train --config configs/mnist.yaml --out runs/mnist --mesh data=4,model=2
 """
 
+import argparse
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+import edmjax as ej
 from edmjax import training
 
+LARGEST = 10_000  # entries of a file: a configuration has about fifty
 USAGE = "edmjax train [--config FILE] [--out DIRECTORY] [--mesh AXES] [--ENTRY VALUE ...]"
 
 
@@ -43,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", action="config", help="YAML file with values, see configs/")
     parser.add_class_arguments(training.Config, None)
     training.add_device_options(parser)
+    _check_sizes(parser, argv)
     arguments = parser.parse_args(argv)
     for path in map(str, filter(None, arguments.pop("config") or [])):
         entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -57,19 +62,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     with training.plain_errors():
         mesh = training.open_mesh(devices, config.optim.batch_size)
         # A wrong name is an error now and not when training is done.
-        training.parse_sampler(config.sample.sampler)
-        training.parse_schedule(config.sample.schedule, config.sample.num_steps)
+        steps = training.parse_schedule(config.sample.schedule, config.sample.num_steps)
+        ej.make_plan(training.parse_sampler(config.sample.sampler), steps)
         dataset = training.load_dataset(config.data, config.data_dir)
         net, params = training.train(config, dataset, mesh=mesh)
         denoise = training.build_denoiser(config.loss, net.bind(params))
         num_classes = dataset.num_classes if config.net.classes else 0
         labels = training.sample_labels(config.sample.num_samples, num_classes)
-        samples = training.generate(
-            denoise, config.sample, dataset.image_shape, labels=labels, mesh=mesh
-        )
+        sample = replace(config.sample, clip=dataset.clips(config.sample.clip))
+        samples = training.generate(denoise, sample, dataset.image_shape, labels=labels, mesh=mesh)
         if training.is_first():
-            training.write_samples(samples, config.out, labels)
-            print(f"{len(samples)} samples: {config.out}/samples.npz, {config.out}/samples.png")
+            written = training.write_samples(samples, config.out, labels)
+            print(f"{len(samples)} samples: {', '.join(map(str, written))}")
+
+
+def _check_sizes(parser: ArgumentParser, argv: Sequence[str] | None) -> None:
+    """Ends the program where a file has more entries than a configuration can have.
+
+    In YAML a few lines of aliases of aliases stand for more entries than any memory holds, and
+    jsonargparse would write them all out.
+    """
+    only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    only.add_argument("--config", action="append", default=[])
+    for path in only.parse_known_args(argv)[0].config:
+        try:
+            root = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
+            size = _size(root, {})
+        except RecursionError:
+            size = LARGEST + 1
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # jsonargparse says what is wrong
+        if size > LARGEST:
+            parser.error(f"{path}: more than {LARGEST} entries, aliases counted: write them out.")
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many scalars a node of YAML stands for; a RecursionError where it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        pairs = isinstance(node, yaml.MappingNode)
+        parts = [part for pair in node.value for part in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _check_groups(

@@ -42,8 +42,8 @@ def parse_methods(text: str) -> list[Method]:
         sampler = ""
     if not sampler.strip() or not all(n.strip().isdigit() for n in numbers):
         raise ValueError(
-            f"{text!r} does not say how to draw samples: write SAMPLER@SCHEDULE:BUDGETS, such as "
-            "'heun@karras:10,20', 'unipc(order=3)@cosine(sigma_max=20):10', 'recommended:8' or "
+            f"{text!r:.200} does not say how to draw samples: write SAMPLER@SCHEDULE:BUDGETS, such "
+            "as 'heun@karras:10,20', 'unipc(order=3)@cosine(sigma_max=20):10', 'recommended:8' or "
             "'learned@plan{nfe}.json:8'."
         )
     return [Method(sampler.strip(), schedule.strip(), int(n)) for n in numbers]

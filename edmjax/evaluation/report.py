@@ -120,7 +120,7 @@ def claim(record: Path, configuration: Mapping[str, Any], table: Path) -> None:
         return
     try:
         before = dict(json.loads(record.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, RecursionError) as err:
         raise ValueError(
             f"{record} is damaged, so nobody knows how {table.name} was made. {advice}"
         ) from err

@@ -16,9 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from edmjax._common.deprecation import former_names
-from edmjax.learning.plans import fit_plan
-from edmjax.learning.schedules import fit_schedule
-from edmjax.learning.task import FitReport
+from edmjax._common.extras import missing
+
+try:
+    from edmjax.learning.plans import fit_plan
+    from edmjax.learning.schedules import fit_schedule
+    from edmjax.learning.task import FitReport
+except ModuleNotFoundError as err:
+    raise missing(err, "edmjax.learning", "train") from err
 
 __all__ = [
     "FitReport",

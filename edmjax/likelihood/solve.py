@@ -24,6 +24,7 @@ from jax.typing import DTypeLike
 from edmjax import scalar
 from edmjax._common.arguments import positive_leaf, whole
 from edmjax._common.arrays import has_tracers
+from edmjax._common.extras import missing
 from edmjax._common.functions import checked_inputs, compiled, width_of
 from edmjax._common.held import denoised_rows
 from edmjax._common.manual import vary_like
@@ -279,12 +280,10 @@ def _same(name: str, given: Any, found: Any) -> None:
 def _diffrax() -> Any:
     # When it is first used: fixed grids and `reversible` do not need diffrax.
     try:
-        from edmjax.terms import solve
+        import diffrax as diffrax
     except ModuleNotFoundError as err:
-        if (err.name or "").startswith("edmjax"):
-            raise
-        raise ImportError(
-            f"An adaptive solver needs {err.name!r}, which is not installed: "
-            "pip install 'edmjax[diffrax]', or pass a `plan` or `solver=reversible()`."
-        ) from err
+        instead = ", or pass a `plan` or `solver=reversible()`."
+        raise missing(err, "An adaptive solver", "diffrax", instead) from err
+    from edmjax.terms import solve
+
     return solve

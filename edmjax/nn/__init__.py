@@ -1,12 +1,17 @@
 """Networks `net(x, c_noise) -> F` in Flax NNX; they know nothing of sigma, the denoiser does."""
 
-from edmjax.nn.convolutions import Conv, ConvTranspose, conv, conv_transpose
-from edmjax.nn.embeddings import Buffer, FourierFeatures
-from edmjax.nn.functional import Functional, functional
-from edmjax.nn.layers import GroupNorm
-from edmjax.nn.patch_unet import PatchUNet
-from edmjax.nn.score_net import ScoreNet
-from edmjax.nn.unet import UNet
+from edmjax._common.extras import missing
+
+try:
+    from edmjax.nn.convolutions import Conv, ConvTranspose, conv, conv_transpose
+    from edmjax.nn.embeddings import Buffer, FourierFeatures
+    from edmjax.nn.functional import Functional, functional
+    from edmjax.nn.layers import GroupNorm
+    from edmjax.nn.patch_unet import PatchUNet
+    from edmjax.nn.score_net import ScoreNet
+    from edmjax.nn.unet import UNet
+except ModuleNotFoundError as err:
+    raise missing(err, "edmjax.nn", "train") from err
 
 __all__ = [
     "Buffer",

@@ -142,7 +142,7 @@ class _Layer(nnx.Module):
         self.dtype: DType | None = dtype
         shape = (size, size, in_channels, out_channels)
         self.kernel: nnx.Param[Array] = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        bias = nnx.Param(jnp.zeros(out_channels, jnp.float32)) if use_bias else None
         self.bias: nnx.Param[Array] | None = bias
 
     def _apply(self, product: Callable[..., Output], x: Images, **options: Any) -> Output:

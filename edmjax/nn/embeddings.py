@@ -32,7 +32,8 @@ class FourierFeatures(nnx.Module):
         if whole(dim, "dim", least=2) % 2:
             raise ValueError(f"Fourier features come in pairs: dim must be even, got {dim}.")
         scale = real(scale, "scale", above=0)
-        self.frequencies: Buffer = Buffer(scale * jax.random.normal(rngs.params(), (dim // 2,)))
+        frequencies = scale * jax.random.normal(rngs.params(), (dim // 2,), jnp.float32)
+        self.frequencies: Buffer = Buffer(frequencies)
 
     def __call__(self, c_noise: Float[Array, " batch"]) -> Float[Array, "batch dim"]:
         angles = 2 * jnp.pi * c_noise[:, None] * self.frequencies[...]

@@ -12,6 +12,7 @@ import jax
 from flax import nnx
 from flax.traverse_util import unflatten_dict
 
+from edmjax._common.arguments import describe
 from edmjax._common.functions import with_cond
 from edmjax._common.typing import Arraylike, PyTree
 
@@ -49,8 +50,18 @@ def functional(net: nnx.Module) -> tuple[Functional, Arrays]:
     """The pair `(apply, params)` of a network, so that `apply(params, x, c_noise)` is its output.
 
     The trained arrays (every `nnx.Param`) are `params`, all others the leaves of `apply`; both are
-    dictionaries with dotted names.
+    dictionaries with dotted names. The others are constant: a network that changes them when it is
+    called (BatchNorm in training, Dropout) is refused in its first call, with a ValueError. After
+    `net.eval()` it is accepted.
+
+    Raises:
+        TypeError: `net` is not a module of Flax NNX.
     """
+    if not isinstance(net, nnx.Module):
+        raise TypeError(
+            f"`net` must be a module of flax.nnx, got {describe(net)}: of another package pass the "
+            "function `net(x, c_noise)` to the denoiser, and `net(params, x, c_noise)` to a loss."
+        )
     graphdef, params, rest = nnx.split(net, nnx.Param, ...)
     return Functional(graphdef, _flat(rest)), _flat(params)
 

@@ -61,8 +61,8 @@ class GroupNorm(nnx.Module):
         if channels % whole(num_groups, "num_groups"):
             raise ValueError(f"{num_groups} groups cannot share {channels} channels evenly.")
         self.num_groups: int = int(num_groups)
-        self.scale: nnx.Param[Array] = nnx.Param(jnp.ones(channels))
-        self.bias: nnx.Param[Array] = nnx.Param(jnp.zeros(channels))
+        self.scale: nnx.Param[Array] = nnx.Param(jnp.ones(channels, jnp.float32))
+        self.bias: nnx.Param[Array] = nnx.Param(jnp.zeros(channels, jnp.float32))
 
     def __call__(
         self, x: Float[Array, "batch height width channels"]

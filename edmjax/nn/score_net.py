@@ -30,7 +30,8 @@ class ScoreNet(ImageNetwork):
     built or called. The parameters do not depend on the size.
 
     `dtype` is the dtype of the activations, float32 by default; bfloat16 is for accelerators.
-    Parameters, statistics, the noise level's embedding and the output stay float32 or wider.
+    Parameters are float32, under x64 too; statistics, the noise level's embedding and the output
+    are float32 or wider.
 
     Source: Song, "Generative Modeling by Estimating Gradients of the Data Distribution" (2021), its
     MNIST tutorial; Song et al. 2021 (arXiv 2011.13456) for the continuous-time training.

@@ -34,7 +34,8 @@ class UNet(ImageNetwork):
     called. The parameters do not depend on the size.
 
     `dtype` is the dtype of the activations, float32 by default; bfloat16 is for accelerators.
-    Parameters, statistics, the noise level's embedding and the output stay float32 or wider.
+    Parameters are float32, under x64 too; statistics, the noise level's embedding and the output
+    are float32 or wider.
 
     Source: Ho et al. 2020, appendix B, with the scale-shift norm of Dhariwal and Nichol 2021,
     section 3.

@@ -77,13 +77,20 @@ class About:
     def lines(self) -> list[str]:
         """What is known, as text."""
         says = [
-            f"fitted on {self.fitted_on}" if self.fitted_on else "",
+            f"fitted on {printable(self.fitted_on)}" if self.fitted_on else "",
             "" if self.validation_error is None else f"validation error {self.validation_error:g}",
             "" if self.budget is None else f"budget {self.budget} evaluations",
             "" if self.sigma_range is None else "levels {:g} to {:g}".format(*self.sigma_range),
         ]
         said = "; ".join(part for part in says if part)
         return [said] if said else []
+
+
+def printable(text: str, most: int = 500) -> str:
+    """`text` as it may be written to a terminal: what is not printed, such as ESC, is escaped."""
+    shown = text if len(text) <= most else f"{text[:most]}..."
+    parts = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return "".join(parts)
 
 
 def write_plan(path: str | os.PathLike[str], arrays: dict[str, Any], about: About) -> None:
@@ -97,7 +104,10 @@ def write_plan(path: str | os.PathLike[str], arrays: dict[str, Any], about: Abou
         content["about"]["sigma_range"] = _numbers(np.array(about.sigma_range))
     for name, values in arrays.items():
         content[name] = None if values is None else _encoded(name, values)
-    _check_shapes({name: np.shape(v) for name, v in arrays.items() if v is not None})
+    given = {name: np.asarray(v) for name, v in arrays.items() if v is not None}
+    _check_shapes({name: v.shape for name, v in given.items()})
+    if wrong := senseless(given):
+        raise ValueError(f"This plan {wrong}: a plan like that makes no samples.")
     content["sha256"] = _checksum(content)
     lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in content.items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
@@ -142,9 +152,12 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[dict[str, Any], About]:
     # Shapes before the checksum: a file that was cut short should say which array is cut.
     try:
         arrays = {name: _decoded(name, content[name]) for name in _shapes(0, 0)}
-        _check_shapes({name: v.shape for name, v in arrays.items() if v is not None})
+        given = {name: v for name, v in arrays.items() if v is not None}
+        _check_shapes({name: v.shape for name, v in given.items()})
         if content.get("sha256") != _checksum(content):
             raise ValueError("its content is not what was written, by its checksum")
+        if wrong := senseless(given):
+            raise ValueError(f"the plan {wrong}")
         about = About.of(content["about"])
     except (KeyError, TypeError, ValueError, OverflowError) as err:
         what = f"{err.args[0]!r} is missing" if isinstance(err, KeyError) else f"{err}".rstrip(".")
@@ -231,6 +244,25 @@ def _check_shapes(found: dict[str, Sequence[int]]) -> None:
                 f"a plan of {nfe} evaluations in {steps} steps has no `{name}` of shape "
                 f"{list(shape)}"
             )
+
+
+def senseless(arrays: dict[str, np.ndarray]) -> str | None:
+    """What is wrong with the numbers of a plan, of the right shapes; None where nothing is."""
+    for name, values in arrays.items():
+        # The first level may be infinite, and so may the level from which a path is drawn.
+        allowed = name == "intervals" or (name == "grid" and np.isfinite(values[1:]).all())
+        if np.isnan(values).any() or not (allowed or np.isfinite(values).all()):
+            return f"holds numbers in `{name}` that are not finite"
+        if name in ("sigmas", "grid", "intervals", "scale") and (values < 0).any():
+            return f"holds {values.min():g} in `{name}`, which is not negative in any plan"
+    grid, step, draws = (arrays[name] for name in ("grid", "step", "draws"))
+    if not ((grid[1:] < grid[:-1]).all() or (grid[1:] > grid[:-1]).all()):
+        return "has a `grid` that goes neither down throughout nor up"
+    if step[0] != 0 or (np.diff(step) < 0).any() or step[-1] > len(grid) - 2:
+        return f"has numbers in `step` that are not those of {len(grid) - 1} steps in order"
+    if draws.size and not (draws.min() >= -1 and draws.max() < draws.size):
+        return f"numbers its draws beyond the {draws.size} that it has room for"
+    return None
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -13,10 +13,15 @@ which is freed when nothing refers to it. In a notebook `ax.figure` at the end o
 Noise levels go from high to low, as they are visited.
 """
 
-from edmjax.plot.curves import sigmas, work_precision
-from edmjax.plot.images import preview, samples
-from edmjax.plot.paths import trajectories
-from edmjax.plot.weights import plan
+from edmjax._common.extras import missing
+
+try:
+    from edmjax.plot.curves import sigmas, work_precision
+    from edmjax.plot.images import preview, samples
+    from edmjax.plot.paths import trajectories
+    from edmjax.plot.weights import plan
+except ModuleNotFoundError as err:
+    raise missing(err, "edmjax.plot", "plot") from err
 
 __all__ = [
     "plan",

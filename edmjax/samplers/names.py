@@ -11,6 +11,7 @@ from collections.abc import Callable, Set
 from types import ModuleType
 from typing import Any
 
+from edmjax._common.arguments import LONGEST_NAME
 from edmjax.planning.step import Sampler
 from edmjax.samplers._names.lookup import ORIGINS, Names, Row, package_of
 from edmjax.samplers.flow_time import in_flow_time
@@ -58,6 +59,7 @@ def from_name(
     """
     if not isinstance(name, str):
         raise TypeError(f"The name of a sampler is a string, got {name!r:.80}.")
+    _refuse_long(name, "sampler")
     package, flow = package_of(package), flag(flow, "flow")
     row, schedule, _ = _parse(name, schedule_names(), package)
     if row is None:
@@ -95,6 +97,7 @@ def schedule(
     """See `ej.schedules.from_name`; `room` is `ej.schedules`."""
     if not isinstance(name, str):
         raise TypeError(f"The name of a schedule is a string, got {name!r:.80}.")
+    _refuse_long(name, "schedule")
     package, names = package_of(package), schedule_names(room)
     sampler, row, asked = _parse(name, names, package)
     if row is None and sampler:
@@ -146,6 +149,12 @@ def schedule_names(room: ModuleType | None = None) -> Names:
 def _functions(room: ModuleType) -> dict[str, Callable[..., Any]]:
     named = {name: getattr(room, name) for name in room.__all__}
     return {name: thing for name, thing in named.items() if inspect.isfunction(thing)}
+
+
+def _refuse_long(name: str, kind: str) -> None:
+    # Every way to cut it in two is looked up, and every name compared with it.
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"No {kind} has a name of {len(name)} characters, got {name!r:.80}.")
 
 
 def _parse(

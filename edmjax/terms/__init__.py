@@ -6,11 +6,16 @@ solve; `from_diffrax` makes a sampler of one of its Runge-Kutta solvers, for `ma
 'edmjax[diffrax]'`.
 """
 
-from edmjax.terms.adaptive import adaptive_sample
-from edmjax.terms.forms import Form, make_form
-from edmjax.terms.ode import ode_term
-from edmjax.terms.sde import brownian_path, sde_terms, sde_times
-from edmjax.terms.tableaus import from_diffrax
+from edmjax._common.extras import missing
+
+try:
+    from edmjax.terms.adaptive import adaptive_sample
+    from edmjax.terms.forms import Form, make_form
+    from edmjax.terms.ode import ode_term
+    from edmjax.terms.sde import brownian_path, sde_terms, sde_times
+    from edmjax.terms.tableaus import from_diffrax
+except ModuleNotFoundError as err:
+    raise missing(err, "edmjax.terms", "diffrax") from err
 
 __all__ = [
     "Form",

@@ -5,6 +5,7 @@ choices        samplers and schedules from text such as `churn(heun, s_churn=40)
 build          the network, loss, optimiser and averages that a configuration names
 data, mnist    datasets by name, and the batch of a step
 state, loop    the state, the compiled steps that advance it, and the whole run
+longer         where a run starts, and what may change when it goes on
 ema            averages of the parameters, and others made of them afterwards
 checkpoints    the state on the disk, and the weights that others read
 outputs, files what else a run writes, and how files are written whole
@@ -14,42 +15,47 @@ devices, mesh  which devices and processes take part, and what lies where
 errors         how a run that stops tells its user why
 """
 
-from edmjax.training.build import (
-    build_averages,
-    build_denoiser,
-    build_loss,
-    build_net,
-    build_optimizer,
-    build_uncertainty,
-)
-from edmjax.training.checkpoints import WEIGHTS, Checkpoints, load_weights, save_weights
-from edmjax.training.choices import parse_sampler, parse_schedule, sampler_names, schedule_names
-from edmjax.training.config import Config, LossConfig, NetConfig, OptimConfig, SampleConfig
-from edmjax.training.data import Dataset, Examples, batch_indices, drop_labels, load_dataset
-from edmjax.training.devices import (
-    DEVICE_OPTIONS,
-    add_device_options,
-    initialize,
-    is_first,
-    make_mesh,
-    open_mesh,
-    split_over_cores,
-)
-from edmjax.training.ema import reconstruct_ema, save_snapshots
-from edmjax.training.errors import Stopped, TrainingWarning, plain_errors
-from edmjax.training.loop import train
-from edmjax.training.mesh import shard_batch, shard_state
-from edmjax.training.mnist import load_mnist
-from edmjax.training.pretrained import (
-    NoiseLevels,
-    Trained,
-    guided,
-    levels_of,
-    load_denoiser,
-    load_trained,
-)
-from edmjax.training.samples import draw, generate, sample_labels, write_samples
-from edmjax.training.state import TrainState, init_state, make_batch_loss, make_train_steps
+from edmjax._common.extras import missing
+
+try:
+    from edmjax.training.build import (
+        build_averages,
+        build_denoiser,
+        build_loss,
+        build_net,
+        build_optimizer,
+        build_uncertainty,
+    )
+    from edmjax.training.checkpoints import WEIGHTS, Checkpoints, load_weights, save_weights
+    from edmjax.training.choices import parse_sampler, parse_schedule, sampler_names, schedule_names
+    from edmjax.training.config import Config, LossConfig, NetConfig, OptimConfig, SampleConfig
+    from edmjax.training.data import Dataset, Examples, batch_indices, drop_labels, load_dataset
+    from edmjax.training.devices import (
+        DEVICE_OPTIONS,
+        add_device_options,
+        initialize,
+        is_first,
+        make_mesh,
+        open_mesh,
+        split_over_cores,
+    )
+    from edmjax.training.ema import reconstruct_ema, save_snapshots
+    from edmjax.training.errors import Stopped, TrainingWarning, plain_errors
+    from edmjax.training.loop import train
+    from edmjax.training.mesh import shard_batch, shard_state
+    from edmjax.training.mnist import load_mnist
+    from edmjax.training.pretrained import (
+        NoiseLevels,
+        Trained,
+        guided,
+        levels_of,
+        load_denoiser,
+        load_trained,
+    )
+    from edmjax.training.samples import draw, generate, sample_labels, write_samples
+    from edmjax.training.state import TrainState, init_state, make_batch_loss, make_train_steps
+except ModuleNotFoundError as err:
+    raise missing(err, "edmjax.training", "train") from err
 
 __all__ = [
     "DEVICE_OPTIONS",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import optax
 from flax import nnx
 from optax import contrib
@@ -25,6 +26,8 @@ _NUM_BLOCKS: dict[str, Any] = {"unet": int, "patch_unet": list, "score_net": ()}
 # Muon makes matrices orthogonal; with fewer inputs or outputs than this, as in the last layer, that
 # gains nothing.
 SMALLEST = 16
+# Muon's own coefficients, which are a part of its state: float32, whatever x64.
+NEWTON_SCHULZ: Any = np.asarray((3.4445, -4.7750, 2.0315), np.float32)
 
 
 def build_net(
@@ -92,6 +95,7 @@ def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
         other = config.adam_learning_rate
         optimizer = contrib.muon(
             rate,
+            ns_coeffs=NEWTON_SCHULZ,
             ns_steps=config.newton_schulz_steps,
             weight_decay=config.weight_decay,
             adam_b2=config.b2,

@@ -5,6 +5,8 @@ and JSON. Weights are safetensors. Neither holds code, and nothing is unpickled.
 """
 
 import functools
+import hashlib
+import io
 import json
 import os
 import warnings
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from safetensors import SafetensorError, safe_open
@@ -19,6 +23,7 @@ from safetensors.flax import save
 
 from edmjax._common.typing import PyTree
 from edmjax.nn.functional import Arrays
+from edmjax.training.config import fixed
 from edmjax.training.devices import agree, is_first
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import CHECKSUMS, StrPath, damage, write_checksums, write_file
@@ -39,6 +44,7 @@ class Checkpoints:
     def __init__(self, directory: StrPath, config: dict[str, Any], *, keep: int = 2):
         self.directory: Path = Path(directory).absolute()
         self.config: dict[str, Any] = config
+        self.restored: dict[str, Any] | None = None  # the configuration of what `restore` returned
         self.keep: int = keep
 
     def __enter__(self) -> "Checkpoints":
@@ -52,7 +58,9 @@ class Checkpoints:
         """The newest whole state, shaped and placed like `state`; None where nothing was saved.
 
         It may have been saved on another number of devices. A damaged checkpoint is skipped, with a
-        warning that names the file, and set aside as `damaged-STEP`.
+        warning that names the file, and set aside as `damaged-STEP`. The number of steps and the
+        learning rates may be others (`config.MAY_CHANGE`): `restored` is the configuration that
+        the state was saved with.
 
         Raises:
             ValueError: the newest whole checkpoint has another configuration or architecture (each
@@ -111,7 +119,7 @@ class Checkpoints:
         try:
             stored = self._manager.restore(step, args=ocp.args.Composite(**described))
             # Another configuration has other shapes too: they tell more only where it is the same.
-            different = differences(stored["config"], self.config)
+            different = differences(fixed(stored["config"]), fixed(self.config))
             different = different or differences(stored["shapes"], shapes(state))
             args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             restored = None if different else self._manager.restore(step, args=args)["state"]
@@ -126,6 +134,7 @@ class Checkpoints:
                 f"{'; '.join(different[:8])}{more}. "
                 "Choose another directory, or delete this one to start anew."
             )
+        self.restored = stored["config"]
         return None, restored
 
     def _set_aside(self, damaged: dict[int, str], step: int) -> None:
@@ -184,12 +193,28 @@ def differences(stored: object, asked: object, name: str = "") -> list[str]:
 
 
 def save_weights(path: StrPath, arrays: Arrays, config: dict[str, Any]) -> None:
-    """Writes arrays under their dotted names, with the configuration as JSON in the metadata."""
-    write_file(path, save(arrays, metadata={"config": json.dumps(config)}))
+    """Writes arrays under their dotted names, with the configuration as JSON in the metadata.
+
+    Beside it there is a SHA-256 of the rest of the file. `ValueError`, and nothing written, where
+    an array is not floating or not finite; `OSError` where the file cannot be written.
+    """
+    if wrong := _unsound(arrays):
+        raise ValueError(f"These weights cannot be written to {path}: {wrong}.")
+    metadata = {"config": json.dumps(config)}
+    digest = _digest(io.BytesIO(save(arrays, metadata=metadata)))
+    write_file(path, save(arrays, metadata={**metadata, "sha256": digest}))
 
 
 def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and the configuration that `save_weights` wrote; `path` may be their directory."""
+    """The arrays and the configuration that `save_weights` wrote; `path` may be their directory.
+
+    Files of earlier versions hold no checksum, and are read without.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, by its structure or its checksum, or holds arrays that are
+            not floating or not finite.
+    """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`path` must be a run's directory or a file of weights, got {path!r:.80}.")
     path = Path(path)
@@ -200,7 +225,44 @@ def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
         )
     try:
         with safe_open(path, framework="flax") as file:
-            config = json.loads((file.metadata() or {})["config"])
-            return {name: file.get_tensor(name) for name in file.keys()}, config  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as err:
-        raise ValueError(f"{path} is damaged or holds no edmjax weights: {err}.") from err
+            metadata = file.metadata() or {}
+            config = json.loads(metadata["config"])
+            # The name of the checksum's entry is not in the checksum.
+            if other := metadata.keys() - {"config", "sha256", "format"}:
+                raise ValueError(f"its metadata has an entry {min(other)!r:.80}")
+            with path.open("rb") as content:
+                if metadata.get("sha256") not in (None, _digest(content)):
+                    raise ValueError("its content is not what was written, by its checksum")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if not isinstance(config, dict):
+            raise ValueError(f"its configuration is {config!r:.80}")
+        if wrong := _unsound(arrays):
+            raise ValueError(wrong)
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as err:
+        what = f"{err}".rstrip(".") or type(err).__name__
+        raise ValueError(f"{path} is damaged or holds no edmjax weights: {what}.") from err
+    return arrays, config
+
+
+def _unsound(arrays: Arrays) -> str | None:
+    """What is wrong with arrays that should be floating and finite; None where nothing is."""
+    for name, array in arrays.items():
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            return f"{name!r:.80} is of dtype {array.dtype}, and weights are floating"
+        if not np.isfinite(np.asarray(array)).all():
+            return f"{name!r:.80} is not finite"
+    return None
+
+
+def _digest(file: io.BufferedIOBase) -> str:
+    """The SHA-256 of a file of safetensors, without the entry that holds it.
+
+    Of the header, as `json.dumps` writes it with its keys sorted, and then of the bytes behind it.
+    """
+    size = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(size))
+    header["__metadata__"].pop("sha256", None)
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    while block := file.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()

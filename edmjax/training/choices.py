@@ -19,6 +19,8 @@ from edmjax.planning.step import Sampler
 
 _Named: TypeAlias = dict[str, Callable[..., Any]]
 
+LONGEST_TEXT = 2000  # a longer one is no choice, and would take long to read
+
 
 def sampler_names() -> dict[str, Callable[..., Sampler]]:
     """The library's samplers and wrappers by name: public functions annotated `-> Sampler`."""
@@ -42,7 +44,7 @@ def parse_sampler(text: str) -> Sampler:
             nearest one), an argument is neither a literal nor a sampler, or the sampler does not
             take the options.
     """
-    if isinstance(text, str) and text.strip() and "(" not in text:
+    if isinstance(text, str) and text.strip() and "(" not in text[:LONGEST_TEXT]:
         name = text.strip()
         # `lms` is ours here, where all names of ours are listed, and ambiguous in `from_name`.
         return samplers.from_name(name, package="edmjax" if name in sampler_names() else None)
@@ -80,9 +82,13 @@ def _functions(module: ModuleType, fits: Callable[[inspect.Signature], bool]) ->
 
 def _tree(text: str, kind: str) -> ast.expr:
     try:
-        return ast.parse(text.strip(), mode="eval").body
-    except (AttributeError, SyntaxError, ValueError, RecursionError, MemoryError) as err:
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(f"a text of {len(text)} characters")
+        tree = ast.parse(text.strip(), mode="eval").body
+        ast.unparse(tree)  # what messages show
+    except (AttributeError, TypeError, SyntaxError, ValueError, RecursionError, MemoryError) as err:
         raise ValueError(_grammar(text, kind)) from err
+    return tree
 
 
 def _evaluate(node: ast.expr, names: _Named, kind: str, *first: object) -> Any:
@@ -117,6 +123,6 @@ def _evaluate(node: ast.expr, names: _Named, kind: str, *first: object) -> Any:
 def _grammar(text: str, kind: str) -> str:
     example = "churn(heun, s_churn=40)" if kind == "sampler" else "karras(sigma_max=20)"
     return (
-        f"{text!r} does not describe a {kind}: write a name, or a name with options such as "
+        f"{text!r:.200} does not describe a {kind}: write a name, or a name with options such as "
         f"{example!r}."
     )

@@ -148,6 +148,8 @@ class SampleConfig:
         num_steps: noise levels visited, the last zero not counted.
         chunk_size: samples computed at once (limits memory, changes no sample).
         seed: sample i depends on the seed and on i alone.
+        clip: whether samples are cut to [-1, 1]; null for images of whole numbers alone. It is
+            stored with the weights, and edmjax sample does the same.
     """
 
     num_samples: int = 512
@@ -156,6 +158,7 @@ class SampleConfig:
     num_steps: int = 18
     chunk_size: int = 512
     seed: int = 0
+    clip: bool | None = None
 
     def __post_init__(self) -> None:
         _check(self, "sample", seed=_SEED)
@@ -177,6 +180,8 @@ class Config:
         checkpoint_every: steps between checkpoints.
         scan_steps: most steps in one compiled call, after which the progress bar moves; taken
             down to a divisor of optim.steps.
+        init: the weights to start from, a run's directory or its weights.safetensors, which must
+            be of a network with the same arrays; null for random ones.
     """
 
     data: str = "digits"
@@ -189,18 +194,33 @@ class Config:
     sample: SampleConfig = field(default_factory=SampleConfig)
     checkpoint_every: int = 500
     scan_steps: int = 10
+    init: str | None = None
 
     def __post_init__(self) -> None:
         _check(self, seed=_SEED)
 
 
-# A run may be resumed with other values of these: where files lie, and what happens at the end.
-_FREE = ("data_dir", "out", "sample", "checkpoint_every")
+# A run may be resumed with other values of these: where files lie, what happens at the end, and how
+# many steps a call takes. None of them changes what the run computes.
+_FREE = ("data_dir", "out", "sample", "checkpoint_every", "scan_steps")
+# Entries of `optim` that may change while a run is under way, or has ended and is to be longer:
+# the state has the same arrays whatever they are.
+RATES = ("learning_rate", "adam_learning_rate", "warmup", "decay")
+MAY_CHANGE = ("steps", *RATES)
 
 
 def identity(config: Config) -> dict[str, Any]:
     """The entries that decide what a run computes, as nested dictionaries."""
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
+
+
+def fixed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of an `identity` that stay as they are for as long as a run goes on."""
+    found = {k: v for k, v in identity.items() if k not in _FREE}
+    optim = found.get("optim")
+    if isinstance(optim, dict):
+        found["optim"] = {k: v for k, v in optim.items() if k not in MAY_CHANGE}
+    return found
 
 
 def _check(config: Any, group: str = "", **limits: Mapping[str, float | int]) -> None:

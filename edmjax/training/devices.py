@@ -73,7 +73,7 @@ def make_mesh(text: str | None = None) -> Mesh:
     parts = [re.fullmatch(r"\s*(\w+)\s*=\s*([1-9]\d*)\s*", part) for part in text.split(",")]
     names = [part[1] for part in parts if part]
     if not all(parts) or not set(names) <= set(AXES) or len(set(names)) < len(names):
-        raise ValueError(f"A mesh is written data=4,model=2, or one of the two; got {text!r}.")
+        raise ValueError(f"A mesh is written data=4,model=2, or one of the two; got {text!r:.80}.")
     sizes |= {part[1]: int(part[2]) for part in parts if part}
     product = sizes["data"] * sizes["model"]
     if product != devices:

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from edmjax._common.arguments import real
 from edmjax.nn.functional import Arrays
 from edmjax.training.checkpoints import differences, load_weights, save_weights
+from edmjax.training.config import fixed
 from edmjax.training.files import StrPath
 
 # How far an average moves towards the new parameters, by the number of steps taken.
@@ -175,4 +176,5 @@ def reconstruct_ema(directory: StrPath, sigma_rel: float) -> tuple[Arrays, dict[
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     """The entries that all snapshots of one run share."""
-    return {key: config.get(key) for key in ("data", "seed", "net", "loss", "optim", "image_shape")}
+    kept = {key: config.get(key) for key in ("data", "seed", "net", "loss", "optim", "image_shape")}
+    return fixed(kept)  # a run may have been made longer

@@ -87,7 +87,7 @@ def plain_errors() -> Iterator[None]:
         except Stopped as stop:
             print(stop, file=sys.stderr)
             sys.exit(stop.exit_code)
-        except (ValueError, OSError, FloatingPointError, MemoryError) as err:
+        except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as err:
             raised_in = Path(traceback.extract_tb(err.__traceback__)[-1].filename).resolve()
             if not raised_in.is_relative_to(_PACKAGE):
                 raise

@@ -41,14 +41,23 @@ def write_file(path: StrPath, content: bytes) -> None:
             raise
 
 
-def make_directory(path: StrPath) -> None:
-    """Makes a directory, and raises `OSError` where no file can be written to it."""
+def make_directory(path: StrPath, *names: str) -> None:
+    """Makes a directory, and raises `OSError` where no file can be written to it.
+
+    `names` are files that will be: `OSError` where one of them is a directory.
+    """
     path = Path(path)
     probe = path / ".writable"
     with advice(f"{path} cannot be written to", "Choose another directory."):
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+    for name in names:
+        if (path / name).is_dir():
+            raise IsADirectoryError(
+                f"{path / name} is a directory, and a file of this name is to be written: move it "
+                "away, or choose another directory."
+            )
 
 
 def write_checksums(directory: Path) -> None:
@@ -68,7 +77,7 @@ def damage(directory: Path) -> str | None:
         expected = {
             str(k): (int(v[0]), str(v[1])) for k, v in json.loads(record.read_text()).items()
         }
-    except (ValueError, AttributeError, TypeError, IndexError, KeyError) as err:
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as err:
         return f"{record} is not what was written ({err})"
     found = _checksums(directory)
     for name, (size, digest) in expected.items():

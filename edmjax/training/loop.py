@@ -19,6 +19,7 @@ from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
 from edmjax.training.devices import gather_flags, is_first, make_mesh
 from edmjax.training.errors import Stopped, stop_requests
+from edmjax.training.longer import continued, load_start, steps_of_a_call
 from edmjax.training.mesh import Feed, check_batch, shard_state, shard_steps
 from edmjax.training.outputs import Outputs
 from edmjax.training.state import (
@@ -46,6 +47,12 @@ def train(
     and noise, and ends, on the same machine, with the same bits as a run that was never
     interrupted, also after `kill -9`.
 
+    Called again with more `optim.steps`, or other learning rates, the run goes on from its newest
+    checkpoint with those; a warning names each change. Where the rates of the steps that were
+    taken already are equal in both (`optim.decay` "none", `optim.warmup` 0), it ends with the bits
+    of a run that was as long from the start. `config.init` names the weights that step 0 starts
+    from; it is not read where there is a checkpoint.
+
     With a `mesh` (`make_mesh`) the batch and the state are split over its devices, and the result
     equals the result of one device up to the order of sums. Without a mesh one device does all the
     work; where there are several processes, all their devices split the batch. `progress` shows a
@@ -53,7 +60,8 @@ def train(
 
     Raises:
         ValueError: before anything is written, if `config.out` holds a checkpoint of another
-            configuration, all its checkpoints are damaged, or the mesh cannot split the batch.
+            configuration, all its checkpoints are damaged, the run is complete and only its rates
+            are others, `config.init` is of another network, or the mesh cannot split the batch.
         OSError: a file cannot be written. The last checkpoint is kept.
         FloatingPointError: the loss or the state is not finite. The last checkpoint is kept.
         Stopped: SIGTERM or SIGINT (Ctrl-C) came, and the state was saved.
@@ -69,14 +77,19 @@ def train(
     apply, params = functional(net)
     optimizer = build.build_optimizer(config.optim)
     averages = build.build_averages(config.optim)
-    state = init_state(
-        apply,
-        params,
-        optimizer,
-        random.key(config.seed),
-        num_averages=len(averages),
-        uncertainty=build.build_uncertainty(config.loss, dataset.image_shape),
-    )
+
+    def start(apply: Functional, params: Arrays) -> TrainState:
+        state = init_state(
+            apply,
+            params,
+            optimizer,
+            random.key(config.seed),
+            num_averages=len(averages),
+            uncertainty=build.build_uncertainty(config.loss, dataset.image_shape),
+        )
+        return state if mesh is None else shard_state(state, mesh)
+
+    state = start(apply, params)
     batch_loss = make_batch_loss(
         build.build_loss(config.loss),
         dataset.scale,
@@ -85,16 +98,19 @@ def train(
     )
     advance = make_train_steps(apply, batch_loss, optimizer, averages)
     if mesh is not None:
-        state = shard_state(state, mesh)
         advance = shard_steps(advance, state, mesh)
 
-    out, total, every = Path(config.out), config.optim.steps, config.checkpoint_every
-    # Steps per call. They divide the total: a shorter last call would compile for half a minute.
-    num_steps = max(k for k in range(1, config.scan_steps + 1) if total % k == 0)
+    out, every = Path(config.out), config.checkpoint_every
     with Checkpoints(out / "checkpoint", identity(config)) as checkpoints, stop_requests() as asked:
-        state = checkpoints.restore(state) or state
+        restored, total = checkpoints.restore(state), config.optim.steps
+        if restored is not None:
+            state, total = restored, max(total, int(restored.step))
+            config = continued(config, checkpoints.restored or {}, int(state.step))
+        elif config.init is not None:
+            state = start(*load_start(config, apply, params))
         step = int(state.step)
-        outputs = Outputs(config, dataset.image_shape, num_classes, step)
+        num_steps = steps_of_a_call(step, total, config.scan_steps)
+        outputs = Outputs(config, dataset, num_classes, step)
         feed = Feed(config, dataset, mesh)
         if step == total:  # the run is complete: its weights may have been deleted since
             outputs.save_weights(state, snapshots=True)

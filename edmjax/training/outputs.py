@@ -14,10 +14,14 @@ from matplotlib.figure import Figure
 from edmjax._common.mesh import to_host
 from edmjax.training.checkpoints import WEIGHTS, save_weights
 from edmjax.training.config import Config, identity
+from edmjax.training.data import Dataset
 from edmjax.training.devices import agree, gather_flags, is_first
 from edmjax.training.ema import save_snapshots
 from edmjax.training.files import StrPath, advice, make_directory, write_file
 from edmjax.training.state import TrainState
+
+# What the commands write into a run's directory.
+FILES = ("config.yaml", "loss.csv", "loss.png", WEIGHTS, "samples.npz", "samples.png")
 
 
 class Outputs:
@@ -26,18 +30,19 @@ class Outputs:
     Made, it has written `config.yaml`, and cut `loss.csv` back to the steps that were taken.
     """
 
-    def __init__(self, config: Config, image_shape: tuple[int, ...], num_classes: int, step: int):
+    def __init__(self, config: Config, dataset: Dataset, num_classes: int, step: int):
         self.out: Path = Path(config.out)
         self.snapshots: bool = bool(config.optim.ema_sigma_rel)
         # Not where it lies: the same run in two directories leaves files with the same bytes.
         self.description: dict[str, object] = {
             **identity(config),
-            "image_shape": list(image_shape),
+            "image_shape": list(dataset.image_shape),
             "num_classes": num_classes,
+            "clip": dataset.clips(config.sample.clip),
         }
         self.log: LossLog | None = None
         if is_first():
-            make_directory(self.out)
+            make_directory(self.out, *FILES)
             values = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
             write_file(self.out / "config.yaml", values.encode())
             self.log = LossLog(self.out / "loss.csv", step)
@@ -107,7 +112,7 @@ def read_losses(path: StrPath) -> list[tuple[int, float]]:
 
 def plot_losses(csv_path: StrPath, png_path: StrPath) -> None:
     """Draws the loss of every step, and its mean over windows of a fiftieth of the run."""
-    rows = np.array(read_losses(csv_path))
+    rows = np.array(read_losses(csv_path)).reshape(-1, 2)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*rows.T, linewidth=0.5, alpha=0.4, label="each step")

@@ -26,6 +26,7 @@ class Trained(NamedTuple):
     image_shape: tuple[int, ...]
     num_classes: int
     label_dropout: float  # how often the class was hidden; at 0 the network never went without
+    clip: bool = True  # whether samples are cut to [-1, 1]
 
 
 class NoiseLevels(NamedTuple):
@@ -49,9 +50,13 @@ def load_trained(path: StrPath) -> Trained:
         ValueError: the file is damaged, was written by another version, or does not hold the arrays
             of the network that its configuration describes.
     """
-    arrays, net_config, loss_config, image_shape, num_classes = _read(path)
+    read = _read(path)
+    arrays, loss, shape, num_classes = read.arrays, read.loss, read.image_shape, read.num_classes
     # Only the shapes: the arrays come from the file.
-    net = nnx.eval_shape(lambda: build_net(net_config, image_shape, num_classes, rngs=nnx.Rngs(0)))
+    try:
+        net = nnx.eval_shape(lambda: build_net(read.net, shape, num_classes, rngs=nnx.Rngs(0)))
+    except (TypeError, ValueError) as err:
+        raise ValueError(f"{path} describes a network that cannot be built: {err}") from err
     apply, params = functional(net)
     expected = {name: array.shape for name, array in (params | apply.buffers).items()}
     found = {name: array.shape for name, array in arrays.items()}
@@ -60,8 +65,8 @@ def load_trained(path: StrPath) -> Trained:
         raise ValueError(f"{path} does not hold the network that it describes: see {odd[:3]}.")
     buffers = {name: arrays[name] for name in apply.buffers}
     trained = Functional(apply.graphdef, buffers)
-    denoise = build_denoiser(loss_config, trained.bind({n: arrays[n] for n in params}))
-    return Trained(denoise, image_shape, num_classes, loss_config.label_dropout)
+    denoise = build_denoiser(loss, trained.bind({n: arrays[n] for n in params}))
+    return Trained(denoise, shape, num_classes, loss.label_dropout, read.clip)
 
 
 def levels_of(path: StrPath) -> NoiseLevels:
@@ -74,7 +79,7 @@ def levels_of(path: StrPath) -> NoiseLevels:
         FileNotFoundError: there is no network at `path`.
         ValueError: its file is damaged, or was written by another version.
     """
-    loss = _read(path)[2]
+    loss = _read(path).loss
     if loss.name == "dsm":
         # The times that the loss draws from are eps to 1.
         sigma = processes.song_ve(loss.sigma).sigma
@@ -82,13 +87,25 @@ def levels_of(path: StrPath) -> NoiseLevels:
     return NoiseLevels(0.002, 80.0, loss.sigma_data)
 
 
-def _read(path: StrPath) -> tuple[Arrays, NetConfig, LossConfig, tuple[int, ...], int]:
-    """The arrays of a network's file, what they are of, the image shape and number of classes."""
+class _Read(NamedTuple):
+    """What a network's file holds."""
+
+    arrays: Arrays
+    net: NetConfig
+    loss: LossConfig
+    image_shape: tuple[int, ...]
+    num_classes: int
+    clip: bool
+
+
+def _read(path: StrPath) -> _Read:
     arrays, config = load_weights(path)
     try:
         net, loss = NetConfig(**config["net"]), LossConfig(**config["loss"])
-        return arrays, net, loss, tuple(config["image_shape"]), config.get("num_classes", 0)
-    except (KeyError, TypeError) as err:
+        # Files of earlier versions say nothing of clipping: all were of whole numbers.
+        rest = tuple(config["image_shape"]), config.get("num_classes", 0), config.get("clip", True)
+        return _Read(arrays, net, loss, *rest)
+    except (KeyError, TypeError, ValueError) as err:
         says = f"{path} was written by another version: its configuration has {err}."
         raise ValueError(says) from err
 

@@ -1,6 +1,7 @@
 """Samples from a trained network, and the files that show them."""
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from matplotlib import image
 
 import edmjax as ej
@@ -24,6 +25,7 @@ from edmjax.planning.table import check_plan
 from edmjax.running.chunks import mesh_of_samples, run_in_chunks, start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
+from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import StrPath, make_directory, write_file
 
 _SIDE, _GAP = 56, 4  # the side of a sample in samples.png (at least), and the gap between two
@@ -38,7 +40,7 @@ def generate(
     mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Float[np.ndarray, "n height width channels"]:
-    """The samples that a configuration asks for, clipped to [-1, 1], float32.
+    """The samples that a configuration asks for, float32, cut to [-1, 1] unless `clip` is False.
 
     `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them. A
     `mesh` (`make_mesh`) splits the samples over its devices along `data` and the denoiser's arrays
@@ -65,6 +67,7 @@ def generate(
         chunk_size=config.chunk_size,
         mesh=mesh,
         progress=progress,
+        clip=config.clip is not False,
     )
 
 
@@ -80,13 +83,14 @@ def draw(
     mesh: Mesh | None = None,
     progress: bool = False,
     on_chunk: Callable[[int], object] = lambda evaluations: None,
+    clip: bool = True,
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples of a plan, drawn as `generate` draws them; see there.
 
     They start from noise of the plan's first level, in the scale in which it holds its points. The
     noise is drawn by another rule than in `ej.sample_in_chunks`, and a smaller last chunk is not
     filled up: both keep the bits of earlier versions. `on_chunk` is called after every chunk with
-    the number of evaluations of single samples in it.
+    the number of evaluations of single samples in it. `clip` cuts samples to [-1, 1].
     """
     check_plan(plan)
     mesh = mesh_of_samples(mesh)
@@ -122,7 +126,7 @@ def draw(
         mesh=mesh,
         after=after,
     )
-    return np.clip(samples, -1, 1, out=samples)
+    return np.clip(samples, -1, 1, out=samples) if clip else samples
 
 
 @partial(jax.jit, static_argnums=2)
@@ -168,24 +172,39 @@ def sample_labels(
 
 
 def write_samples(
-    samples: Float[np.ndarray, "n height width channels"],
+    samples: Shaped[np.ndarray, "n ..."],
     directory: StrPath,
     labels: Int[np.ndarray, " n"] | None = None,
-) -> None:
-    """Writes `samples.npz` and `samples.png` (the first 100 in a square, enlarged).
+) -> list[Path]:
+    """Writes `samples.npz`, and then `samples.png`; returns the paths of what was written.
 
-    The arrays are `x`, and `y` where there are labels. `OSError` where they cannot be written;
-    `ValueError` where the samples are not images with one channel or three.
+    The arrays are `x`, and `y` where there are labels. The picture shows the first 100 in a square,
+    enlarged, values from -1 to 1. Of samples that are no images with one channel or three there is
+    none, and a `TrainingWarning` says so. `OSError` where a file cannot be written.
     """
     directory = Path(directory)
-    height = check_images(np.shape(samples), "samples")[1]
-    zoom = max(1, _SIDE // height)
-    shown = tiles(samples[:100].repeat(zoom, axis=1).repeat(zoom, axis=2), gap=_GAP)
-    shown = (shown[..., 0] if shown.shape[-1] == 1 else shown) / 2 + 0.5
     make_directory(directory)
     arrays: dict[str, Any] = {"x": samples} if labels is None else {"x": samples, "y": labels}
     numbers, picture = io.BytesIO(), io.BytesIO()
     np.savez(numbers, **arrays)
+    # The numbers first: whatever happens to the picture, they are kept.
+    written = [directory / "samples.npz"]
+    write_file(written[0], numbers.getvalue())
+    try:
+        check_images(np.shape(samples), "samples")
+    except ValueError as err:
+        # A picture of an earlier call would be one of other samples.
+        (directory / "samples.png").unlink(missing_ok=True)
+        warnings.warn(
+            f"{written[0]} is written, and no picture can be drawn: {err}",
+            TrainingWarning,
+            stacklevel=2,
+        )
+        return written
+    zoom = max(1, _SIDE // samples.shape[1])
+    shown = tiles(samples[:100].repeat(zoom, axis=1).repeat(zoom, axis=2), gap=_GAP)
+    shown = np.nan_to_num((shown[..., 0] if shown.shape[-1] == 1 else shown) / 2 + 0.5)
     image.imsave(picture, shown, cmap="gray", vmin=0, vmax=1, format="png")
-    write_file(directory / "samples.npz", numbers.getvalue())
-    write_file(directory / "samples.png", picture.getvalue())
+    written.append(directory / "samples.png")
+    write_file(written[1], picture.getvalue())
+    return written

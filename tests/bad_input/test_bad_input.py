@@ -73,6 +73,13 @@ def raw(params, x, c_noise, cond=None):
     return x
 
 
+def dataset(**changes):
+    """Four images of the values 0 to 16, each of its own class, and what is wrong with them."""
+    images = np.arange(256).reshape(4, 8, 8, 1) % 17
+    given = dict(images=images.astype(np.uint8), labels=np.arange(4), largest=16, num_classes=4)
+    return ej.training.Dataset("mine", **{**given, **changes})
+
+
 def names(folder_path):
     """What the calls may use."""
 
@@ -123,6 +130,7 @@ def fixed():
         **{
             "diffrax": diffrax,
             "nnx": nnx,
+            "dataset": dataset,
             "half": half,
             "limited": limited,
             "net": net,

@@ -74,14 +74,14 @@ def test_an_interrupt_is_130_and_no_traceback(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", lambda command: interrupted)
+    monkeypatch.setattr(cli, "load", lambda command: interrupted)
     assert run("train") == 130
     assert capsys.readouterr().err == "stopped\n"
 
 
 def test_options_and_the_code_are_handed_on(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli, "_load", lambda command: lambda options: seen.append(options) or 7)
+    monkeypatch.setattr(cli, "load", lambda command: lambda options: seen.append(options) or 7)
     assert run("sample", "--out", "a", "heun", "--", "--version") == 7
     assert seen == [["--out", "a", "heun", "--", "--version"]]
 
@@ -121,4 +121,5 @@ def test_the_scripts_are_the_commands(name):
     spec = importlib.util.spec_from_file_location("script", ROOT / "scripts" / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert script.main is importlib.import_module(f"edmjax.cli.{name}").main
+    module, function = cli.COMMANDS[name][0].split(":")
+    assert script.main is getattr(importlib.import_module(f"edmjax.cli.{module}"), function)

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support.runs import check_samples, run as run, script
+from support.runs import TINY, check_samples, config, run as run, script
 
 import edmjax as ej
 from edmjax.cli import fit_plan
@@ -184,3 +184,74 @@ def test_mistakes_in_a_fit_are_sentences(options, phrase, capsys):
     with pytest.raises(SystemExit) as error:
         fit_plan.main(["--checkpoint", "nowhere", "--nfe", "3", "--out", "p.json", *options])
     assert phrase in f"{error.value} {capsys.readouterr().err}"
+
+
+def no_work(*args, **options):
+    raise AssertionError("the work has begun")
+
+
+@pytest.mark.parametrize("in_the_way", ["a file", "samples.npz", "samples.png"])
+def test_where_samples_cannot_be_written_none_are_drawn(run, tmp_path, monkeypatch, in_the_way):
+    out = tmp_path / "out"
+    if in_the_way == "a file":
+        out.touch()
+    else:
+        (out / in_the_way).mkdir(parents=True)
+    monkeypatch.setattr(ej.training, "draw", no_work)
+    with pytest.raises(SystemExit, match=r"out cannot be written to|is a directory, and a file"):
+        script("sample")(["--checkpoint", str(run), "--num-steps", "2", "--out", str(out)])
+
+
+def test_a_run_that_cannot_write_its_samples_does_not_train(tmp_path, monkeypatch):
+    (tmp_path / "run" / "samples.npz").mkdir(parents=True)
+    monkeypatch.setattr(ej.training.loop, "check_losses", no_work)
+    with pytest.raises(SystemExit, match=r"samples\.npz is a directory, and a file"):
+        script("train")([f"--out={tmp_path}/run", *TINY])
+
+
+@pytest.mark.parametrize("in_the_way", ["plan.json", "plan.png"])
+def test_where_a_plan_cannot_be_written_none_is_fitted(run, tmp_path, monkeypatch, in_the_way):
+    (tmp_path / in_the_way).mkdir()
+    monkeypatch.setattr(ej.learning, "fit_plan", no_work)
+    options = ["--checkpoint", str(run), "--nfe", "4", "--out", str(tmp_path / "plan.json")]
+    with pytest.raises(SystemExit, match=r"directory, and a file|`?--out is the file of the plan"):
+        fit_plan.main(options)
+
+
+def test_a_finished_run_without_its_losses_still_draws_samples(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "loss.csv").unlink()
+    script("train")([f"--config={run}/config.yaml", f"--out={tmp_path}/run"])
+    check_samples(tmp_path / "run", 10)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("clip", [None, True])
+def test_latents_are_drawn_written_and_not_clipped_unless_asked(tmp_path, capsys, clip):
+    """Four channels of floats of variance 4: a network that is zero gives samples of that kind."""
+    data = np.random.default_rng(0).normal(0, 2, (16, 8, 8, 4)).astype(np.float32)
+    dataset = ej.training.Dataset("latents", data, np.zeros(16, int), None, 1)
+    base = config(tmp_path / "run")
+    loss = dataclasses.replace(base.loss, sigma_data=2.0)
+    sample = dataclasses.replace(base.sample, clip=clip)
+    ej.training.train(dataclasses.replace(base, loss=loss, sample=sample), dataset, progress=False)
+    assert ej.training.load_trained(tmp_path / "run").clip is bool(clip)
+    options = ["--num-samples", "5", "--num-steps", "4", "--out", str(tmp_path / "samples")]
+    script("sample")(["--checkpoint", str(tmp_path / "run"), *options])
+    said = capsys.readouterr()
+    assert "no picture can be drawn" in said.err and said.out.endswith("samples.npz\n")
+    x = np.load(tmp_path / "samples" / "samples.npz")["x"]
+    assert x.shape == (5, 8, 8, 4)
+    assert (np.abs(x).max() <= 1) == bool(clip)
+
+
+def test_a_file_of_aliases_of_aliases_is_a_sentence_at_once(tmp_path, capsys):
+    """Of nine to the power of twelve entries in twelve lines."""
+    lines = ["  - &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"  - &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    (tmp_path / "many.yaml").write_text("\n".join(["net:", " channels:", *lines, ""]))
+    (tmp_path / "itself.yaml").write_text("net: &a [*a]\n")
+    for name in ("many", "itself"):
+        with pytest.raises(SystemExit):
+            script("train")([f"--config={tmp_path}/{name}.yaml", f"--out={tmp_path}/run"])
+        assert f"{name}.yaml: more than 10000 entries" in capsys.readouterr().err

@@ -433,3 +433,55 @@ def test_a_bias_in_bfloat16_has_the_gradient_of_all_pixels(make):
         layer = make(1, 1, size=1, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     slope = nnx.grad(lambda layer: layer(jnp.ones((1, 64, 64, 1))).astype(jnp.float32).sum())(layer)
     assert slope.bias[...].dtype == jnp.float32 and slope.bias[...].tolist() == [4096.0]
+
+
+# Every network and layer of the room with parameters, as small as it can be.
+SMALL = {
+    "Conv": lambda **o: nn.Conv(2, 3, rngs=nnx.Rngs(0)),
+    "ConvTranspose": lambda **o: nn.ConvTranspose(2, 3, rngs=nnx.Rngs(0)),
+    "FourierFeatures": lambda **o: nn.FourierFeatures(4, 1.0, rngs=nnx.Rngs(0)),
+    "GroupNorm": lambda **o: nn.GroupNorm(8),
+    "PatchUNet": lambda **o: nn.PatchUNet(
+        (8, 8, 1), channels=(4, 8), num_blocks=(2, 1), embed_dim=4, **o, rngs=nnx.Rngs(0)
+    ),
+    "ScoreNet": lambda **o: nn.ScoreNet(
+        (8, 8, 1), channels=(4, 8), embed_dim=4, **o, rngs=nnx.Rngs(0)
+    ),
+    "UNet": lambda **o: nn.UNet((8, 8, 1), channels=(4, 8), embed_dim=4, **o, rngs=nnx.Rngs(0)),
+}
+
+
+def test_every_module_of_the_room_is_in_the_table_above():
+    modules = {
+        name
+        for name in nn.__all__
+        if isinstance(made := getattr(nn, name), type) and issubclass(made, nnx.Module)
+    }
+    assert modules == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_parameters_are_float32_whatever_x64(x64, name):
+    """As those of flax's own layers are, whose `param_dtype` is float32."""
+    options = {"num_classes": 3} if name in ("PatchUNet", "ScoreNet", "UNet") else {}
+    arrays = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: SMALL[name](**options))))
+    assert arrays and {array.dtype for array in arrays} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", ["PatchUNet", "ScoreNet", "UNet"])
+@pytest.mark.parametrize("dtype", [None, *later("bfloat16")])
+def test_a_float32_image_meets_no_float64_under_x64(x64, name, dtype):
+    """Neither the output nor the gradients of image and parameters hold a float64 value."""
+    make = SMALL[name]
+    apply, params = nn.functional(nnx.eval_shape(lambda: make(num_classes=3, dtype=dtype)))
+    x, label = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), np.zeros(2, np.int32)
+    level = np.full(2, 0.3, np.float32)
+
+    def both(params, buffers, x):
+        net = nn.Functional(apply.graphdef, buffers)
+        y, pull = jax.vjp(lambda p, x: net(p, x, level, label), params, x)
+        return y, pull(y)
+
+    program = jax.make_jaxpr(both)(params, apply.buffers, x)
+    assert {value.dtype for value in program.out_avals} == {jnp.dtype("float32")}
+    assert "f64[" not in str(program)

@@ -259,6 +259,14 @@ def test_a_file_that_is_no_plan_gets_a_sentence(damage, words, tmp_path):
         ("sigmas", "values", [80.0, 3, 2, 1, 1, 1, 10**400], "is damaged"),
         ("about", "budget", "many", "`budget` must be an integer"),
         ("about", "mood", "good", "got 'mood'"),
+        ("sigmas", "values", [80.0, 3, 2, 1, 1, 1, -1.0], "holds -1 in `sigmas`"),
+        ("sigmas", "values", [80.0, 3, 2, 1, 1, 1, "inf"], "numbers in `sigmas` that are not fin"),
+        ("grid", "values", [80.0, 3.0, 3.0, 1.0, 0.0], "`grid` that goes neither down"),
+        ("grid", "values", [80.0, 3.0, "inf", 1.0, 0.0], "numbers in `grid` that are not finite"),
+        ("y", "values", ["inf"] * HEUN.y.size, "numbers in `y` that are not finite"),
+        ("d", "values", ["inf"] * HEUN.d.size, "numbers in `d` that are not finite"),
+        ("step", "values", [0, 0, 1, 1, 2, 2, 9], "numbers in `step` that are not those of 4"),
+        ("step", "values", [0, 2, 1, 1, 2, 2, 3], "numbers in `step` that are not those of 4"),
     ],
 )
 def test_another_program_may_write_plans_and_is_told_its_mistakes(
@@ -274,6 +282,33 @@ def test_another_program_may_write_plans_and_is_told_its_mistakes(
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=words):
         ej.Plan.load(path)
+
+
+@pytest.mark.parametrize("name", ["y", "d", "sigmas"])
+def test_a_plan_that_could_not_be_read_is_not_written(name, tmp_path):
+    wrong = dataclasses.replace(HEUN, **{name: np.full_like(getattr(HEUN, name), np.inf)})
+    with pytest.raises(ValueError, match=f"numbers in `{name}` that are not finite"):
+        wrong.save(tmp_path / "plan.json")
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_numbers_of_draws_without_room_are_refused(tmp_path):
+    """`num_draws` is the highest of them, and the noise of as many is made."""
+    plan = ej.make_plan(s.euler_maruyama(), karras(4))
+    draws = plan.draws.copy()
+    draws[1] = 2**31 - 2
+    with pytest.raises(ValueError, match="numbers its draws beyond the 5"):
+        dataclasses.replace(plan, draws=draws).save(tmp_path / "plan.json")
+
+
+def test_what_a_file_says_is_printed_and_obeyed_by_no_terminal(tmp_path):
+    text = "noise\x1b[2J\x1b]0;title\x07\u202e\r\n" + "long " * 10**5
+    loaded = there_and_back(HEUN, tmp_path / "plan.json", fitted_on=text)
+    assert loaded.about.fitted_on == text
+    shown = repr(loaded)
+    assert all(c.isprintable() for c in shown.replace("\n", ""))
+    assert r"fitted on noise\x1b[2J\x1b]0;title\x07\u202e\r\nlong" in shown and len(shown) < 5000
+    assert len(shown.splitlines()) == len(repr(HEUN).splitlines()) + 1
 
 
 def test_no_file(tmp_path):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -119,6 +120,38 @@ def test_digits_are_the_real_ones():
 def test_scaling_reaches_both_ends():
     data = Dataset("two", np.array([[[[0], [255]]]], np.uint8), np.zeros(1, int), 255, 1)
     assert np.asarray(data.scale(data.images)).ravel().tolist() == [-1.0, 1.0]
+
+
+def test_floats_are_seen_as_they_are_and_not_clipped():
+    images = np.random.default_rng(0).normal(size=(3, 4, 4, 5)).astype(np.float32)
+    data = Dataset("latents", images, np.zeros(3, int), None, 1)
+    np.testing.assert_array_equal(data.scale(images), images)
+    assert not data.clips(None) and data.clips(True)
+    whole = Dataset("two", np.zeros((1, 2, 1, 1), np.uint8), np.zeros(1, int), 1, 1)
+    assert whole.clips(None) and not whole.clips(False)
+
+
+def test_labels_are_held_in_a_dtype_that_has_room_for_no_class():
+    images = np.zeros((2, 1, 1, 1), np.uint8) + 9
+    data = Dataset("two", images, np.array([0, 255], np.uint8), 9, 256)
+    assert data.labels.dtype == np.int32 and data.labels.tolist() == [0, 255]
+
+
+def test_images_that_are_dark_throughout_are_asked_about():
+    images, labels = np.full((2, 8, 8, 1), 16, np.uint8), np.zeros(2, int)
+    with pytest.warns(
+        training.TrainingWarning, match="highest entry .* is 16, and `largest` is 255"
+    ):
+        Dataset("digits", images, labels, 255, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Dataset("digits", images, labels, 16, 1)
+
+
+def test_images_of_few_rows_and_few_columns_have_no_order_to_guess():
+    """Only a shape that no image has is taken for channels in front."""
+    for shape in ((2, 4, 4, 16), (2, 3, 4, 1), (2, 5, 16, 16), (2, 2, 64, 4), (2, 64, 2, 8)):
+        Dataset("small", np.full(shape, 16, np.uint8), np.zeros(2, int), 16, 1)
 
 
 def test_an_unknown_dataset_is_a_sentence_with_the_nearest_name():

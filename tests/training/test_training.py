@@ -207,6 +207,37 @@ def test_samples_depend_on_seed_and_index_alone(digits):
     assert np.abs(samples(seed=2) - whole).max() > 0.1
 
 
+@pytest.mark.parametrize(
+    "shape", [(3, 8, 8, 2), (3, 8, 8, 4), (3, 8, 8, 5), (3, 8, 8), (0, 8, 8, 1)]
+)
+def test_samples_without_a_picture_are_written_all_the_same(shape, tmp_path):
+    samples = np.random.default_rng(0).normal(size=shape)
+    (tmp_path / "samples.png").write_bytes(b"of other samples")
+    with pytest.warns(training.TrainingWarning, match="samples.npz is written, and no picture"):
+        written = training.write_samples(samples, tmp_path)
+    assert written == [tmp_path / "samples.npz"] and list(tmp_path.iterdir()) == written
+    with np.load(written[0]) as stored:
+        np.testing.assert_array_equal(stored["x"], samples)
+
+
+def test_samples_are_written_before_their_picture(tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError("no room")
+
+    monkeypatch.setattr(training.samples.image, "imsave", full)
+    with pytest.raises(OSError, match="no room"):
+        training.write_samples(np.zeros((2, 8, 8, 1), np.float32), tmp_path)
+    assert np.load(tmp_path / "samples.npz")["x"].shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_values_beyond_its_range_is_cut_there(channels, tmp_path):
+    images = np.stack([np.full((8, 8, channels), value) for value in (-3.0, 3.0, np.nan, 0.0)])
+    training.write_samples(images, tmp_path)
+    picture = matplotlib.image.imread(tmp_path / "samples.png")[..., 0]
+    assert picture[28, 28] == 0 and picture[28, 88] == 1 and abs(picture[88, 88] - 0.5) < 1 / 255
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_written_samples_are_the_arrays_and_a_picture_in_reading_order(channels, tmp_path):
     levels = np.linspace(-1, 1, 5, dtype=np.float32)[:, None, None, None]

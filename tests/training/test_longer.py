@@ -1,0 +1,178 @@
+"""A run goes on: longer, at other rates, in other calls; or a new one starts from its weights."""
+
+import dataclasses
+import shutil
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from support.runs import config
+
+from edmjax import nn, training
+from edmjax.training.config import MAY_CHANGE, fixed, identity
+from edmjax.training.longer import continued, load_start, steps_of_a_call
+from edmjax.training.outputs import read_losses
+
+CONSTANT = training.OptimConfig(
+    steps=8, batch_size=4, learning_rate=1e-2, ema_decay=0.9, decay="none", warmup=0.0
+)
+
+
+def with_optim(base, **changes):
+    return dataclasses.replace(base, optim=dataclasses.replace(base.optim, **changes))
+
+
+def test_what_may_change_is_what_the_page_says():
+    here = identity(training.Config())
+    left = fixed(here)
+    assert {name for name in here["optim"] if name not in left["optim"]} == set(MAY_CHANGE)
+    assert left.keys() == here.keys() and "scan_steps" not in here
+    # Of a checkpoint of an earlier version, which has more entries.
+    assert fixed({**here, "scan_steps": 10}) == left
+
+
+def test_a_run_goes_on_with_what_may_change_and_says_what_it_is():
+    asked = with_optim(config("runs/a"), steps=12, learning_rate=1e-3)
+    stored = identity(config("runs/a"))
+    with pytest.warns(
+        training.TrainingWarning,
+        match=r"runs/a holds a run that has taken 4 of 8 steps. It goes on .*learning_rate is "
+        r"0\.01 there and 0\.001 here; optim\.steps is 8 there and 12 here\.",
+    ):
+        assert continued(asked, stored, 4) == asked
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert continued(config("runs/a"), stored, 8) == config("runs/a")
+
+
+def test_a_complete_run_keeps_the_rates_that_it_was_trained_with():
+    stored = identity(config("runs/a"))
+    with pytest.raises(ValueError, match=r"taken 8 of 8 steps.*make optim\.steps larger than 8"):
+        continued(with_optim(config("runs/a"), learning_rate=1e-3), stored, 8)
+    with pytest.warns(training.TrainingWarning, match="optim.steps is 4: nothing is trained"):
+        kept = continued(with_optim(config("runs/a"), steps=4), stored, 8)
+    assert kept == config("runs/a")
+
+
+@pytest.mark.parametrize("step, total, most, number", [
+    (0, 20, 10, 10), (10, 20, 10, 10), (0, 21, 10, 7), (20, 40, 10, 10), (20, 41, 10, 1),
+    (7, 40, 10, 3), (9, 40, 8, 1), (8, 12, 5, 4), (20, 20, 10, 10), (4, 8, 100, 4),
+])  # fmt: skip
+def test_calls_end_with_the_last_step(step, total, most, number):
+    assert steps_of_a_call(step, total, most) == number
+
+
+def test_weights_to_start_from_must_be_of_the_network(tmp_path):
+    made = training.build_net(config("a").net, (8, 8, 1), rngs=nnx.Rngs(3))
+    apply, params = nn.functional(made)
+    path = tmp_path / "weights.safetensors"
+    about = {**identity(config("a")), "image_shape": [8, 8, 1]}
+    training.save_weights(path, params | apply.buffers, about)
+    asked = dataclasses.replace(config("b"), init=str(tmp_path))
+    other, fresh = nn.functional(training.build_net(config("a").net, (8, 8, 1), rngs=nnx.Rngs(4)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, started = load_start(asked, other, fresh)
+    for name, array in params.items():
+        np.testing.assert_array_equal(started[name], array)
+    # The frequencies are not trained, and belong to the parameters that were trained with them.
+    for name, array in apply.buffers.items():
+        np.testing.assert_array_equal(found.buffers[name], array)
+
+    wide = dataclasses.replace(asked, loss=training.LossConfig(sigma_data=1.0))
+    with pytest.warns(training.TrainingWarning, match=r"loss\.sigma_data is 0\.5 there and 1\.0"):
+        load_start(wide, other, fresh)
+    short = {name: array for name, array in params.items() if name != "last.bias"}
+    says = r"`init`: the arrays of .* last\.bias is 'float32\[1\]' there and None here"
+    with pytest.raises(ValueError, match=says):
+        load_start(asked, other, short)
+    missing = dataclasses.replace(asked, init="/nowhere")
+    with pytest.raises(FileNotFoundError, match="There is no /nowhere"):
+        load_start(missing, other, fresh)
+
+
+def test_averages_of_a_run_that_was_made_longer_are_of_one_run(tmp_path):
+    arrays, settings = {"a": jnp.ones(3)}, identity(config("a"))
+    settings["optim"] |= {"ema_sigma_rel": [0.1]}
+    training.save_snapshots(tmp_path, 8, [arrays], {}, settings)
+    longer = {**settings, "optim": {**settings["optim"], "steps": 16}}
+    training.save_snapshots(tmp_path, 16, [arrays], {}, longer)
+    made, about, error = training.reconstruct_ema(tmp_path, 0.1)
+    np.testing.assert_allclose(made["a"], np.ones(3), rtol=1e-6)
+    assert about["snapshot"]["step"] == 16 and error < 1e-6
+
+
+def run(out, digits, **changes):
+    base = dataclasses.replace(config(out), optim=CONSTANT)
+    optim = {k: v for k, v in changes.items() if hasattr(CONSTANT, k)}
+    rest = {k: v for k, v in changes.items() if k not in optim}
+    training.train(dataclasses.replace(with_optim(base, **optim), **rest), digits, progress=False)
+    return training.load_weights(out)[0], (out / "loss.csv").read_bytes()
+
+
+def equal(found, expected):
+    assert found[1] == expected[1]
+    for name, array in expected[0].items():
+        np.testing.assert_array_equal(found[0][name], array)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return training.load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    """The directory of a run of eight steps, and what is in it."""
+    out = tmp_path_factory.mktemp("whole")
+    return out, run(out, digits)
+
+
+@pytest.mark.thorough
+def test_a_run_that_was_made_longer_is_a_run_that_was_longer_from_the_start(
+    whole, digits, tmp_path
+):
+    run(tmp_path, digits, steps=4)
+    with pytest.warns(training.TrainingWarning, match="taken 4 of 4 steps. It goes on"):
+        equal(run(tmp_path, digits), whole[1])
+    with pytest.raises(ValueError, match="other rates would change nothing"):
+        run(tmp_path, digits, learning_rate=1e-3)
+    # Fewer steps than were taken: nothing is trained, and nothing undone.
+    with pytest.warns(training.TrainingWarning, match="nothing is trained"):
+        equal(run(tmp_path, digits, steps=4, scan_steps=3), whole[1])
+
+
+@pytest.mark.slow
+def test_the_number_of_steps_in_a_call_changes_nothing(whole, digits, tmp_path):
+    equal(run(tmp_path, digits, scan_steps=8), whole[1])
+    # Within a run, too.
+    run(tmp_path / "again", digits, steps=4)
+    with pytest.warns(training.TrainingWarning, match="It goes on"):
+        equal(run(tmp_path / "again", digits, scan_steps=1), whole[1])
+
+
+@pytest.mark.slow
+def test_at_another_rate_the_steps_that_were_taken_stay(whole, digits, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    with pytest.warns(training.TrainingWarning, match=r"optim\.learning_rate is 0\.01 there"):
+        slower = run(tmp_path / "run", digits, steps=12, learning_rate=1e-4)
+    assert slower[1].startswith(whole[1][1]) and len(slower[1]) > len(whole[1][1])
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_the_weights_that_it_is_given(whole, digits, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "first")
+    still = dict(learning_rate=1e-30, steps=2, ema_decay=0.0, seed=5)
+    given, _ = run(tmp_path / "second", digits, init=str(tmp_path / "first"), **still)
+    for name, array in whole[1][0].items():
+        np.testing.assert_allclose(given[name], array, atol=1e-7)
+    losses = [loss for _, loss in read_losses(tmp_path / "second" / "loss.csv")]
+    run(tmp_path / "third", digits, **still)
+    other = [loss for _, loss in read_losses(tmp_path / "third" / "loss.csv")]
+    assert losses[0] < other[0], "the network that was trained loses less on the same batch"
+    # A run that has a checkpoint resumes from that, whatever has become of the weights.
+    (tmp_path / "first" / "weights.safetensors").unlink()
+    again, _ = run(tmp_path / "second", digits, init=str(tmp_path / "first"), **still)
+    np.testing.assert_array_equal(again["last.kernel"], given["last.kernel"])
