@@ -28,9 +28,14 @@ def floating_tree(x: PyTree, name: str, shapes: bool = False) -> Any:
         leaves = [jnp.asarray(leaf, jnp.asarray(leaf).dtype) for leaf in leaves]
     for leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            hint = f"convert it with `{name}.astype(jnp.float32)`."
+            if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+                hint = (
+                    "pass its parts as a pytree, such as `{'real': z.real, 'imag': z.imag}`, and "
+                    "put them together in the denoiser."
+                )
             raise TypeError(
-                f"`{name}` must hold floating arrays, got {leaf.dtype}{list(leaf.shape)}: convert "
-                f"it with `{name}.astype(jnp.float32)`."
+                f"`{name}` must hold floating arrays, got {leaf.dtype}{list(leaf.shape)}: {hint}"
             )
     return treedef.unflatten(leaves)
 

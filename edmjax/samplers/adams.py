@@ -305,5 +305,5 @@ def pndm(
         eps_4 = eps(x + h * eps_3, at.sigma_next)
         return x + h / 6 * (eps_1 + 2 * eps_2 + 2 * eps_3 + eps_4)
 
-    # The middle is in the time of `process` where there is one.
-    return step if process is not None else by_time_in_a_flow(step)
+    # The middle is in the time of `process` where there is one, and the formulas of v are in sigma.
+    return step if process is not None or averages_v else by_time_in_a_flow(step)

@@ -46,6 +46,7 @@ CASES = [
     ("ej.sample(half, NOISY, X, noise=X)", ValueError, "every draw of the plan"),
     ("ej.sample(half, NOISY, X, noise=[X])", ValueError, "structure of `x`"),
     ("ej.sample(told, NOISY, X, KEY, cond=np.zeros(3))", ValueError, "counts the 4 samples"),
+    ("ej.sample(half, PLAN, X * 1j)", TypeError, "pass its parts as a pytree, such as"),
     ("ej.sample(half, PLAN, X, corrector=3)", TypeError, "`corrector` must be a function"),
     ("ej.sample(half, HEUN, X, KEY, corrector=CORRECTOR)", ValueError, "inner evaluations"),
     ("ej.sample(half, MULTI, X, KEY, corrector=CORRECTOR)", ValueError, "history"),
