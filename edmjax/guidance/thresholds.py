@@ -76,7 +76,8 @@ class DynamicThreshold(Wraps):
         values = wide(out["x0"])
         entries = jnp.abs(vectors(values))
         s = jnp.quantile(entries, jnp.asarray(self.quantile, entries.dtype), axis=1)
-        s = jnp.clip(s, 1, jnp.asarray(self.max_value, s.dtype))
+        most = jnp.asarray(self.max_value, s.dtype)
+        s = jnp.clip(s, jnp.minimum(1, most), most)  # a lower end above the upper has no meaning
 
         def leaf(v):
             bound = from_left(s, v).astype(v.dtype)
