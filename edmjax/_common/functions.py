@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers
+from edmjax._common.packed import ARRAYS, data_of_partial, is_bare, is_module, pack, unpack
 from edmjax._common.states import constant_state, refuse_training_mode
 from edmjax._common.trees import check_batch_axis, check_like, conditions, floating_tree
 from edmjax._common.typing import Denoiser, PyTree
@@ -88,6 +88,7 @@ def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable
     share a program. Any other function hides what it closes over, which may have changed since the
     last call, so the program is made anew and is for the calls of this one alone.
     """
+    functions = tuple(map(packed, functions))
     if are_data(functions):
         return functools.partial(_jitted(run, tuple(sorted(static))), *functions, **static)
     return jax.jit(functools.partial(run, *functions, **static))
@@ -98,14 +99,23 @@ def compiled(
 ) -> Any:
     """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
     # Within the caller's program another `jit` would share nothing, as the function is not data.
-    if not are_data(functions) and has_tracers((functions, arrays)):
+    if not are_data(tuple(map(packed, functions))) and has_tracers((functions, arrays)):
         return run(*functions, *arrays, **static)
     return program(run, *functions, **static)(*arrays)
 
 
 @functools.cache
 def _jitted(run: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., Any]:
-    return jax.jit(run, static_argnames=static)
+    @functools.wraps(run)
+    def unpacked(*arguments: Any, **options: Any) -> Any:
+        return run(*map(unpack, arguments), **options)
+
+    return jax.jit(unpacked, static_argnames=static)
+
+
+def packed(function: Any) -> Any:
+    """`function`, or its `Packed` form where only that is data."""
+    return function if function is None or is_data(function) else pack(function)
 
 
 def is_data(function: object) -> bool:
@@ -114,13 +124,13 @@ def is_data(function: object) -> bool:
     A `Partial` without arrays is a plain function in disguise.
     """
 
-    def bare(node: Any) -> bool:
-        return isinstance(node, Partial) and not jax.tree.leaves(node)
-
     # A plain function is a leaf of itself, and an object that is no pytree too: neither is data.
-    leaves = jax.tree.leaves(function, is_leaf=bare)
+    leaves = jax.tree.leaves(function, is_leaf=lambda node: is_bare(node) or is_module(node))
     return bool(leaves) and all(
-        isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int) for leaf in leaves
+        all(isinstance(part, ARRAYS) for part in jax.tree.leaves(leaf))
+        if is_module(leaf)
+        else isinstance(leaf, ARRAYS | float | int)
+        for leaf in leaves
     )
 
 
@@ -134,8 +144,9 @@ def as_pytree(function: Any, name: str, what: str = "a function of (x, sigma)") 
     if not callable(function):
         raise TypeError(f"`{name}` must be {what}, got {function!r:.80}.")
     refuse_training_mode(function, name)
-    arrays = (jax.Array, np.ndarray, np.generic)
-    has_arrays = any(isinstance(leaf, arrays) for leaf in jax.tree.leaves(function))
+    if isinstance(function, functools.partial) and not isinstance(function, Partial):
+        function = data_of_partial(function)
+    has_arrays = any(isinstance(leaf, ARRAYS) for leaf in jax.tree.leaves(function))
     return function if has_arrays else Partial(function)
 
 

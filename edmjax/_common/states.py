@@ -22,6 +22,10 @@ _REMEDY = (
 _RAISED = ("TraceContextError", "ModifyScopeVariableError", "InvalidRngError")
 
 
+class StateError(ValueError):
+    """A network changes its own state while it is evaluated."""
+
+
 @contextlib.contextmanager
 def constant_state(function: object) -> Iterator[None]:
     """Raises ValueError where a call of `function` changes arrays that it holds."""
@@ -30,7 +34,7 @@ def constant_state(function: object) -> Iterator[None]:
         yield
     except Exception as err:
         if type(err).__name__ in _RAISED and type(err).__module__.startswith("flax"):
-            raise ValueError(
+            raise StateError(
                 f"The network changes its own state while it is evaluated ({_first_line(err)}): "
                 f"{_REMEDY}"
             ) from err
@@ -39,7 +43,7 @@ def constant_state(function: object) -> Iterator[None]:
     changed = [name for name, array in before.items() if after.get(name) is not array]
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise ValueError(
+        raise StateError(
             f"The network changes its own state while it is evaluated: {', '.join(changed[:3])}"
             f"{more}. Here these arrays are constant: {_REMEDY}"
         )

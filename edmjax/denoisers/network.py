@@ -7,6 +7,7 @@ import numpy as np
 from edmjax._common.arrays import as_sigma, weighted, working_dtype
 from edmjax._common.functions import as_pytree, with_cond
 from edmjax._common.held import Held, cast
+from edmjax._common.states import StateError
 from edmjax._common.trees import check_like
 from edmjax._common.typing import Network, PyTree, Sigma, Values
 
@@ -57,7 +58,38 @@ def call(function: Network, x: PyTree, level: Values, cond: PyTree) -> PyTree:
     # Coefficients may need a level in float64 at float32 `x`; the network would be promoted by it.
     if jnp.issubdtype(level.dtype, jnp.floating):  # a whole timestep stays an integer
         level = level.astype(working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(x)]))
-    return with_cond(function, x, level, cond=cond)
+    try:
+        return with_cond(function, x, level, cond=cond)
+    except StateError:
+        raise
+    except Exception as err:
+        if level.ndim:
+            raise
+        return _with_one_level_a_sample(function, x, level, cond, err)
+
+
+def _with_one_level_a_sample(
+    function: Network, x: PyTree, level: Values, cond: PyTree, refusal: Exception
+) -> PyTree:
+    """The output of a network that takes one number a sample, as in training, and no scalar.
+
+    Such a network is found where it is traced, by what it raises.
+    """
+    shape = jax.tree.leaves(x)[0].shape[:1]
+    try:
+        return with_cond(function, x, jnp.broadcast_to(level, shape), cond=cond)
+    except Exception as err:
+        if str(err) == str(refusal) or not shape:  # it is not about `c_noise`
+            raise refusal from None
+        raise ValueError(
+            f"The network takes `c_noise` neither as a scalar, shape (), nor as one number a "
+            f"sample, shape {shape}. With the scalar it raises {_told(refusal)}; with one a sample "
+            f"{_told(err)}."
+        ) from refusal
+
+
+def _told(err: Exception) -> str:
+    return f"{type(err).__name__}: {str(err).strip().split(chr(10))[0].rstrip('.'):.200}"
 
 
 def _halves(output: PyTree, x: PyTree, learned_range: bool) -> tuple[PyTree, PyTree]:
