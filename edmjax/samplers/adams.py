@@ -67,9 +67,10 @@ def ipndm(order: int = 4, final: str = "method") -> Sampler:
         x_next = x + (sigma_next - sigma) (55 eps_0 - 59 eps_1 + 37 eps_2 - 9 eps_3) / 24
 
     with the newest output first, and 3/2, -1/2 and 23/12, -16/12, 5/12 while the history fills.
-    Second order for `order` above 1 if the steps are not equal; one evaluation a step; `order=1` is
-    `euler()`. Zhang and Chen (2023, DEIS), Appendix; the weights are from Liu et al. (2022, PNDM),
-    eq. 12.
+    Second order for `order` above 1 on grids whose steps change smoothly, such as Karras's. First
+    order where the steps alternate (1:2:1:2), whatever their number. One evaluation a step;
+    `order=1` is `euler()`. Zhang and Chen (2023, DEIS), Appendix; the weights are from Liu et al.
+    (2022, PNDM), eq. 12.
 
     Args:
         order: 1, 2, 3 or 4.
@@ -246,8 +247,9 @@ def pndm(
 
     With `runge_kutta` the first three steps are Runge-Kutta steps of four evaluations (eq. 13):
     n steps take n + 9. Without (PLMS, as in Stable Diffusion) the first is an improved Euler step
-    of two evaluations, and 3/2, -1/2 and 23/12, -16/12, 5/12 follow: n steps take n + 1. Second
-    order, since the weights are meant for equal steps. The step to zero is never a starting step.
+    of two evaluations, and 3/2, -1/2 and 23/12, -16/12, 5/12 follow: n steps take n + 1. The weights
+    are meant for equal steps: second order on grids whose steps change smoothly, first order where
+    they alternate (1:2:1:2). The step to zero is never a starting step.
 
     Args:
         runge_kutta: whether to start with Runge-Kutta steps.

@@ -2,9 +2,11 @@
 
 import itertools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import mixture, uniform
+from support.helpers import ALL, gaussian, later, mixture, uniform
 from support.laws import check_gradient_in_the_levels, check_traced_levels, same, widths
 from support.orders import start
 
@@ -99,3 +101,19 @@ def test_bad_options_get_a_sentence(make):
             make(order)
     with pytest.raises(ValueError, match="`final` must be 'method' or 'denoise', got 'euler'"):
         make(4, final="euler")
+
+
+@pytest.mark.parametrize(
+    "name, order",
+    [("ipndm", 1), ("plms", 1), ("lms", 3), *later(("pndm", 1), ("gradient_estimation", 1))],
+)
+def test_order_on_steps_that_alternate(x64, name, order):
+    """Steps 1:2:1:2 in log sigma, however many: weights of equal steps lose an order there."""
+    problem, errors = gaussian(), []
+    x = 10 * jax.random.normal(jax.random.key(0), (5, 2))
+    for n in (64, 128):
+        ends = np.append(0, np.cumsum(np.where(np.arange(n) % 2, 2.0, 1.0)))
+        plan = ej.make_plan(ALL[name][0](), 10 * 0.01 ** (ends / ends[-1]))
+        exact = problem.flow(x, 10.0, plan.grid[-1])
+        errors.append(float(jnp.abs(ej.sample(problem, plan, x) - exact).max()))
+    assert order - 0.15 < np.log2(errors[0] / errors[1]) < order + 0.75
