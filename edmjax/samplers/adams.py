@@ -247,9 +247,9 @@ def pndm(
 
     With `runge_kutta` the first three steps are Runge-Kutta steps of four evaluations (eq. 13):
     n steps take n + 9. Without (PLMS, as in Stable Diffusion) the first is an improved Euler step
-    of two evaluations, and 3/2, -1/2 and 23/12, -16/12, 5/12 follow: n steps take n + 1. The weights
-    are meant for equal steps: second order on grids whose steps change smoothly, first order where
-    they alternate (1:2:1:2). The step to zero is never a starting step.
+    of two evaluations, and 3/2, -1/2 and 23/12, -16/12, 5/12 follow: n steps take n + 1. Weights of
+    equal steps are of second order on grids whose steps change smoothly, and of first where they
+    alternate (1:2:1:2). The step to zero is never a starting step.
 
     Args:
         runge_kutta: whether to start with Runge-Kutta steps.

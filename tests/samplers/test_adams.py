@@ -103,11 +103,8 @@ def test_bad_options_get_a_sentence(make):
         make(4, final="euler")
 
 
-@pytest.mark.parametrize(
-    "name, order",
-    [("ipndm", 1), ("plms", 1), ("lms", 3), *later(("pndm", 1), ("gradient_estimation", 1))],
-)
-def test_order_on_steps_that_alternate(x64, name, order):
+@pytest.mark.parametrize("name", ["ipndm", "plms", "lms", *later("pndm", "gradient_estimation")])
+def test_order_on_steps_that_alternate(x64, name):
     """Steps 1:2:1:2 in log sigma, however many: weights of equal steps lose an order there."""
     problem, errors = gaussian(), []
     x = 10 * jax.random.normal(jax.random.key(0), (5, 2))
@@ -116,4 +113,5 @@ def test_order_on_steps_that_alternate(x64, name, order):
         plan = ej.make_plan(ALL[name][0](), 10 * 0.01 ** (ends / ends[-1]))
         exact = problem.flow(x, 10.0, plan.grid[-1])
         errors.append(float(jnp.abs(ej.sample(problem, plan, x) - exact).max()))
+    order = 3 if name == "lms" else 1
     assert order - 0.15 < np.log2(errors[0] / errors[1]) < order + 0.75
