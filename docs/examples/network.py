@@ -54,5 +54,6 @@ def load() -> Example:
     unknown = np.int32(trained.num_classes)
     sigma_data = config["loss"]["sigma_data"]
     images = dataset.scale(dataset.images[:64])
+    assert dataset.largest is not None, "bits are of images of whole numbers"
     labels, step = dataset.labels[:64], 2 / dataset.largest
     return Example(trained.denoise, images, labels, step, sigma_data, unknown)

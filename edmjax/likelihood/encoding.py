@@ -98,7 +98,7 @@ def round_trip(
         up, down = plan
     code = encode(denoise, x0, plan=up, **options)
     back = decode(denoise, code, plan=down, **options)
-    x0, flat = solve.checked(denoise, x0, "x0", None)
+    x0, _, flat = solve.checked(denoise, x0, "x0", None)
     there, here = flat.rows(x0), flat.rows(back)
     size = jnp.linalg.norm(there, axis=1)
     return jnp.linalg.norm(here - there, axis=1) / jnp.where(size > 0, size, 1)

@@ -240,9 +240,10 @@ def _is_next_to(before: Scalar, here: Scalar, after: Scalar, share: float) -> bo
     """Whether the step to `here` is below `share` of the step ahead, in sigma and in its log."""
     if is_traced(before, here, after) or not 0 < here < np.inf or not before > 0:
         return False
+    before, here, after = float(before), float(here), float(after)
     if not abs(here - before) < share * abs(after - here):
         return False
-    return after == 0 or bool(abs(np.log(here / before)) < share * abs(np.log(after / here)))
+    return after == 0 or abs(math.log(here / before)) < share * abs(math.log(after / here))
 
 
 def _assemble(reading: _Reading, x: Combination, levels: tuple[Scalar, ...]) -> Plan:

@@ -76,7 +76,7 @@ def from_infinity(
         )
     for levels_like_infinity, limit in (
         (_LARGE, _in_logarithms),
-        ((1 + levels[1]) * _MODERATE, _in_powers),
+        ((1 + float(levels[1])) * _MODERATE, _in_powers),
         (_LARGE, _in_ratios),
     ):
         found = _plan_of_limits(read, levels, process, levels_like_infinity, limit)
@@ -98,7 +98,7 @@ def _plan_of_limits(
     limit: Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray | None],
 ) -> Plan | None:
     """The plan whose weights are the `limit` of those from `first_levels`; None without one."""
-    check = 1e5 * (1 + levels[1])
+    check = 1e5 * (1 + float(levels[1]))
     try:
         with np.errstate(all="ignore"):  # numbers that are not finite are found below
             at_check, *plans = (
