@@ -44,7 +44,12 @@ def score_fn(process, x, t):
     return -(x - alpha * MEAN) / (alpha**2 * VARIANCE + std**2)
 
 
-@pytest.mark.parametrize("name", SDES)
+SLOWER = pytest.mark.thorough
+
+
+@pytest.mark.parametrize(
+    "name", ["sub_vp", pytest.param("vp", marks=SLOWER), pytest.param("ve", marks=SLOWER)]
+)
 def test_a_score_function_of_the_sde_is_a_denoiser_with_its_process(name, x64):
     process, marginal = SDES[name]
     times = np.linspace(1e-3, 1, 9)
@@ -66,6 +71,7 @@ def test_a_score_function_of_the_sde_is_a_denoiser_with_its_process(name, x64):
     np.testing.assert_allclose(of_batch(x, jnp.asarray(sigmas)), expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["vp", "sub_vp"])
 def test_samples_from_a_score_function_have_the_law_of_the_data(name, x64):
     """s.d. 0.494 on this grid, by the exact flow; the score alone, with `t` in place of sigma, is
@@ -78,6 +84,7 @@ def test_samples_from_a_score_function_have_the_law_of_the_data(name, x64):
     assert abs(float(x0.mean()) - MEAN) < 0.01 and abs(float(x0.std()) - 0.494) < 0.01
 
 
+@pytest.mark.thorough
 def test_the_predictor_and_corrector_of_score_sde(x64):
     """`get_pc_sampler` with `ReverseDiffusionPredictor`, `LangevinCorrector`, `denoise=True`."""
     n, snr, low, high = 12, 0.16, 0.01, 50.0

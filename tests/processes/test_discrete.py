@@ -297,7 +297,9 @@ def test_former_names_of_the_ends_of_betas_warn():
 
 
 @pytest.mark.parametrize("process", [SD, processes.ddpm("linear", num_timesteps=1100), ZERO_SNR])
-@pytest.mark.parametrize("n", [1, 2, 10, 27, 999])
+@pytest.mark.parametrize(
+    "n", [10, *(pytest.param(n, marks=pytest.mark.thorough) for n in (1, 2, 27, 999))]
+)
 def test_times_that_are_not_rounded(process, n):
     """diffusers' Euler and others: `linspace`, and the table linearly in between."""
     grid = process.grid(n, "linspace", rounded=False)

@@ -12,13 +12,9 @@ import edmjax as ej
 
 MADE = [name for name, row in ROWS.items() if "not_made" not in row]
 QUICK = [
-    "ddim/full_loop_with_no_set_alpha_to_one",
     "dpm_multi/full_loop_no_noise_thres",
-    "dpm_sde/full_loop_no_noise",
-    "kdpm2_discrete/full_loop_with_noise",
     "pndm/full_loop_with_v_prediction",
     "sasolver/full_loop_with_v_prediction",
-    "unipc/full_loop_with_karras/1D",
 ]
 
 
@@ -54,6 +50,7 @@ def test_schedulers_of_distilled_networks_are_refused_by_name(name):
         ej.samplers.from_name(name)
 
 
+@pytest.mark.thorough
 def test_a_loop_runs_as_one_program(x64):
     """The same row through `sample`."""
     loop = loop_of(ROWS["deis/full_loop_with_v_prediction"])

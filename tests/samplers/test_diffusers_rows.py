@@ -182,7 +182,14 @@ def difference(row):
     return np.abs(got - row["sample"]).max() / np.abs(row["sample"]).max()
 
 
-@pytest.mark.parametrize("scheduler", MAKE)
+QUICK = ("KDPM2Discrete", "PNDM", "SASolver")
+
+
+def _tier(name):
+    return name if name in QUICK else pytest.param(name, marks=pytest.mark.thorough)
+
+
+@pytest.mark.parametrize("scheduler", [_tier(name) for name in MAKE])
 def test_samples_are_those_of_diffusers(scheduler):
     for row in ROWS:
         if row["scheduler"] == scheduler and not noisy_to_the_end(row):
@@ -196,6 +203,7 @@ def noisy_to_the_end(row):
     return large and options["timestep_spacing"] != "linspace"
 
 
+@pytest.mark.thorough
 def test_the_larger_variance_stays_in_the_sample_of_diffusers():
     """Only there: 0.4 % of the sample on trailing steps, and beta of timestep 1 on leading ones."""
     for row in filter(noisy_to_the_end, ROWS):

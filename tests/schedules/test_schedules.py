@@ -519,8 +519,14 @@ GRIDS = {
 }
 
 
-@pytest.mark.parametrize("name", GRIDS)
-@pytest.mark.parametrize("strength", [1.0, 0.52, 0.1])
+SLOWER = pytest.mark.thorough
+SOME = [name if name in ("DDPM", "VP") else pytest.param(name, marks=SLOWER) for name in GRIDS]
+
+
+@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize(
+    "strength", [0.52, pytest.param(1.0, marks=SLOWER), pytest.param(0.1, marks=SLOWER)]
+)
 def test_image_to_image_stays_in_the_scale_of_the_process(name, strength):
     """From `add_noise` the rest of a DDIM grid runs as the same grid written as times does; on a
     Gaussian DDIM is a product of numbers, so that the sample is known."""
@@ -548,7 +554,7 @@ def test_image_to_image_stays_in_the_scale_of_the_process(name, strength):
         np.testing.assert_allclose(runs[0], (x + 0.3) * half.scale[-1], rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", SOME)
 def test_a_reversed_grid_of_a_process_is_in_its_scale(name):
     grid = GRIDS[name]
     if grid.sigmas[0] == math.inf:
