@@ -58,7 +58,7 @@ def _comment(owner: ModuleType, name: str) -> str:
                 i -= 1
                 found.insert(0, lines[i][2:])
             return " ".join(found) or line.partition("  # ")[2]
-    for node in ast.parse(inspect.getsource(owner)).body:
+    for node in ast.walk(ast.parse(inspect.getsource(owner))):  # some imports are in a `try`
         names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
         if name in names and isinstance(node, ast.ImportFrom) and node.module:
             return _comment(importlib.import_module(node.module), name)

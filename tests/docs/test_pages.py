@@ -23,7 +23,7 @@ def adaptive(names):
 
 def diffrax(names):
     """All samples are of the mixture that the page denoises."""
-    assert 20 < int(names["nfe"]) < 300
+    assert 20 < int(names["report"].nfe.max()) < 300
     for name in ("x0", "by_diffrax", "by_plan", "x0_churned", "x0_sde"):
         x = np.asarray(names[name])
         nearest = np.linalg.norm(x[:, None] - [[1.0, 0.0], [-1.0, 0.5]], axis=-1)

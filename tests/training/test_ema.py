@@ -175,7 +175,7 @@ def snapshots(tmp_path):
             {"p": jnp.asarray(np.diff(np.minimum(np.arange(2001) / step, 1) ** exponent) @ path)}
             for exponent in (ema.gamma_from_sigma_rel(width) + 1 for width in (0.05, 0.1))
         ]
-        training.save_snapshots(tmp_path, step, averages, {"b": jnp.array([7, 8])}, CONFIG)
+        training.save_snapshots(tmp_path, step, averages, {"b": jnp.array([7.0, 8.0])}, CONFIG)
     return tmp_path, path
 
 
