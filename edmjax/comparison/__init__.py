@@ -7,8 +7,8 @@ try:
     from edmjax.comparison.results import Result
     from edmjax.comparison.runs import compare
     from edmjax.comparison.settings import QUICK, Settings
-except ModuleNotFoundError as err:
-    raise missing(err, "edmjax.comparison", "train,diffrax") from err
+except ModuleNotFoundError as _err:
+    raise missing(_err, "edmjax.comparison", "train,diffrax") from _err
 
 __all__ = ["KINDS", "QUICK", "Result", "Settings", "compare"]
 

@@ -22,8 +22,8 @@ try:
     from edmjax.learning.plans import fit_plan
     from edmjax.learning.schedules import fit_schedule
     from edmjax.learning.task import FitReport
-except ModuleNotFoundError as err:
-    raise missing(err, "edmjax.learning", "train") from err
+except ModuleNotFoundError as _err:
+    raise missing(_err, "edmjax.learning", "train") from _err
 
 __all__ = [
     "FitReport",

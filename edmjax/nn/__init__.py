@@ -10,8 +10,8 @@ try:
     from edmjax.nn.patch_unet import PatchUNet
     from edmjax.nn.score_net import ScoreNet
     from edmjax.nn.unet import UNet
-except ModuleNotFoundError as err:
-    raise missing(err, "edmjax.nn", "train") from err
+except ModuleNotFoundError as _err:
+    raise missing(_err, "edmjax.nn", "train") from _err
 
 __all__ = [
     "Buffer",

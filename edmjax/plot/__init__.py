@@ -20,8 +20,8 @@ try:
     from edmjax.plot.images import preview, samples
     from edmjax.plot.paths import trajectories
     from edmjax.plot.weights import plan
-except ModuleNotFoundError as err:
-    raise missing(err, "edmjax.plot", "plot") from err
+except ModuleNotFoundError as _err:
+    raise missing(_err, "edmjax.plot", "plot") from _err
 
 __all__ = [
     "plan",

@@ -14,8 +14,8 @@ try:
     from edmjax.terms.ode import ode_term
     from edmjax.terms.sde import brownian_path, sde_terms, sde_times
     from edmjax.terms.tableaus import from_diffrax
-except ModuleNotFoundError as err:
-    raise missing(err, "edmjax.terms", "diffrax") from err
+except ModuleNotFoundError as _err:
+    raise missing(_err, "edmjax.terms", "diffrax") from _err
 
 __all__ = [
     "Form",

@@ -54,8 +54,8 @@ try:
     )
     from edmjax.training.samples import draw, generate, sample_labels, write_samples
     from edmjax.training.state import TrainState, init_state, make_batch_loss, make_train_steps
-except ModuleNotFoundError as err:
-    raise missing(err, "edmjax.training", "train") from err
+except ModuleNotFoundError as _err:
+    raise missing(_err, "edmjax.training", "train") from _err
 
 __all__ = [
     "DEVICE_OPTIONS",
