@@ -71,7 +71,9 @@ class Batch:
         self.cond: PyTree = cond
         self.weights: Any = None if weights is None else _weights(weights, self.x0)
         self.dtype: Any = working_dtype(*[leaf.dtype for leaf in jax.tree.leaves(self.x0)])
-        self.key_level, self.key_noise = random.split(key)
+        key_level, key_noise = random.split(key)
+        self.key_level: Key[Array, ""] = key_level
+        self.key_noise: Key[Array, ""] = key_noise
         self._noise = noise
 
     def noise(self) -> Any:
