@@ -11,7 +11,16 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers
-from edmjax._common.packed import ARRAYS, data_of_partial, is_bare, is_module, pack, unpack
+from edmjax._common.packed import (
+    ARRAYS,
+    DATA,
+    Packed,
+    data_of_partial,
+    is_module,
+    nodes,
+    pack,
+    unpack,
+)
 from edmjax._common.states import constant_state, refuse_training_mode
 from edmjax._common.trees import check_batch_axis, check_like, conditions, floating_tree
 from edmjax._common.typing import Denoiser, PyTree
@@ -88,10 +97,10 @@ def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable
     share a program. Any other function hides what it closes over, which may have changed since the
     last call, so the program is made anew and is for the calls of this one alone.
     """
-    functions = tuple(map(packed, functions))
-    if are_data(functions):
-        return functools.partial(_jitted(run, tuple(sorted(static))), *functions, **static)
-    return jax.jit(functools.partial(run, *functions, **static))
+    data = as_data(functions)
+    if data is None:
+        return jax.jit(functools.partial(run, *functions, **static))
+    return functools.partial(_jitted(run, tuple(sorted(static))), *data, **static)
 
 
 def compiled(
@@ -99,7 +108,7 @@ def compiled(
 ) -> Any:
     """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
     # Within the caller's program another `jit` would share nothing, as the function is not data.
-    if not are_data(tuple(map(packed, functions))) and has_tracers((functions, arrays)):
+    if as_data(functions) is None and has_tracers((functions, arrays)):
         return run(*functions, *arrays, **static)
     return program(run, *functions, **static)(*arrays)
 
@@ -113,11 +122,6 @@ def _jitted(run: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., A
     return jax.jit(unpacked, static_argnames=static)
 
 
-def packed(function: Any) -> Any:
-    """`function`, or its `Packed` form where only that is data."""
-    return function if function is None or is_data(function) else pack(function)
-
-
 def is_data(function: object) -> bool:
     """Whether a callable may travel through jit as an argument: a pytree of arrays throughout.
 
@@ -125,18 +129,27 @@ def is_data(function: object) -> bool:
     """
 
     # A plain function is a leaf of itself, and an object that is no pytree too: neither is data.
-    leaves = jax.tree.leaves(function, is_leaf=lambda node: is_bare(node) or is_module(node))
+    leaves = nodes(function)
     return bool(leaves) and all(
-        all(isinstance(part, ARRAYS) for part in jax.tree.leaves(leaf))
-        if is_module(leaf)
-        else isinstance(leaf, ARRAYS | float | int)
+        isinstance(leaf, DATA)
+        or (is_module(leaf) and all(isinstance(part, ARRAYS) for part in jax.tree.leaves(leaf)))
         for leaf in leaves
     )
 
 
-def are_data(functions: tuple[Any, ...]) -> bool:
-    """Whether all of these functions that are given, and not None, are data."""
-    return all(is_data(function) for function in functions if function is not None)
+def as_data(functions: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """These functions, some of them `Packed`, as arguments of a program; None where one hides data.
+
+    A function that is None, as it was not given, stays None.
+    """
+    found = []
+    for function in functions:
+        if function is not None and not is_data(function):
+            function = pack(function)
+            if not isinstance(function, Packed):
+                return None
+        found.append(function)
+    return tuple(found)
 
 
 def as_pytree(function: Any, name: str, what: str = "a function of (x, sigma)") -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 ARRAYS = jax.Array | np.ndarray | np.generic
+DATA = ARRAYS | float | int
 
 
 @jax.tree_util.register_dataclass
@@ -38,12 +39,12 @@ def pack(function: Any) -> Any:
     if isinstance(function, functools.partial) and not isinstance(function, Partial):
         function = data_of_partial(function)
     leaves: list[Any] = []
-    for node in jax.tree.leaves(function, is_leaf=lambda node: is_bare(node) or is_module(node)):
+    for node in nodes(function):
         if is_bare(node):  # a plain function in disguise
             return function
         # Equinox's own rule: of a module arrays are traced, and numbers are not.
         inner = jax.tree.leaves(node) if is_module(node) else [node]
-        dynamic = ARRAYS if is_module(node) else ARRAYS | float | int
+        dynamic = ARRAYS if is_module(node) else DATA
         leaves += [(leaf, isinstance(leaf, dynamic)) for leaf in inner]
     static = [leaf for leaf, traced in leaves if not traced]
     if not any(traced for _, traced in leaves) or not all(map(comparable, static)):
@@ -83,6 +84,13 @@ def comparable(value: Any) -> bool:
     for part in name.split("."):
         found = getattr(found, part, None)
     return found is value
+
+
+def nodes(function: Any) -> list[Any]:
+    """The leaves of `function`, with bare functions and modules of Equinox whole."""
+    if "equinox" not in sys.modules:  # this runs at each bare call of `sample`
+        return jax.tree.leaves(function, is_leaf=is_bare)
+    return jax.tree.leaves(function, is_leaf=lambda node: is_bare(node) or is_module(node))
 
 
 def is_bare(node: Any) -> bool:

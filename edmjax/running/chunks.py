@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh
 
 from edmjax._common.arguments import refuse, whole
 from edmjax._common.arrays import has_tracers, working_dtype
-from edmjax._common.functions import are_data, check_denoiser, check_function
+from edmjax._common.functions import as_data, check_denoiser, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout, conditions, is_shared
@@ -112,7 +112,7 @@ def sample_in_chunks(
         denoise, corrector = split_parameters((denoise, corrector), mesh)
 
     run = functools.partial(_sampled, denoise, plan, corrector, path)
-    if not are_data((denoise, corrector)):
+    if as_data((denoise, corrector)) is None:
         run = jax.jit(run)  # a plain function is traced once, and not once a chunk
 
     def begin(first: int, rows: int) -> tuple[PyTree, Keys]:
