@@ -10,6 +10,7 @@ sum loses its small part.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -74,6 +75,7 @@ def from_infinity(
             "From an infinite first level the weights are limits, formed on the host: the levels "
             "must be numbers, not traced."
         )
+    read = functools.cache(read)  # two of the three ways read the same levels
     for levels_like_infinity, limit in (
         (_LARGE, _in_logarithms),
         ((1 + float(levels[1])) * _MODERATE, _in_powers),
@@ -175,19 +177,12 @@ def _in_logarithms(
     values: np.ndarray, first_levels: np.ndarray, at_check: np.ndarray, check: float
 ) -> np.ndarray | None:
     """The limits of tables that are smooth in 1 / log(level)."""
-    nodes = 1 / np.log(first_levels)
-    # Two orders of extrapolation agree where there is a limit, and drift apart where there is none.
-    limit, coarser = _extrapolated(nodes, values, 0.0), _extrapolated(nodes[1:], values[1:], 0.0)
-    size = np.maximum(1.0, np.abs(values[-1]))
-    if not (np.abs(limit - coarser) <= 1e-8 * size).all():
-        return None
+    limit = _agreed(_extrapolated, 1 / np.log(first_levels), values, 1e-8)
     # At large levels a sum such as 1 + (sigma_next - sigma) / sigma loses its small part, and seems
     # to have a limit. The weights from a moderate first level show that it is wrong.
-    if (np.abs(limit - at_check) > 0.5 * (1 + np.abs(limit))).any():
+    if limit is None or (np.abs(limit - at_check) > 0.5 * (1 + np.abs(limit))).any():
         return None
-    # Weights that do not depend on the level are kept, without the rounding of extrapolation.
-    constant = np.ptp(values, axis=0) <= 1e-13 * size
-    return np.where(constant, values[-1], limit)
+    return _with_constants(values, limit)
 
 
 def _in_ratios(
@@ -195,10 +190,7 @@ def _in_ratios(
 ) -> np.ndarray | None:
     """The limits of tables that are rational in 1 / log(level), with a pole that is not far."""
     nodes = 1 / np.log(first_levels)
-    limit, coarser = _rational(nodes, values, 0.0), _rational(nodes[1:], values[1:], 0.0)
-    size = np.maximum(1.0, np.abs(values[-1]))
-    if not (np.abs(limit - coarser) <= 1e-8 * size).all():
-        return None
+    limit = _agreed(_rational, nodes, values, 1e-8)
     there = _rational(nodes, values, 1 / math.log(check))
     return limit if (np.abs(there - at_check) <= 1e-4 * (1 + np.abs(at_check))).all() else None
 
@@ -207,15 +199,29 @@ def _in_powers(
     values: np.ndarray, first_levels: np.ndarray, at_check: np.ndarray, check: float
 ) -> np.ndarray | None:
     """The limits of tables that are a series in powers of 1 / level."""
-    nodes = 1 / first_levels
-    limit, coarser = _extrapolated(nodes, values, 0.0), _extrapolated(nodes[1:], values[1:], 0.0)
-    size = np.maximum(1.0, np.abs(values[-1]))
-    if not (np.abs(limit - coarser) <= 1e-9 * size).all():
+    limit = _agreed(_extrapolated, 1 / first_levels, values, 1e-9)
+    if limit is None or not (np.abs(limit - at_check) <= 1e-3 * _size(values)).all():
         return None
-    if not (np.abs(limit - at_check) <= 1e-3 * size).all():
-        return None
-    constant = np.ptp(values, axis=0) <= 1e-13 * size
+    return _with_constants(values, limit)
+
+
+def _agreed(
+    extrapolate: Callable[..., np.ndarray], nodes: np.ndarray, values: np.ndarray, most: float
+) -> np.ndarray | None:
+    """The tables at node 0; None where two orders of extrapolation differ by more than `most`."""
+    # They agree where there is a limit, and drift apart where there is none.
+    limit, coarser = extrapolate(nodes, values, 0.0), extrapolate(nodes[1:], values[1:], 0.0)
+    return limit if (np.abs(limit - coarser) <= most * _size(values)).all() else None
+
+
+def _with_constants(values: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """`limit`, but for weights that do not depend on the level: they are free of its rounding."""
+    constant = np.ptp(values, axis=0) <= 1e-13 * _size(values)
     return np.where(constant, values[-1], limit)
+
+
+def _size(values: np.ndarray) -> np.ndarray:
+    return np.maximum(1.0, np.abs(values[-1]))
 
 
 def _extrapolated(nodes: np.ndarray, values: np.ndarray, at: float) -> np.ndarray:
