@@ -7,7 +7,7 @@ data in the first step, and no evaluation.
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edmjax._common.arguments import real, whole
@@ -106,19 +106,12 @@ def ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampl
         TypeError: if `inner` is not a sampler.
         ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
     """
-    check_sampler(inner, "inner")
-    eta, s_noise = real(eta, "eta", least=0, most=1), not_negative(s_noise, "s_noise")
 
-    def step(x: Combination, at: Step) -> Combination:
-        if at.last or is_zero(eta):
-            return inner(x, at)
+    def below(at: Step, eta: Scalar) -> tuple[Scalar, Scalar]:
         sigma_up = eta * at.sigma_next * sqrt(1 - (at.sigma_next / at.sigma) ** 2)
-        sigma_down = sqrt(at.sigma_next**2 - sigma_up**2)
-        x = inner(x, at._replace(sigma_next=sigma_down))
-        at.forget()
-        return x + s_noise * sigma_up * at.noise(at.sigma, at.sigma_next)
+        return sqrt(at.sigma_next**2 - sigma_up**2), sigma_up
 
-    return step
+    return _below_and_up(inner, eta, s_noise, below)
 
 
 def flow_ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> Sampler:
@@ -143,18 +136,35 @@ def flow_ancestral(inner: Sampler, eta: Scalar = 1.0, s_noise: Scalar = 1.0) -> 
         TypeError: if `inner` is not a sampler.
         ValueError: if `eta` is outside [0, 1], or `s_noise` is negative or NaN.
     """
+
+    def below(at: Step, eta: Scalar) -> tuple[Scalar, Scalar]:
+        t, t_next = (sigma / (1 + sigma) for sigma in (at.sigma, at.sigma_next))
+        t_down = t_next * (1 - eta * (1 - t_next / t))
+        sigma_down = t_down / (1 - t_down)
+        return sigma_down, sqrt(at.sigma_next**2 - sigma_down**2)
+
+    return _below_and_up(inner, eta, s_noise, below)
+
+
+def _below_and_up(
+    inner: Sampler,
+    eta: Scalar,
+    s_noise: Scalar,
+    below: Callable[[Step, Scalar], tuple[Scalar, Scalar]],
+) -> Sampler:
+    """`inner` to a lower level than the next one, and noise that leads up to that.
+
+    `below(at, eta)` is that level and the standard deviation of the noise.
+    """
     check_sampler(inner, "inner")
     eta, s_noise = real(eta, "eta", least=0, most=1), not_negative(s_noise, "s_noise")
 
     def step(x: Combination, at: Step) -> Combination:
         if at.last or is_zero(eta):
             return inner(x, at)
-        t, t_next = (sigma / (1 + sigma) for sigma in (at.sigma, at.sigma_next))
-        t_down = t_next * (1 - eta * (1 - t_next / t))
-        sigma_down = t_down / (1 - t_down)
+        sigma_down, sigma_up = below(at, eta)
         x = inner(x, at._replace(sigma_next=sigma_down))
         at.forget()
-        sigma_up = sqrt(at.sigma_next**2 - sigma_down**2)
         return x + s_noise * sigma_up * at.noise(at.sigma, at.sigma_next)
 
     return step
