@@ -88,7 +88,7 @@ class Flow(Process):
         if spacing == "trailing":
             u = 1 - np.arange(n) / n
         else:
-            u = np.linspace(1, _shifted(float(self.shift), 1 / total), n)
+            u = np.linspace(1, shifted(float(self.shift), 1 / total), n)
         if shift_terminal is not None:
             u = self._ending_at(u, _terminal(shift_terminal))
         u[0] = first_time(first, u)
@@ -142,7 +142,7 @@ def _terminal(value: Number) -> float:
     return real(number(value, "shift_terminal"), "shift_terminal", above=0, below=1)
 
 
-def _shifted(shift: Any, u: Any) -> Any:
+def shifted(shift: Any, u: Any) -> Any:
     """The flow's time of `u`."""
     return shift * u / (1 + (shift - 1) * u)
 
@@ -165,7 +165,7 @@ def _time(shift, sigma):
 
 def _variance(shift, u):
     _, u, shift = array_module(u, shift)
-    return (u if _is_one(shift) else _shifted(shift, u)) ** 2
+    return (u if _is_one(shift) else shifted(shift, u)) ** 2
 
 
 def _is_one(shift: Any) -> bool:

@@ -91,9 +91,7 @@ def from_name(
     return wrapper(sampler, **{k: v for k, v in options.items() if k in outer})
 
 
-def schedule(
-    name: str, room: ModuleType, package: str | None = None, flow: bool = False
-) -> Callable[..., Any]:
+def schedule(name: str, room: ModuleType, package: str | None = None) -> Callable[..., Any]:
     """See `ej.schedules.from_name`; `room` is `ej.schedules`."""
     if not isinstance(name, str):
         raise TypeError(f"The name of a schedule is a string, got {name!r:.80}.")

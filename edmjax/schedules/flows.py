@@ -17,7 +17,7 @@ import numpy as np
 from edmjax import processes
 from edmjax._common.arguments import positive, whole
 from edmjax._common.typing import Int, Number
-from edmjax.processes.flows import first_time
+from edmjax.processes.flows import first_time, shifted
 from edmjax.schedules.discrete import beta_discrete, ddim_uniform, simple
 from edmjax.schedules.even import exponential, karras, kl_optimal
 from edmjax.schedules.times import linear_quadratic
@@ -41,26 +41,22 @@ def on_a_flow(name: str) -> Callable[..., processes.Levels] | None:
         `first` is as in `processes.flow().grid`, shifted like the others.
         """
         shift, total = positive(shift, "shift"), whole(num_timesteps, "num_timesteps", least=2)
-        table = _shifted(shift, np.arange(1, total + 1) / total)
+        table = shifted(shift, np.arange(1, total + 1) / total)
         t = times(n, shift, table, **options)
         if first != 1:
-            t[0] = _shifted(shift, first_time(first, t / (shift - (shift - 1) * t)))
+            t[0] = shifted(shift, first_time(first, t / (shift - (shift - 1) * t)))
         return processes.flow().levels(t)
 
     levels.__name__ = levels.__qualname__ = name
     return levels
 
 
-def _shifted(shift: float, u: Any) -> Any:
-    return shift * u / (1 + (shift - 1) * u)
-
-
 def _normal(n: Int, shift: float, table: np.ndarray) -> np.ndarray:
-    return np.append(_shifted(shift, np.linspace(1, table[0], whole(n, "n"))), 0.0)
+    return np.append(shifted(shift, np.linspace(1, table[0], whole(n, "n"))), 0.0)
 
 
 def _sgm_uniform(n: Int, shift: float, table: np.ndarray) -> np.ndarray:
-    return np.append(_shifted(shift, np.linspace(1, table[0], whole(n, "n") + 1)[:-1]), 0.0)
+    return np.append(shifted(shift, np.linspace(1, table[0], whole(n, "n") + 1)[:-1]), 0.0)
 
 
 def _of_table(schedule: Callable[..., Any], n: Int, shift: float, table: Any, **options: Any):
