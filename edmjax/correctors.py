@@ -25,6 +25,7 @@ from jax import lax
 
 from edmjax._common.arguments import one_of, whole
 from edmjax._common.arrays import has_no_value, weighted, working_dtype
+from edmjax._common.held import cast, dtypes_of
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, Sigma, X
 from edmjax.noise.keys import is_typed, normal_like
 from edmjax.processes.process import Process, check_process, root
@@ -68,7 +69,7 @@ class Langevin:
         return lax.scan(lambda held, draw: (move(held, draw), None), held, key)[0]
 
     def _move(self, denoise: Any, like: X, sigma: Sigma, held: X, key: PyTree) -> X:
-        x = jax.tree.map(lambda value, leaf: value.astype(leaf.dtype), held, like)
+        x = cast(held, dtypes_of(like))
         noise = normal_like(key, x)
         denoised = denoise(x, sigma)
         gap = jax.tree.map(lambda d, value: d.astype(value.dtype) - value, denoised, held)

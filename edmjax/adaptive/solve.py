@@ -10,6 +10,7 @@ from jax import lax
 from edmjax._common.arguments import positive_leaf, whole
 from edmjax._common.arrays import has_no_value, working_dtype
 from edmjax._common.functions import checked_inputs, compiled, width_of
+from edmjax._common.held import cast, dtypes_of
 from edmjax._common.manual import vary_like
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
@@ -107,7 +108,7 @@ def _run(denoise, method, x, key, noise, cond, levels, *, max_steps, differentia
             unfinished, lambda carry: (carry[0] + 1, attempt(carry[1])), (0, start)
         )[1]
     x0 = nan_unless(end.done, method.end(task, end))
-    x0 = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), x0, x)
+    x0 = cast(x0, dtypes_of(x))
     return x0, Report(end.nfe, end.accepted, end.rejected, end.sigma, end.done)
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from edmjax._common.arguments import real
 from edmjax._common.arrays import from_left, has_no_value, working_dtype
 from edmjax._common.functions import outputs_of
-from edmjax._common.held import dtypes_of, evaluate
+from edmjax._common.held import cast, dtypes_of, evaluate
 from edmjax._common.typing import Denoiser, PyTree, Scalar
 from edmjax.noise.keys import keys_of, normal_like
 
@@ -70,12 +70,9 @@ def task_of(
     batch = jax.tree.leaves(x)[0].shape[0]
     keys: Any = None if key is None else keys_of(key, x, batched=True)
 
-    def widen(tree):
-        return jax.tree.map(lambda leaf, like: leaf.astype(like), tree, dtypes)
-
     def denoised(point, sigma):
         out = evaluate(denoise, point, sigma, cond, dtypes_of(x))
-        return widen(jax.tree.map(jnp.asarray, outputs_of(out, x)[0]))
+        return cast(jax.tree.map(jnp.asarray, outputs_of(out, x)[0]), dtypes)
 
     def draw(ordinal):
         if noise is not None:
@@ -86,7 +83,7 @@ def task_of(
             )
         else:
             drawn = normal_like(jax.vmap(jax.random.fold_in)(keys, ordinal), x)
-        return widen(drawn)
+        return cast(drawn, dtypes)
 
     def norm(tree):
         leaves = [leaf.astype(dtype) for leaf in jax.tree.leaves(tree)]
@@ -99,7 +96,7 @@ def task_of(
 
     sigma_max, sigma_min, sigma_data = (jnp.asarray(level, dtype) for level in levels)
     return Task(
-        x=widen(x),
+        x=cast(x, dtypes),
         sigma_max=jnp.broadcast_to(sigma_max, (batch,)),
         sigma_min=jnp.broadcast_to(sigma_min, (batch,)),
         sigma_data=sigma_data,

@@ -14,7 +14,7 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.arrays import as_sigma, has_no_value, weighted, working_dtype
 from edmjax._common.functions import as_pytree, denoiser_as_pytree, outputs_of
-from edmjax._common.held import Held, cast, evaluate
+from edmjax._common.held import Held, cast, dtypes_of, evaluate
 from edmjax._common.trees import argument_like, check_like, floating_tree
 from edmjax._common.typing import Denoiser, Function, PyTree, Scalar, Sigma, X
 from edmjax.denoisers.network import call
@@ -175,4 +175,4 @@ def _spread(x: PyTree, denoised: PyTree, a: jax.Array, b: Scalar) -> PyTree:
         return leaf.astype(dtype) - denoised.astype(dtype)
 
     wide = weighted((a, jax.tree.map(difference, x, denoised)), (b, denoised))
-    return jax.tree.map(lambda leaf, value: value.astype(leaf.dtype), x, wide)
+    return cast(wide, dtypes_of(x))

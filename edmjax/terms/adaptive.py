@@ -16,7 +16,7 @@ from jax.core import Tracer
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import register_fields, working_dtype
 from edmjax._common.functions import as_pytree, checked_inputs, compiled
-from edmjax._common.held import dtypes_of, evaluate
+from edmjax._common.held import cast, dtypes_of, evaluate
 from edmjax._common.typing import Denoiser, Int, Level, PyTree, Scalar, X
 from edmjax.adaptive.report import Report, nan_unless, warn_of_unfinished
 from edmjax.adaptive.task import tolerances
@@ -125,7 +125,7 @@ def adaptive_sample(
         _solve, arrays[:functions], arrays[functions:], max_steps=max_steps, **options
     )
     x0 = flow.form.leave(end.y, sigma_min)
-    x0 = jax.tree.map(lambda v, leaf: v.astype(leaf.dtype), x0, x)
+    x0 = cast(x0, dtypes_of(x))
     reached = jnp.where(end.finished, sigma_min, flow.form.level(end.t))
     counts = end.nfe, end.accepted, end.rejected, reached.astype(times.dtype), end.finished
     batch = jax.tree.leaves(x)[0].shape[:1]
