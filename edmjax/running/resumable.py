@@ -118,14 +118,16 @@ def sample_until(
     arguments = (key, noise, cond, corrector)
     # The program that begins a run makes no evaluation: all of them are made by the other one.
     if begun is None:
-        point, held = dispatch(_begin, denoise, plan, x, *arguments, batched=batched)
+        point, carry = dispatch(_begin, denoise, plan, x, *arguments, batched=batched)
+        held = (carry, point)
     else:
         point, held = begun.x, begun.held
     if stop > done:
         if begun is not None:
             held = _edited(begun, plan, batched)
-        rest = (None, held, done, np.int32(stop))
-        point, held = dispatch(_resume, denoise, plan, point, *arguments, *rest, batched=batched)
+        rest = (None, *held, done, np.int32(stop))
+        point, carry = dispatch(_resume, denoise, plan, point, *arguments, *rest, batched=batched)
+        held = (carry, point)
     return PartialSample(point, np.int32(stop), held, widths, marks)
 
 
@@ -162,8 +164,7 @@ def _edited(begun: PartialSample, plan: PlanLike, batched: bool) -> tuple[Carry,
 def _rows(x: PyTree, batched: bool) -> list[bytes]:
     """The bits of each sample."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
-    if not batched:
-        return [b"".join(leaf.tobytes() for leaf in leaves)]
+    leaves = leaves if batched else [leaf[None] for leaf in leaves]
     return [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(leaves[0]))]
 
 
@@ -174,12 +175,11 @@ def _begin(
     *arrays: Any,
     declared: Declared,
     batched: bool,
-) -> tuple[Any, Any]:
+) -> tuple[Any, Carry]:
     options = {"corrector": corrector, "declared": declared, "batched": batched}
     body = Body(denoise, *arrays, **options)
     carry = body.start()
-    x = body.finish(carry, body.ends[0])
-    return x, (carry, x)
+    return body.finish(carry, body.ends[0]), carry
 
 
 def _resume(
@@ -189,12 +189,11 @@ def _resume(
     *arrays: Any,
     declared: Declared,
     batched: bool,
-) -> tuple[Any, Any]:
-    *of_sample, (carry, before), begin, stop = arrays
+) -> tuple[Any, Carry]:
+    *of_sample, carry, before, begin, stop = arrays
     options = {"corrector": corrector, "declared": declared, "batched": batched}
     body = Body(denoise, *of_sample, **options)
-    x, carry = run_rows(body, body.edited(carry, before), begin, stop)
-    return x, (carry, x)
+    return run_rows(body, body.edited(carry, before), begin, stop)
 
 
 def _widths(plan: PlanLike) -> tuple[int, int]:
