@@ -166,8 +166,7 @@ def dsm_per_sample(
 
 def _one_law(stratified: bool, **numbers: tuple[Any, float]) -> None:
     """Raises where `levels` are given, and options of the loss's own law too."""
-    given = [name for name, (value, usual) in numbers.items() if value is not usual]
-    given = [name for name in given if not _equal(*numbers[name])]
+    given = [name for name, pair in numbers.items() if not _equal(*pair)]
     given += ["stratified"] if stratified else []
     if given:
         raise ValueError(

@@ -5,7 +5,7 @@ choices        samplers and schedules from text such as `churn(heun, s_churn=40)
 build          the network, loss, optimiser and averages that a configuration names
 data, mnist    datasets by name, and the batch of a step
 state, loop    the state, the compiled steps that advance it, and the whole run
-longer         where a run starts, and what may change when it goes on
+longer         where a run starts, and what may change when it is resumed
 ema            averages of the parameters, and others made of them afterwards
 checkpoints    the state on the disk, and the weights that others read
 outputs, files what else a run writes, and how files are written whole

@@ -128,10 +128,9 @@ class Checkpoints:
                 raise
             return f"{directory} cannot be read ({err})", None
         if different:
-            more = f" (and {len(different) - 8} more)" if len(different) > 8 else ""
             raise ValueError(
                 f"{self.directory.parent} holds another run's checkpoint: "
-                f"{'; '.join(different[:8])}{more}. "
+                f"{first_of(different, 8)}. "
                 "Choose another directory, or delete this one to start anew."
             )
         self.restored = stored["config"]
@@ -171,6 +170,12 @@ class Checkpoints:
             raise OSError(
                 f"{self.directory} cannot hold checkpoints: {err}. Choose another directory."
             ) from err
+
+
+def first_of(phrases: list[str], most: int) -> str:
+    """The first of many phrases, as one, and how many there are more."""
+    more = f" (and {len(phrases) - most} more)" if len(phrases) > most else ""
+    return f"{'; '.join(phrases[:most])}{more}"
 
 
 def shapes(state: PyTree) -> dict[str, str]:

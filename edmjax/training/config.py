@@ -215,7 +215,7 @@ def identity(config: Config) -> dict[str, Any]:
 
 
 def fixed(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of an `identity` that stay as they are for as long as a run goes on."""
+    """The entries of an `identity` that stay as they are for as long as a run lasts."""
     found = {k: v for k, v in identity.items() if k not in _FREE}
     optim = found.get("optim")
     if isinstance(optim, dict):

@@ -1,18 +1,18 @@
-"""Where a run starts, and what may change when it goes on."""
+"""Where a run starts, and what may change when it is resumed."""
 
 import dataclasses
 import warnings
 from typing import Any
 
 from edmjax.nn.functional import Arrays, Functional
-from edmjax.training.checkpoints import differences, load_weights, shapes
+from edmjax.training.checkpoints import differences, first_of, load_weights, shapes
 from edmjax.training.config import MAY_CHANGE, RATES, Config, OptimConfig
 from edmjax.training.devices import is_first
 from edmjax.training.errors import TrainingWarning
 
 
 def continued(config: Config, stored: dict[str, Any], step: int) -> Config:
-    """The configuration with which a run goes on that has taken `step` steps, with a warning.
+    """The configuration with which a run is resumed that has taken `step` steps, with a warning.
 
     `stored` is what its checkpoint was saved with. It differs in `MAY_CHANGE` at most. `ValueError`
     where rates differ and no step is left that would use them.
@@ -60,11 +60,10 @@ def load_start(config: Config, apply: Functional, params: Arrays) -> tuple[Funct
     wanted = shapes(params | apply.buffers)
     different = differences(shapes(arrays), wanted)
     if different:
-        more = f" (and {len(different) - 3} more)" if len(different) > 3 else ""
         raise ValueError(
             f"`init`: the arrays of {path} are not those of this network: "
-            f"{'; '.join(different[:3])}{more}. Give the network the entries `net` of the run that "
-            "wrote the file, and data of as many channels and classes."
+            f"{first_of(different, 3)}. Give the network the entries `net` of the run that wrote "
+            "the file, and data of as many channels and classes."
         )
     ours = dataclasses.asdict(config)
     other = [

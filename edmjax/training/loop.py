@@ -47,8 +47,8 @@ def train(
     and noise, and ends, on the same machine, with the same bits as a run that was never
     interrupted, also after `kill -9`.
 
-    Called again with more `optim.steps`, or other learning rates, the run goes on from its newest
-    checkpoint with those; a warning names each change. Where the rates of the steps that were
+    Called again with more `optim.steps`, or other learning rates, the run is resumed with those
+    from its newest checkpoint; a warning names each change. Where the rates of the steps that were
     taken already are equal in both (`optim.decay` "none", `optim.warmup` 0), it ends with the bits
     of a run that was as long from the start. `config.init` names the weights that step 0 starts
     from; it is not read where there is a checkpoint.
