@@ -7,7 +7,7 @@ compared there with Dopri8 at 1e-9. An error is that of a sample, the root mean 
 components: of all samples the root mean square with its 95 % bootstrap interval, the median, and
 the share that ends further than a quarter of sigma_data away. P3 has a quarter of the samples.
 
-`recommended` is one default, which knows of the problem its sigma_data alone. With --choose also
+`recommended` knows of the problem its sigma_data and its spread, or measures. With --choose also
 the best of several samplers on the grids of `edmjax.few_steps`, made for five times sigma_data, in
 the coordinates of `gaussian_split` too: of all on 512 starts of another seed, and of the 16 best
 there on 2,048 more. With --learned also the plan of `ej.learning.fit_plan`, with its defaults,
@@ -27,10 +27,11 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from few_problems import widths_of
 from recommend import HIGH, LOW, SIGMA_DATA, errors, rms, run, starts
 
 import edmjax as ej
-from edmjax.few_steps import TABLE, grids_for, samplers_for
+from edmjax.few_steps.tuned import grids_for, samplers_for
 
 SOLVERS = {name: getattr(diffrax, name) for name in ("Bosh3", "Tsit5", "Dopri5", "Dopri8")}
 TOLERANCES = 10.0 ** np.arange(0, -4.1, -0.5)
@@ -61,10 +62,16 @@ def karras(nfe: int) -> list[Method]:
     ]
 
 
-def recommended(nfe: int, width: float) -> Method:
-    _, sampler, grid = max(row for row in TABLE if row[0] <= nfe)
-    made = ej.recommend(nfe, sigma_min=LOW, sigma_max=HIGH, sigma_data=width, final_zero=False)
-    return Method(f"recommended: {sampler} on {grid}", ej.make_plan(*made))
+def recommended(problem: Any, nfe: int) -> list[Method]:
+    """With the widths of the data, and with the denoiser and 64 noises of a seed of its own."""
+    width, spread = widths_of(problem)
+    ends = {"sigma_min": LOW, "sigma_max": HIGH, "final_zero": False}
+    noises = HIGH * np.random.default_rng(99).normal(size=(64, *problem.shape))
+    pairs = {
+        "recommended": ej.recommend(nfe, sigma_data=width, spread=spread, **ends),
+        "recommended, measured": ej.recommend(nfe, denoise=problem, x=noises, **ends),
+    }
+    return [Method(name, ej.make_plan(*pair)) for name, pair in pairs.items()]
 
 
 def split_of(problem: Any, width: float) -> Any:
@@ -208,7 +215,7 @@ def main() -> None:
         data = denoise, x, reference = starts(name, arguments.samples // share, seed=2026)
         print(f"\n{name}, {len(x)} starts", flush=True)
         for nfe in arguments.nfe:
-            methods = [*karras(nfe), recommended(nfe, width)]
+            methods = [*karras(nfe), *recommended(problem, nfe)]
             if nfe in arguments.choose:
                 methods.append(choose(problem, candidates(problem, nfe, width), width))
             if arguments.learned:

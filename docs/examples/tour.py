@@ -86,11 +86,12 @@ ej.plot.preview(example.denoise, plan, 80.0 * noise[:3], cond=labels[:3]).figure
 # %% [markdown]
 # ## Fewer evaluations
 #
-# `recommend` knows which sampler and grid did best at a number of evaluations. From the same noise
-# it should give the same digits with 8 evaluations as Heun's method with 35, nearly.
+# `recommend` runs the network from a few noises, and returns the sampler and the grid that did best
+# at a number of evaluations. From the same noise they should give the same digits with 8
+# evaluations as Heun's method with 35, nearly.
 
 # %%
-sampler, sigmas = ej.recommend(8, sigma_data=example.sigma_data)
+sampler, sigmas = ej.recommend(8, denoise=example.denoise, x=80.0 * noise, cond=labels)
 few = ej.make_plan(sampler, sigmas)
 fast = ej.sample(example.denoise, few, sigmas[0] * noise, cond=labels)
 difference = jnp.sqrt(jnp.mean((fast - x0) ** 2))

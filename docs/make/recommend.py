@@ -1,42 +1,41 @@
-"""Measures samplers and grids on sixteen problems, and what the table of `ej.recommend` holds.
+"""Measures pairs of a sampler and a grid, by which the tables of `ej.recommend` were chosen.
 
-    python docs/make/recommend.py [--nfe 4 6 8 10 ...] [--samples 512]
+    python docs/make/recommend.py [--nfe 5 6 8 10 ...] [--samples 256] [--best 5]
 
-Every pair of `edmjax.few_steps` starts at `x0 + 80 n`, stops at sigma 0.002 and is compared there
-with Dopri8 at 1e-9, in float64 around the exact denoiser: on P1, P2, P3 and those of
-`few_problems.seen`. A figure is how many times an RMS error is below that of another solver of as
-many evaluations on Karras 7, and a pair's score
-
-    least(Heun; P1, P2, P3) * sqrt(least(DPM++(2M); all) * mean(DPM++(2M); all))
-
-with the geometric mean. Printed are the pairs of the largest scores and the one in the table. The
-best of one set of starts is not that of another, as few samples that end in another mode carry an
-RMS error; the table has pairs near the best that hold for neighbouring numbers of evaluations, for
-the problems of `few_problems.fresh` and for a network that was trained on MNIST (docs/few.md).
+Every pair starts at `x0 + 80 n`, stops at sigma 0.002 and is compared there with 800 steps of the
+classical Runge-Kutta method in log sigma, in float64 around the exact denoiser, on the problems of
+`few_problems.choosing`. A figure is the pair's error over that of the best of DPM++(2M), `ipndm(3)`
+and UniPC-3 on Karras 7, the RMS and the median over the samples. The problems are taken in three
+classes, by their widest standard deviation over the mean one: below 1.3, up to 5.5, and above. For
+each class and number of evaluations the pairs are ordered by the sum of the logarithms of their RMS
+figures, where one above 1 counts three times and a median above 1 once more.
 
 The starts are those of seed 1, which `bench_few.py` and `check_recommend.py` do not use.
 """
 
 import argparse
-import functools
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from few_problems import seen, width_of
+from few_problems import choosing, widths_of
+from jax import lax
 
 import edmjax as ej
-from edmjax.few_steps import TABLE, grids_for, pair, samplers_for
+from edmjax.few_steps.formula import KARRAS, ONE_SCALE, SEVERAL, UNKNOWN, Choice, samplers
+from edmjax.few_steps.tuned import tuned
 
 HIGH, LOW = 80.0, 0.002
-HEUN, KNOWN = "heun on karras", "dpmpp_2m on karras"
 SIGMA_DATA = {"P1": 0.70807922, "P2": 0.5, "P3": 0.54390235}
-BUDGETS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, 18, 20, 25, 30, 40)
+BUDGETS = (5, 6, 8, 10, 12, 15, 20, 25, 30, 40)
+KNOWN = ("dpmpp_2m", "ipndm(3)", "unipc(3)")
+SLOPES = (
+    *((0.07, 0.5, 1.0), (0.1, 0.5, 1.0), (0.2, 0.5, 1.0), (1 / 7, 0.3, 1.0), (1 / 7, 0.7, 1.0)),
+    *((0.3, 0.7, 1.0), (0.3, 1.5, 1.0), (1 / 7, 0.7, 0.6), (0.3, 0.7, 0.6)),
+)
 
 
 def run(denoise: Callable[..., Any], plan: ej.Plan, x: np.ndarray) -> np.ndarray:
@@ -53,27 +52,22 @@ def run(denoise: Callable[..., Any], plan: ej.Plan, x: np.ndarray) -> np.ndarray
     return points[-1]
 
 
-def exact(problem: Any, x: Any) -> np.ndarray:
-    """Where the flow takes `x` from 80 to 0.002, each sample with steps of its own."""
+def exact(problem: Any, x: Any, steps: int = 800) -> np.ndarray:
+    """Where the flow takes `x` from 80 to 0.002: dx / dlog(sigma) = x - D(x, sigma)."""
+    start, step = np.log(HIGH), np.log(LOW / HIGH) / steps
 
-    def solve(x):
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, x, _: x - problem(x, jnp.exp(t))),
-            diffrax.Dopri8(),
-            float(np.log(HIGH)),
-            float(np.log(LOW)),
-            None,
-            x,
-            stepsize_controller=diffrax.PIDController(rtol=1e-9, atol=1e-9),
-            max_steps=4096,
-        )
-        assert solution.ys is not None
-        return solution.ys[0]
+    def slope(x: Any, u: Any) -> Any:
+        return x - problem.denoise(x, jnp.exp(u))
 
-    many = jax.jit(jax.vmap(solve))
-    return np.concatenate(
-        [np.asarray(many(part)) for part in np.array_split(x, math.ceil(len(x) / 128))]
-    )
+    def advance(i: Any, x: Any) -> Any:
+        u = start + i * step
+        a = slope(x, u)
+        b = slope(x + step / 2 * a, u + step / 2)
+        c = slope(x + step / 2 * b, u + step / 2)
+        d = slope(x + step * c, u + step)
+        return x + step / 6 * (a + 2 * b + 2 * c + d)
+
+    return np.asarray(jax.jit(lambda x: lax.fori_loop(0, steps, advance, x))(x))
 
 
 def starts(name: str, samples: int, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -95,34 +89,44 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def scan(problem: Any, width: float, samples: int, nfe: list[int]) -> dict[int, dict[str, float]]:
-    """nfe -> "sampler on grid" -> RMS error."""
+def known(nfe: int) -> list[tuple[Any, Any]]:
+    """DPM++(2M), `ipndm(3)` and UniPC-3 on Karras 7, which end at 0.002."""
+    return [KARRAS._replace(sampler=s).pair(nfe, LOW, HIGH, 1.0, 1.0, False) for s in KNOWN]
+
+
+def pairs(nfe: int, width: float, spread: float) -> dict[str, tuple[Any, Any]]:
+    """What is tried: every sampler on every law, those on Karras 10, and the tuned pair."""
+    made = {"tuned": tuned(nfe, LOW, HIGH, width, False)}
+    choices = [Choice(s, *law) for s, law in itertools.product(samplers(width), SLOPES)]
+    for choice in choices + [KARRAS._replace(sampler=s, below=0.1) for s in KNOWN]:
+        name = f"{choice.sampler} ({choice.below:.2f}, {choice.above:g}, {choice.mode:g})"
+        made[name] = choice.pair(nfe, LOW, HIGH, width, spread, False)
+    for choice in (Choice("ipndm(3)", 1 / 7, 0.3), Choice("unipc(3)", 0.1, 0.5)):
+        name = f"{choice.sampler} ({choice.below:.2f}, {choice.above:g}), spread unknown"
+        made[name] = choice.pair(nfe, LOW, HIGH, width, UNKNOWN * width, False)
+    return made
+
+
+def figures(problem: Any, samples: int, budgets: list[int]) -> dict[int, dict[str, Any]]:
+    """nfe -> pair -> (RMS, median), each over the best of the known pairs."""
+    width, spread = widths_of(problem)
     denoise, x, reference = starts_of(problem, samples, seed=1)
-    karras = functools.partial(ej.schedules.karras, sigma_min=LOW, sigma_max=HIGH, final_zero=False)
+
+    def both(pair: tuple[Any, Any]) -> np.ndarray:
+        found = errors(run(denoise, ej.make_plan(*pair), x), reference)
+        return np.array([rms(found), np.median(found)])
+
     found = {}
-    for n in nfe:
-        pairs = {
-            HEUN: (ej.samplers.heun(), karras(max(n // 2, 1) + 1)),
-            KNOWN: (ej.samplers.dpmpp_2m(), karras(n + 1)),
-        }
-        for sampler, grid in itertools.product(samplers_for(width), grids_for(LOW, HIGH, width)):
-            pairs[f"{sampler} on {grid}"] = pair(sampler, grid, n, LOW, HIGH, width, False)
-        found[n] = {
-            name: rms(errors(run(denoise, ej.make_plan(*made), x), reference))
-            for name, made in pairs.items()
-        }
+    for nfe in budgets:
+        least = np.min([both(pair) for pair in known(nfe)], axis=0)
+        found[nfe] = {n: both(pair) / least for n, pair in pairs(nfe, width, spread).items()}
     return found
 
 
-def scores(errors_at: dict[str, dict[str, float]]) -> dict[str, tuple[float, ...]]:
-    """Of each pair, by problem -> pair -> error: the score and the three figures in it."""
-    found = {}
-    for name in errors_at["P1"].keys() - {HEUN, KNOWN}:
-        heun = min(errors_at[problem][HEUN] / errors_at[problem][name] for problem in SIGMA_DATA)
-        known = [of[KNOWN] / of[name] for of in errors_at.values()]
-        least, mean = min(known), float(np.exp(np.mean(np.log(known))))
-        found[name] = (heun * math.sqrt(least * mean), heun, least, mean)
-    return found
+def score(of: list[np.ndarray]) -> float:
+    """Low where the pair does well on all problems of a class; above 1 it counts more."""
+    logs = np.log(np.array(of))
+    return float(np.sum(logs[:, 0] + 2 * np.maximum(logs[:, 0], 0) + np.maximum(logs[:, 1], 0)))
 
 
 def main() -> None:
@@ -130,26 +134,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--nfe", type=int, nargs="+", default=list(BUDGETS))
-    parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--best", type=int, default=5)
     arguments = parser.parse_args()
-    budgets = sorted(arguments.nfe)
     jax.config.update("jax_enable_x64", True)
-    problems = {name: (getattr(ej.problems, name)(), SIGMA_DATA[name]) for name in SIGMA_DATA}
-    problems |= {name: (problem, width_of(problem)) for name, problem in seen().items()}
-    scans = {}
-    for name, (problem, width) in problems.items():
-        scans[name] = scan(problem, width, arguments.samples, budgets)
+    problems = choosing()
+    found = {}
+    for name, problem in problems.items():
+        found[name] = figures(problem, arguments.samples, sorted(arguments.nfe))
         print(name, flush=True)
-
-    for nfe in budgets:
-        found = scores({name: scan[nfe] for name, scan in scans.items()})
-        order = sorted(found, key=lambda name: (-found[name][0], name))
-        _, sampler, grid = max(row for row in TABLE if row[0] <= nfe)
-        print(f"\nnfe {nfe}: score; below Heun at least; below DPM++(2M) at least, in the mean")
-        for label, names in (("", order[:6]), ("  (in the table)", [f"{sampler} on {grid}"])):
-            for name in names:
-                figures = "  ".join(f"{figure:7.2f}" for figure in found[name])
-                print(f"  {order.index(name) + 1:3}. {figures}  {name}{label}")
+    ratios = {n: spread / width for n in problems for width, spread in [widths_of(problems[n])]}
+    limits = ((0.0, ONE_SCALE), (ONE_SCALE, SEVERAL), (SEVERAL, np.inf))
+    for (low, high), nfe in itertools.product(limits, sorted(arguments.nfe)):
+        names = [n for n in problems if low <= ratios[n] < high]
+        of = {pair: [found[n][nfe][pair] for n in names] for pair in found[names[0]][nfe]}
+        print(f"\n{nfe} evaluations, widest over mean from {low:g} to {high:g}: RMS | median")
+        for pair in sorted(of, key=lambda pair: score(of[pair]))[: arguments.best]:
+            columns = [" ".join(f"{f[i]:5.2f}" for f in of[pair]) for i in (0, 1)]
+            print(f"  {score(of[pair]):6.1f}  {columns[0]} | {columns[1]}  {pair}")
 
 
 if __name__ == "__main__":

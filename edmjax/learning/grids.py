@@ -17,7 +17,7 @@ import numpy as np
 
 from edmjax import schedules
 from edmjax._common.typing import Arraylike
-from edmjax.few_steps import grids_for
+from edmjax.few_steps.tuned import grids_for
 
 L = TypeVar("L", np.ndarray, jax.Array)
 

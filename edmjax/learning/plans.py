@@ -10,6 +10,7 @@ import numpy as np
 from edmjax._common.arguments import whole
 from edmjax._common.typing import Arraylike, Denoiser, Int, Keys, Number, PyTree
 from edmjax.few_steps import recommend
+from edmjax.few_steps.tuned import tuned
 from edmjax.learning import grids
 from edmjax.learning.descent import best_start, descend
 from edmjax.learning.regression import fit_rows, plan_of, run_rows
@@ -188,5 +189,6 @@ def _by_hand(task: Task) -> dict[str, Plan]:
         if grid in starts
     }
     ends = {"sigma_min": task.low, "sigma_max": task.high, "final_zero": task.final_zero}
-    recommended = make_plan(*recommend(task.nfe, sigma_data=task.width, **ends))
-    return made | {"the recommended plan": recommended}
+    made["the recommended plan"] = make_plan(*recommend(task.nfe, sigma_data=task.width, **ends))
+    pair = tuned(task.nfe, task.low, task.high, task.width, task.final_zero)
+    return made | {"the pair tuned on three problems": make_plan(*pair)}

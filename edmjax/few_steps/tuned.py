@@ -1,4 +1,8 @@
-"""Which sampler and grid to take for a number of evaluations: a table of measurements."""
+"""Pairs of a sampler and a grid that were tuned on P1, P2 and P3; grids that a fit starts from.
+
+They scale with the standard deviation of the data alone, which is right where the leading
+directions are two to five times as wide.
+"""
 
 import functools
 from collections.abc import Callable
@@ -6,16 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edmjax._common.arguments import ordered, positive, whole
-from edmjax._common.typing import Int, Levels, Number
+from edmjax._common.typing import Levels
 from edmjax.planning.step import Sampler
-from edmjax.scalar import flag
 
-__all__ = ["recommend"]
-
-# From this many evaluations on: the sampler and the grid. `docs/make/recommend.py` measures all
-# pairs on sixteen problems and prints the best beside these: pairs that are near the best for
-# neighbouring numbers of evaluations too, and on a network that was trained on MNIST.
+# From this many evaluations on: the sampler and the grid. Found by a search on P1, P2, P3 and
+# thirteen others; near the best for neighbouring numbers of evaluations too.
 TABLE: tuple[tuple[int, str, str], ...] = (
     (1, "f_trig(False)", "blend"),
     (9, "f_trig(above=0.3)", "tabulated"),
@@ -25,41 +24,12 @@ TABLE: tuple[tuple[int, str, str], ...] = (
 )
 
 
-def recommend(
-    nfe: Int,
-    *,
-    sigma_min: Number = 0.002,
-    sigma_max: Number = 80.0,
-    sigma_data: Number = 0.5,
-    final_zero: bool = True,
+def tuned(
+    nfe: int, low: float, high: float, width: float, final_zero: bool
 ) -> tuple[Sampler, Levels]:
-    """The `(sampler, sigmas)` to take for exactly `nfe` evaluations, without any fitting.
-
-        sampler, sigmas = ej.recommend(10)
-        plan = ej.make_plan(sampler, sigmas)    # plan.nfe == 10
-
-    From a table of pairs that did well on all of the problems P1, P2 and P3, and on some others.
-    The grid scales with `sigma_data`, and samples shift with the mean of the data. To fit a grid or
-    a plan to your own network, see `ej.learning`.
-
-    Args:
-        nfe: the number of evaluations, at least 1.
-        sigma_min: the last level above 0, in the units of the data.
-        sigma_max: the first level, at which sampling starts.
-        sigma_data: the standard deviation of the data about its mean.
-        final_zero: whether the grid ends at 0, with a last evaluation at `sigma_min`; else at
-            `sigma_min`, and the sample keeps that much noise.
-
-    Raises:
-        TypeError: if `nfe` is not an integer, or a level is not a number.
-        ValueError: if `nfe` is below 1, `sigma_min` is not below `sigma_max`, or one of these or
-            `sigma_data` is not positive and finite.
-    """
-    nfe = whole(nfe, "nfe")
-    low, high = ordered(sigma_min, sigma_max)
-    width, zero = positive(sigma_data, "sigma_data"), flag(final_zero, "final_zero")
+    """The pair of the table for `nfe` evaluations of data of standard deviation `width`."""
     _, name, grid = max(row for row in TABLE if row[0] <= nfe)
-    return pair(name, grid, nfe, low, high, width, zero)
+    return pair(name, grid, nfe, low, high, width, final_zero)
 
 
 def pair(
@@ -168,7 +138,3 @@ def _tabulated(n: int, low: float, high: float, width: float) -> np.ndarray:
     levels = np.exp(np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots))
     levels[-1], levels[0] = low, high
     return levels
-
-
-def __dir__() -> list[str]:
-    return __all__
