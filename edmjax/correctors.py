@@ -25,6 +25,7 @@ from jax import lax
 
 from edmjax._common.arguments import one_of, whole
 from edmjax._common.arrays import has_no_value, weighted, working_dtype
+from edmjax._common.exported import serializable
 from edmjax._common.held import cast, dtypes_of
 from edmjax._common.typing import Denoiser, Int, PyTree, Scalar, Sigma, X
 from edmjax.noise.keys import is_typed, normal_like
@@ -93,6 +94,9 @@ class Langevin:
         # A score of zero gives no step size, and the point stays.
         there = length > 0
         return q * jnp.where(there, sigma * drawn / jnp.where(there, length, 1.0), 0.0)
+
+
+serializable(Langevin, read=tuple)
 
 
 def langevin(

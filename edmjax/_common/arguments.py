@@ -13,11 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import has_no_value
+from edmjax._common.exported import is_symbolic
 from edmjax._common.typing import Arraylike, Int, Number, Scalar
 from edmjax.scalar import host, is_traced
 
 LONGEST_NAME = 200  # no name that is known has as many characters
 LARGEST_SEED = 2**32 - 1  # `jax.random.key` reads 32 bits, and drops those above
+
+
+def count(value: Int, name: str, *, most: int | None = None) -> Any:
+    """`value` as a count from 0 on, or a size that an exported function leaves open, as it is."""
+    return value if is_symbolic(value) else whole(value, name, least=0, most=most)
 
 
 def whole(value: Int, name: str, *, least: int = 1, most: int | None = None) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from edmjax._common.exported import serializable
 from edmjax._common.typing import Level, PyTree, Values, X
 
 T = TypeVar("T", bound=type)
@@ -68,7 +69,7 @@ def register_fields(cls: T) -> T:
         return tree
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-    return cls
+    return serializable(cls)
 
 
 def weighted(*terms: tuple[Level, X]) -> X:

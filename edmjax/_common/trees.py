@@ -9,7 +9,7 @@ import numpy as np
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import working_dtype
-from edmjax._common.typing import PyTree
+from edmjax._common.typing import Int, PyTree
 
 
 def floating_tree(x: PyTree, name: str, shapes: bool = False) -> Any:
@@ -52,7 +52,7 @@ def check_batch_axis(x: PyTree, name: str, batched: bool) -> None:
         )
 
 
-def conditions(cond: PyTree, batch: int, of: str = "") -> Any:
+def conditions(cond: PyTree, batch: Int, of: str = "") -> Any:
     """`cond` for `batch` samples: each leaf has one entry for each of them, or one for all.
 
     A number becomes a leaf with one entry, and a list of numbers becomes one leaf.

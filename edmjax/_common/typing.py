@@ -42,10 +42,13 @@ if TYPE_CHECKING:
     Values: TypeAlias = np.ndarray | jax.Array
     # A function of the user's that no protocol below describes.
     Function: TypeAlias = Callable[..., Any]
+    # The shape of an array, in which `jax.export` may leave sizes open.
+    Shape: TypeAlias = tuple[int, ...]
 else:
     from jaxtyping import PyTree as PyTree
 
     Keys = Number = Int = Level = Grid = Arraylike = Values = Function = Any
+    Shape = tuple
     Sigma = (
         Float[Array | np.ndarray, " "]
         | Float[Array | np.ndarray, " batch"]

@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from edmjax._common.arrays import from_left
+from edmjax._common.exported import serializable
 from edmjax._common.typing import PyTree
 
 
@@ -66,6 +67,9 @@ class Report:
         failure = self.failure()
         if failure is not None:
             raise RuntimeError(failure)
+
+
+serializable(Report, read=tuple)
 
 
 def warn_of_unfinished(report: Report, *, stacklevel: int) -> None:

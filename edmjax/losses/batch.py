@@ -60,7 +60,7 @@ class Batch:
         extra = () if cond is None else ("cond",)
         check_function(net, "net", "params", "x", "c_noise", *extra)
         self.x0: Any = _data(x0)
-        self.n: int = len(jax.tree.leaves(self.x0)[0])
+        self.n: int = jax.tree.leaves(self.x0)[0].shape[0]  # or a symbolic size
         check_single_key(key)
         if cond is not None:
             cond = conditions(cond, self.n, " of `x0`")

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from edmjax._common.typing import Shape
 from edmjax.nn import _options
 from edmjax.nn.embeddings import CNoise, Conditioning, Labels
 
@@ -33,13 +34,13 @@ class ImageNetwork(nnx.Module):
         embedding = self.conditioning(x.shape[0], c_noise, cond)
         return self._output(x, embedding).astype(jnp.promote_types(x.dtype, jnp.float32))
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: Shape) -> None:
         raise NotImplementedError  # abstract: every subclass has its own
 
     def _output(self, x: Array, embedding: Array) -> Array:
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def _check_sides(self, shape: tuple[int, ...], factor: int, why: str) -> None:
+    def _check_sides(self, shape: Shape, factor: int, why: str) -> None:
         """Raises where an image has other channels, or sides that `factor` does not divide."""
         fits = len(shape) == 3 and shape[-1] == self.image_channels
         if not fits or any(n < 1 or n % factor for n in shape[:2]):

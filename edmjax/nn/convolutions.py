@@ -2,8 +2,8 @@
 
 Both forms are the same function with the same gradients. `impl="auto"` takes `lax` except on a
 CPU, where the gradients of XLA's convolutions run up to a hundred times slower than they need to,
-above all inside a loop. There it takes the faster form for each product (`_cpu_convolutions`). The
-platform is `jax.default_backend()` when the network is traced.
+above all inside a loop. There it takes the faster form for each product (`_products`). The platform
+is the one that the program is lowered for, so a CPU host can make the program of an accelerator.
 
 Kernels are `(height, width, in, out)`. No padding unless asked for: output `i` reads inputs
 `stride * i ... stride * i + k - 1`.
@@ -13,15 +13,14 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
 from edmjax._common.arguments import one_of
-from edmjax.nn._cpu_convolutions import applies_to, convolve, spread, windows, xla_convolution
 from edmjax.nn._options import DType
+from edmjax.nn._products import applies_to, convolve, spread, windows, xla_convolution
 from edmjax.nn.layers import alike, same_dtype
 
 Impl: TypeAlias = str  # one of IMPLS
@@ -33,13 +32,15 @@ Kernel: TypeAlias = Float[Array, "size size in out"]
 _lecun_normal = nnx.initializers.lecun_normal()
 
 
-def _choose(impl: str, x: Array) -> str:
-    """The form to take: lax, matmul or cpu."""
-    if one_of(impl, "impl", IMPLS) != "auto":
-        return impl
-    if jax.default_backend() != "cpu":
-        return "lax"
-    return "cpu" if applies_to(x) else "matmul"
+def _in_form(impl: str, forms: dict[str, Callable[..., Array]], x: Array, kernel: Array) -> Array:
+    """What the form `impl` makes of images and a kernel; `forms` has one for each name.
+
+    The primitives of "auto" are the platform's form already. Where they cannot be taken, the
+    platform that the program is lowered for chooses between the two others.
+    """
+    if one_of(impl, "impl", IMPLS) == "auto" and not applies_to(x):
+        return lax.platform_dependent(x, kernel, cpu=forms["matmul"], default=forms["lax"])
+    return forms[impl](x, kernel)
 
 
 def conv(
@@ -47,16 +48,25 @@ def conv(
 ) -> Output:
     """The images `y[i, j] = sum_ab kernel[a, b] x[stride i + a, stride j + b]`, `x` zero-padded."""
     x, kernel = same_dtype(x, kernel)
-    form = _choose(impl, x)
-    if form == "cpu":
-        return convolve(x, kernel, stride=stride, padding=((padding, padding), (padding, padding)))
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    if form == "lax":
-        return xla_convolution(x, kernel, (stride, stride), "VALID")
     size, _, _, features = kernel.shape
-    output = tuple((n - size) // stride + 1 for n in x.shape[1:3])
-    patches = windows(x, (size, size), stride, output)
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+    edges = ((padding, padding), (padding, padding))
+
+    def auto(x: Array, kernel: Array) -> Array:
+        return convolve(x, kernel, stride=stride, padding=edges)
+
+    def by_lax(x: Array, kernel: Array) -> Array:
+        return xla_convolution(padded(x), kernel, (stride, stride), "VALID")
+
+    def by_matmul(x: Array, kernel: Array) -> Array:
+        x = padded(x)
+        output = tuple((n - size) // stride + 1 for n in x.shape[1:3])
+        patches = windows(x, (size, size), stride, output)
+        return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+
+    def padded(x: Array) -> Array:
+        return jnp.pad(x, ((0, 0), *edges, (0, 0)))
+
+    return _in_form(impl, {"auto": auto, "lax": by_lax, "matmul": by_matmul}, x, kernel)
 
 
 def conv_transpose(
@@ -79,21 +89,26 @@ def conv_transpose(
         stride * (n - 1) + size + extra
         for n, extra in zip(x.shape[1:3], output_padding, strict=True)
     )
-    form = _choose(impl, x)
     edges = tuple((size - 1, size - 1 + extra) for extra in output_padding)
-    if form == "cpu" and stride == 1:
-        return convolve(x, kernel[::-1, ::-1], padding=edges)
-    if form == "cpu":
+
+    def auto(x: Array, kernel: Array) -> Array:
+        if stride == 1:
+            return convolve(x, kernel[::-1, ::-1], padding=edges)
         return spread(x, kernel.swapaxes(2, 3), stride=stride, image=(height, width))
-    if form == "lax":
+
+    def by_lax(x: Array, kernel: Array) -> Array:
         # XLA correlates; a transposed convolution convolves.
         flipped = kernel[::-1, ::-1]
         return xla_convolution(x, flipped, (1, 1), edges, lhs_dilation=(stride, stride))
-    # One product gives each input's share of each output; then the overlaps are added up.
-    parts = x @ jnp.moveaxis(kernel, 2, 0).reshape(kernel.shape[2], -1)
-    parts = parts.reshape(*x.shape[:3], size, size, features)
-    rows = _overlap_add([parts[:, :, :, a] for a in range(size)], 1, stride, height)
-    return _overlap_add([rows[:, :, :, b] for b in range(size)], 2, stride, width)
+
+    def by_matmul(x: Array, kernel: Array) -> Array:
+        # One product gives each input's share of each output; then the overlaps are added up.
+        parts = x @ jnp.moveaxis(kernel, 2, 0).reshape(kernel.shape[2], -1)
+        parts = parts.reshape(*x.shape[:3], size, size, features)
+        rows = _overlap_add([parts[:, :, :, a] for a in range(size)], 1, stride, height)
+        return _overlap_add([rows[:, :, :, b] for b in range(size)], 2, stride, width)
+
+    return _in_form(impl, {"auto": auto, "lax": by_lax, "matmul": by_matmul}, x, kernel)
 
 
 def _overlap_add(taps: list[Array], axis: int, stride: int, length: int) -> Array:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from edmjax._common.arguments import real, whole
 from edmjax._common.arrays import has_no_value
+from edmjax._common.typing import Int as Count
 
 # `c_noise`, a scalar or one number an image, and the class of each image, as a network gets them.
 CNoise: TypeAlias = Float[Array | np.ndarray, "..."] | float
@@ -62,7 +63,7 @@ class Conditioning(nnx.Module):
 
     def __call__(
         self,
-        batch: int,
+        batch: Count,
         c_noise: Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"] | float,
         cond: Labels | None = None,
     ) -> Float[Array, "batch dim"]:
@@ -82,7 +83,7 @@ class Conditioning(nnx.Module):
             )
         return nnx.swish(vector)
 
-    def _label(self, cond: Labels | int, batch: int) -> Int[Array, " batch"]:
+    def _label(self, cond: Labels | int, batch: Count) -> Int[Array, " batch"]:
         dtype = jnp.result_type(cond)
         if np.shape(cond) not in ((), (1,), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
             raise ValueError(

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from edmjax._common.arguments import whole
+from edmjax._common.typing import Shape
 from edmjax.nn import _options
 from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
@@ -98,7 +99,7 @@ class PatchUNet(ImageNetwork):
                 h = block(h, embedding)
         return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch)
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: Shape) -> None:
         why = f"patches of {self.patch}, {self.num_levels} levels"
         self._check_sides(shape, self.patch * 2 ** (self.num_levels - 1), why)
 

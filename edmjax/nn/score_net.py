@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from edmjax._common.typing import Shape
 from edmjax.nn import _options
 from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
@@ -85,7 +86,7 @@ class ScoreNet(ImageNetwork):
             x = jnp.concatenate([level(x, embedding, rounded), skip], axis=-1)
         return self.last(x)
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: Shape) -> None:
         # One pixel at the coarsest level; 2 m + 1 is the least that makes m, m + 2 at the first.
         smallest = 2**self.num_levels + 1
         if len(shape) != 3 or shape[-1] != self.image_channels or min(shape[:2]) < smallest:

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from edmjax._common.arguments import whole
+from edmjax._common.typing import Shape
 from edmjax.nn import _options
 from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
@@ -102,7 +103,7 @@ class UNet(ImageNetwork):
                 x = block(jnp.concatenate([x, skips.pop()], axis=-1), embedding)
         return self.last(nnx.swish(self.norm(x)))
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: Shape) -> None:
         self._check_sides(shape, 2 ** (self.num_levels - 1), f"{self.num_levels} levels")
 
 

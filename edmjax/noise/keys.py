@@ -14,14 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax import random
 
-from edmjax._common.arguments import whole
+from edmjax._common.arguments import count, whole
 from edmjax._common.arrays import working_dtype
 from edmjax._common.trees import Layout, floating_tree
-from edmjax._common.typing import Array, Int, Keys, PyTree, Scalar, X
+from edmjax._common.typing import Array, Int, Keys, PyTree, Scalar, Shape, X
 
 
 def sample_keys(key: Keys, n: Int, start: Int = 0) -> Keys:
     """Returns the keys of samples `start ... start + n - 1`, shape (n,): `fold_in(key, i)`.
+
+    In a function that `jax.export` exports, `n` may be a symbolic size, such as `x.shape[0]`.
 
     Raises:
         TypeError: if `key` is not a single typed key (`jax.random.key(seed)`), or `n` or `start`
@@ -32,7 +34,7 @@ def sample_keys(key: Keys, n: Int, start: Int = 0) -> Keys:
     check_key(key)
     check_single_key(key)
     start = whole(start, "start", least=0, most=2**31 - 1)  # what int32 counts to
-    n = whole(n, "n", least=0, most=2**31 - 1 - start)
+    n = count(n, "n", most=2**31 - 1 - start)
     return jax.vmap(lambda i: random.fold_in(key, i))(jnp.arange(start, start + n))
 
 
@@ -135,7 +137,7 @@ def _padded_like(key: Any, x: Any) -> Any:
     """
     leaves, treedef = jax.tree.flatten(x)
 
-    def draw_leaf(index: int, shape: tuple[int, ...], dtype: Any) -> Any:
+    def draw_leaf(index: int, shape: Shape, dtype: Any) -> Any:
         size = padded_size(math.prod(shape[key.ndim :]))
 
         def one(key: Any) -> Any:
@@ -147,7 +149,7 @@ def _padded_like(key: Any, x: Any) -> Any:
     return treedef.unflatten([draw_leaf(i, v.shape, v.dtype) for i, v in enumerate(leaves)])
 
 
-def cut_draw(padded: Array, shape: tuple[int, ...]) -> Array:
+def cut_draw(padded: Array, shape: Shape) -> Array:
     """What `draw` makes, ([batch,] whole vectors), in the shape of a leaf."""
     # Given noise that is split over devices is not padded: it has the leaf's shape already.
     if padded.shape == shape:
@@ -155,7 +157,7 @@ def cut_draw(padded: Array, shape: tuple[int, ...]) -> Array:
     return padded[..., : math.prod(shape[padded.ndim - 1 :])].reshape(shape)
 
 
-def padded_draw(draw: Array, shape: tuple[int, ...]) -> Array:
+def padded_draw(draw: Array, shape: Shape) -> Array:
     """The inverse of `cut_draw`; `shape` is (batch,), or () without an axis of samples."""
     flat = draw.reshape((*shape, -1))
     size = flat.shape[-1]

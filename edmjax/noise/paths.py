@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from edmjax._common.arrays import working_dtype
+from edmjax._common.exported import serializable
 from edmjax._common.trees import Layout, check_batch_axis, floating_tree
 from edmjax._common.typing import Array, Keys, PyTree, Scalar, X
 from edmjax.noise.keys import check_key, check_keys, cut_draw, draw, keys_of
@@ -109,6 +110,9 @@ class Brownian:
         # traced plan can have one here.
         nothing = jnp.where(drawn[..., None], jnp.nan, 0.0)
         return Increments(self.key, jnp.where(there, times, nothing))
+
+
+serializable(Brownian, read=tuple)
 
 
 @jax.tree_util.register_dataclass

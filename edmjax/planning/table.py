@@ -23,6 +23,7 @@ from jax.core import Tracer
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers
+from edmjax._common.exported import serializable
 from edmjax._common.typing import Denoiser, Scalar, Values
 from edmjax.planning.file import About, pair_of_levels, read_plan, write_plan
 
@@ -221,6 +222,12 @@ def _table(plan: Plan) -> str:
 def _term(weight: Any, name: str, there: Any) -> str:
     return f"{float(weight):+.6g} {name}" if there and weight != 0 else ""
 
+
+serializable(
+    Plan,
+    write=lambda static: [dataclasses.asdict(about) for about in static],
+    read=lambda written: tuple(About.of(about) for about in written),
+)
 
 if TYPE_CHECKING:
     PlanLike: TypeAlias = Plan

@@ -13,6 +13,7 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import number, positive, whole
 from edmjax._common.arrays import weighted
+from edmjax._common.exported import serializable
 from edmjax._common.trees import argument_like, floating_tree
 from edmjax._common.typing import Arraylike, Int, Number, PyTree, Values, X
 from edmjax.processes.process import Levels, Process, array_module
@@ -23,6 +24,7 @@ from edmjax.scalar import flag
 _ENDS = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "sigmoid": (1e-4, 0.02)}
 
 
+@serializable
 @jax.tree_util.register_pytree_node_class
 class DDPM(Process):
     """The variance-preserving process of a table of levels; made by `ddpm`.

@@ -19,10 +19,12 @@ from jax.tree_util import Partial
 
 from edmjax._common.arguments import number, one_of, positive_leaf, real, whole
 from edmjax._common.arrays import check_sigma, has_no_value
+from edmjax._common.exported import serializable
 from edmjax._common.typing import Int, Number, Scalar, Values
 from edmjax.processes.process import Levels, Process, array_module
 
 
+@serializable
 @jax.tree_util.register_pytree_node_class
 class Flow(Process):
     """The process of a rectified flow; made by `flow`.

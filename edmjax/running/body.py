@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from edmjax._common.exported import serializable_tuple
 from edmjax._common.functions import outputs_of
 from edmjax._common.held import cast, evaluate, is_far
 from edmjax._common.trees import check_like
@@ -39,6 +40,7 @@ from edmjax.running.layout import Points, Row, Table, combine, most_of, stack, u
 from edmjax.running.source import draws_of_row
 
 
+@serializable_tuple
 class Carry(NamedTuple):
     """What one evaluation hands to the next. A denoiser with a state would add one entry."""
 

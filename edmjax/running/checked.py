@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from edmjax._common.exported import serializable_tuple
 from edmjax._common.typing import Array, Corrector, Denoiser, PyTree, X
 from edmjax.noise.paths import KeyLike
 from edmjax.planning.table import PlanLike
@@ -17,6 +18,7 @@ from edmjax.running.body import Visit
 from edmjax.running.one_plan import dispatch, run
 
 
+@serializable_tuple
 class Report(NamedTuple):
     """What `sample_checked` found; a pytree of arrays. `print(report)` says it in a sentence.
 

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from edmjax._common.arrays import has_tracers, working_dtype
 from edmjax._common.held import cast, dtypes_of, is_held
-from edmjax._common.typing import Array, Denoiser, PyTree
+from edmjax._common.typing import Array, Denoiser, PyTree, Shape
 from edmjax.noise.keys import cut_draw, padded_draw
 from edmjax.planning.scale import STAND_IN, nearer
 from edmjax.planning.table import Plan
@@ -44,8 +44,11 @@ class Points:
     """Points between two evaluations, which are held in another form than the user's `x`.
 
     They are held at least in float32: half precision would lose what the plan's float64 weights
-    gained. On a CPU they are held as matrices: XLA's CPU loops are vectorised along the last axis
-    alone, so an image of 28 x 28 takes five times as long as its 784 pixels in a row.
+    gained. They are held as matrices: XLA's CPU loops are vectorised along the last axis alone, so
+    an image of 28 x 28 takes up to twice as long as its 784 pixels in a row. The form is the
+    same for every platform, so that a program does not depend on the machine that lowers it. On a
+    GPU a reshape moves nothing. On a TPU an evaluation of a small U-Net reads and writes 2 to 3 %
+    more bytes (compiled for a v5e, 28 x 28 x 1 and 64 x 64 x 3).
     """
 
     def __init__(self, x: PyTree, batched: bool):
@@ -59,9 +62,8 @@ class Points:
 
     @staticmethod
     def _shape(leaf: Array) -> "_Shape":
-        # Merging the axes of an array that is split over devices would gather it; on an
-        # accelerator the shape costs nothing.
-        if leaf.ndim < 3 or _is_split(leaf) or jax.default_backend() != "cpu":
+        # Merging the axes of an array that is split over devices would gather it.
+        if leaf.ndim < 3 or _is_split(leaf):
             return _Shape(leaf.shape)
         return _Shape((leaf.shape[0], math.prod(leaf.shape[1:])))
 
@@ -115,7 +117,7 @@ def _is_split(leaf: Array) -> bool:
 class _Shape:
     """A shape as a leaf of a pytree: a tuple would be taken for a part of the tree."""
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: Shape):
         self.shape = shape
 
 

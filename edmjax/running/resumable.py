@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from edmjax._common.arguments import refuse, whole
 from edmjax._common.arrays import has_tracers
+from edmjax._common.exported import serializable
 from edmjax._common.trees import argument_like
 from edmjax._common.typing import Corrector, Denoiser, PyTree
 from edmjax.noise.keys import is_typed
@@ -45,6 +46,9 @@ class PartialSample:
     held: Any
     widths: Any
     marks: Any
+
+
+serializable(PartialSample, read=tuple)
 
 
 def sample_until(

@@ -1,5 +1,6 @@
 """Every page of the documentation runs as it stands, and what it computes is what it says."""
 
+import importlib.util
 import re
 
 import numpy as np
@@ -12,7 +13,10 @@ import edmjax as ej
 SLOW = {"adaptive", "diffrax", "learning", "likelihood", "reproducibility"}
 THOROUGH = {*pages.pages()} - SLOW - {"index", "discrete"}
 ELSEWHERE = {"recipes"}  # its networks are not defined on the page: see test_recipes.py
-MARKS = [(SLOW, pytest.mark.slow), (THOROUGH, pytest.mark.thorough)]
+NO_EXPORT = pytest.mark.skipif(
+    not importlib.util.find_spec("flatbuffers"), reason="the extra `export` is not installed"
+)
+MARKS = [({"export"}, NO_EXPORT), (SLOW, pytest.mark.slow), (THOROUGH, pytest.mark.thorough)]
 
 
 def adaptive(names):
@@ -47,6 +51,16 @@ def discrete(names):
     np.testing.assert_allclose(back, x0, rtol=1e-4, atol=1e-4)
 
 
+def export(names):
+    for platform, there in (("tpu", True), ("cpu", False)):
+        assert (platform in names["for_tpu"].platforms) == there
+    assert names["loaded"].platforms == ("cpu", "cuda", "tpu")
+    # the two modes, at 0.4 of the samples and 0.6
+    nearest = np.linalg.norm(np.asarray(names["x0"])[:, None] - [[1.0, 0.0], [-1.0, 0.5]], axis=-1)
+    assert abs(np.mean(nearest[:, 0] < nearest[:, 1]) - 0.4) < 0.31
+    assert nearest.min(axis=1).max() < 0.3 * 5
+
+
 def readme(names):
     assert names["part"].shape == (7, 8, 8, 1)
     assert np.isfinite(names["x0"]).all() and np.isfinite(names["slope"]).all()
@@ -62,6 +76,7 @@ CHECKS = {
     "adaptive": adaptive,
     "diffrax": diffrax,
     "discrete": discrete,
+    "export": export,
     "sweep": sweep,
 }
 
