@@ -13,7 +13,6 @@ diffusion. A step is, with the ratio `phi_next / phi`,
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arguments import whole
@@ -21,7 +20,7 @@ from edmjax._common.typing import Scalar
 from edmjax.planning.point import Combination
 from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._parts import interpolated, to_denoised
-from edmjax.scalar import exp, is_traced, is_zero, log, not_negative, sqrt, where
+from edmjax.scalar import exp, is_traced, is_zero, log, not_negative, sqrt
 
 
 def _published(sigma: Scalar) -> Scalar:
@@ -98,30 +97,20 @@ def er_sde(
     return step
 
 
-# Up to this exponent `sigma exp(sigma^0.3)` is a float64 number, and a float32 one.
-_FAR, _FAR_IN_SINGLE = 680, 70
+_FAR = 680  # up to this exponent, `sigma exp(sigma^0.3)` is a float64 number
 
 
-def _is_far(g: Callable[[Scalar], Scalar], sigma: Scalar) -> Scalar:
-    """Whether the published scaler would overflow at a level: from 2.8e9, traced from 1.4e6."""
-    if g is not _published:
-        return False
-    single = is_traced(sigma) and jnp.result_type(sigma).itemsize < 8
-    return sigma**0.3 > (_FAR_IN_SINGLE if single else _FAR)
+def _is_far(g: Callable[[Scalar], Scalar], sigma: Scalar) -> bool:
+    """Whether the published scaler would overflow at a level: from 2.8e9 on."""
+    return g is _published and not is_traced(sigma) and bool(sigma**0.3 > _FAR)
 
 
 def _times_ratio(value: Scalar, g: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
     """`value g(low) / g(high)`, where the published scaler would overflow too."""
-    far = _is_far(g, high)
-    if not is_traced(far) and not far:
+    if not _is_far(g, high):
         return value * g(low) / g(high)
     a, b = low**0.3, high**0.3
-    scaled = value * exp(a - b) * (1 + 10 * exp(-a)) / (1 + 10 * exp(-b))
-    if not is_traced(far):
-        return scaled
-    # Levels of 1 keep what is not taken finite, and its slope.
-    near = value * g(where(far, 1.0, low)) / g(where(far, 1.0, high))
-    return where(far, scaled, near)
+    return value * exp(a - b) * (1 + 10 * exp(-a)) / (1 + 10 * exp(-b))
 
 
 # For the integrals over a step in log sigma: exact to rounding up to the widest steps in use.
@@ -136,14 +125,14 @@ def _integrals(
     g: Callable[[Scalar], Scalar], sigma: Scalar, sigma_next: Scalar
 ) -> tuple[Scalar, Scalar]:
     """`int (phi_next / phi - 1) dsigma` and its first moment about `sigma`, in log sigma."""
-    far = _is_far(g, sigma)
-    if not is_traced(far) and far:
+    if _is_far(g, sigma):
         return _far_integrals(g, float(sigma), float(sigma_next))
     h = log(sigma / sigma_next)
+    phi_next = sigma_next * g(sigma_next)
     first = second = 0.0
     for node, weight in _NODES:
         level = sigma_next * exp(node * h)
-        term = weight * h * (_times_ratio(sigma_next, g, sigma_next, level) - level)
+        term = weight * h * (phi_next / g(level) - level)
         first += term
         second += term * (level - sigma)
     return first, second
