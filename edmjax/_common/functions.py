@@ -99,7 +99,7 @@ def program(run: Callable[..., Any], *functions: Any, **static: Any) -> Callable
     """
     data = as_data(functions)
     if data is None:
-        return jax.jit(functools.partial(run, *functions, **static))
+        return jax.jit(functools.partial(run, *map(unpack, functions), **static))
     return functools.partial(_jitted(run, tuple(sorted(static))), *data, **static)
 
 
@@ -109,7 +109,7 @@ def compiled(
     """`run(*functions, *arrays, **static)`, by a `program`, or as a part of the caller's."""
     # Within the caller's program another `jit` would share nothing, as the function is not data.
     if as_data(functions) is None and has_tracers((functions, arrays)):
-        return run(*functions, *arrays, **static)
+        return run(*map(unpack, functions), *arrays, **static)
     return program(run, *functions, **static)(*arrays)
 
 

@@ -64,6 +64,13 @@ def unpack(function: Any) -> Any:
     return function.unpack() if isinstance(function, Packed) else function
 
 
+def pack_comparable(function: Any) -> Any:
+    """A module-level function as `Packed`, so that a later call finds its program; else itself."""
+    if not comparable(function):
+        return function
+    return Packed([], (jax.tree.structure(0), ((function, type(function)),)))
+
+
 def data_of_partial(function: Any) -> Any:
     """A `functools.partial` of a module-level function, its arguments as leaves; else itself."""
     if not comparable(function.func):

@@ -85,16 +85,17 @@ def conditions_at(cond: PyTree, rows: Any) -> Any:
 
 def check_like(values: PyTree, x: PyTree, who: str, name: str = "x") -> Any:
     """`values`, which `who` returned, and which must have the structure and shapes of `x`."""
-    return _alike(values, x, f"{who} must return", name)
+    return check_alike(values, x, f"{who} must return", name)
 
 
 def argument_like(values: PyTree, x: PyTree, argument: str, name: str) -> Any:
     """The argument `values`, floating, which must have the structure and shapes of `x`."""
     values = floating_tree(values, argument)
-    return _alike(values, x, f"`{argument}` must have", name)
+    return check_alike(values, x, f"`{argument}` must have", name)
 
 
-def _alike(values: PyTree, x: PyTree, says: str, name: str) -> Any:
+def check_alike(values: PyTree, x: PyTree, says: str, name: str) -> Any:
+    """`values`, if they have the structure and shapes of `x`; `says` begins the message."""
     if jax.tree.structure(values) != jax.tree.structure(x):
         # As layers with state do: Linen's `apply` with `mutable`, Equinox's BatchNorm.
         pair = isinstance(values, tuple) and not isinstance(x, tuple)

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     # Numbers of a plan, or what a formula of levels or times returns: NumPy on the host, JAX arrays
     # where something is traced.
     Values: TypeAlias = np.ndarray | jax.Array
+    # `(keys, like) -> noise`: `keys` is one key a sample, and `like` has the structure, shapes and
+    # dtypes to return; axis 0 of its leaves counts samples.
+    NoiseFunction: TypeAlias = Callable[[Key[Array, " batch"], PyTree], PyTree]
     # A function of the user's that no protocol below describes.
     Function: TypeAlias = Callable[..., Any]
     # The shape of an array, in which `jax.export` may leave sizes open.
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 else:
     from jaxtyping import PyTree as PyTree
 
-    Keys = Number = Int = Level = Grid = Arraylike = Values = Function = Any
+    Keys = Number = Int = Level = Grid = Arraylike = Values = NoiseFunction = Function = Any
     Shape = tuple
     Sigma = (
         Float[Array | np.ndarray, " "]

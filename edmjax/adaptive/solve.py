@@ -49,7 +49,7 @@ def sample(
         sigma_max, sigma_min: the levels to start and to stop at, `sigma_max > sigma_min > 0`. The
             denoiser at `sigma_min`, one evaluation more, removes what noise is left.
         noise: the draws themselves, leaf shape (num_draws, *leaf.shape), one for each accepted
-            step. A sample that needs more is NaN.
+            step. A sample that needs more is NaN. Or a function, as in `edmjax.sample`.
         cond: passed on to the denoiser.
         max_steps: the bound on the steps of a sample, rejected ones included; the first evaluation
             of `multistep` counts as one.
@@ -68,7 +68,7 @@ def sample(
         )
     x, cond = checked_inputs(denoise, x, cond)
     levels = _levels(denoise, method, sigma_max, sigma_min, x)
-    key, noise = source_of_noise(
+    key, noise, make = source_of_noise(
         x,
         key,
         noise,
@@ -81,14 +81,14 @@ def sample(
     differentiable = flag(differentiable, "differentiable")
     options = {"max_steps": whole(max_steps, "max_steps"), "differentiable": differentiable}
     arrays = (method, x, key, noise, cond, levels)
-    x0, report = compiled(_run, (denoise,), arrays, **options)
+    x0, report = compiled(_run, (denoise, make), arrays, **options)
     warn_of_unfinished(report, stacklevel=2)
     return x0, report
 
 
-def _run(denoise, method, x, key, noise, cond, levels, *, max_steps, differentiable):
+def _run(denoise, make, method, x, key, noise, cond, levels, *, max_steps, differentiable):
     """Returns (x0, report), from checked arguments."""
-    task = task_of(denoise, x, key, noise, cond, levels, per_sample=method.per_sample)
+    task = task_of(denoise, x, key, noise, make, cond, levels, per_sample=method.per_sample)
     # Its float64 numbers would widen the steps of float32 points where x64 is on.
     method = jax.tree.map(lambda leaf: jnp.asarray(leaf, task.sigma_max.dtype), method)
     attempt = functools.partial(method.attempt, task)

@@ -16,8 +16,9 @@ from edmjax._common.arguments import real
 from edmjax._common.arrays import from_left, has_no_value, working_dtype
 from edmjax._common.functions import outputs_of
 from edmjax._common.held import cast, dtypes_of, evaluate
-from edmjax._common.typing import Denoiser, PyTree, Scalar
-from edmjax.noise.keys import keys_of, normal_like
+from edmjax._common.typing import Denoiser, NoiseFunction, PyTree, Scalar
+from edmjax.noise.keys import fold, keys_of, normal_like
+from edmjax.noise.own import own_draw
 
 
 class Method:
@@ -60,6 +61,7 @@ def task_of(
     x: PyTree,
     key: Any,
     noise: PyTree,
+    make: NoiseFunction | None,
     cond: PyTree,
     levels: Any,
     *,
@@ -81,8 +83,10 @@ def task_of(
             drawn = jax.tree.map(
                 lambda v: v.at[ordinal, rows].get(mode="fill", fill_value=jnp.nan), noise
             )
+        elif make is not None:
+            drawn = own_draw(make, keys, ordinal, x)
         else:
-            drawn = normal_like(jax.vmap(jax.random.fold_in)(keys, ordinal), x)
+            drawn = normal_like(fold(keys, ordinal), x)
         return cast(drawn, dtypes)
 
     def norm(tree):

@@ -13,15 +13,14 @@ from edmjax._common.arguments import describe
 from edmjax._common.arrays import from_left, reals, working_dtype
 from edmjax._common.functions import check_function, with_cond
 from edmjax._common.trees import check_like, conditions, floating_tree
-from edmjax._common.typing import Arraylike, Level, PyTree
+from edmjax._common.typing import Arraylike, Level, NoiseFunction, PyTree
 from edmjax.noise.keys import check_single_key, sample_keys
+from edmjax.noise.own import check_noise_function, drawn
 
 # `net(params, x, c_noise) -> F`, and `net(params, x, c_noise, cond)` where `cond` is given.
 ParametricNetwork: TypeAlias = Callable[..., PyTree]
 # One number a sample, or the function `(key, n)` that draws them.
 Law: TypeAlias = Arraylike | Callable[[Key[Array, ""], int], Arraylike]
-# `(keys, like) -> noise`, with one key a sample.
-Noise: TypeAlias = Callable[[Key[Array, " batch"], PyTree], PyTree]
 
 if TYPE_CHECKING:
     Data: TypeAlias = PyTree
@@ -55,7 +54,7 @@ class Batch:
         key: Key[Array, ""],
         cond: PyTree,
         weights: PyTree,
-        noise: Noise | None,
+        noise: NoiseFunction | None,
     ):
         extra = () if cond is None else ("cond",)
         check_function(net, "net", "params", "x", "c_noise", *extra)
@@ -65,7 +64,7 @@ class Batch:
         if cond is not None:
             cond = conditions(cond, self.n, " of `x0`")
         if noise is not None:
-            check_function(noise, "noise", "keys", "like")
+            check_noise_function(noise)
         self.net: ParametricNetwork = net
         self.params: PyTree = params
         self.cond: PyTree = cond
@@ -81,18 +80,15 @@ class Batch:
         leaves, treedef = jax.tree.flatten(self.x0)
         if self._noise is not None:
             like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, self.dtype), self.x0)
-            drawn = check_like(
-                self._noise(sample_keys(self.key_noise, self.n), like), self.x0, "`noise`", "x0"
-            )
-            return jax.tree.map(lambda leaf: jnp.asarray(leaf, self.dtype), drawn)
+            return drawn(self._noise, sample_keys(self.key_noise, self.n), like, whose="x0")
         # A batch that is one array has the draws of earlier versions.
         several = len(leaves) > 1
         keys = random.split(self.key_noise, len(leaves)) if several else [self.key_noise]
-        drawn = [
+        white = [
             random.normal(key, leaf.shape, self.dtype)
             for key, leaf in zip(keys, leaves, strict=True)
         ]
-        return treedef.unflatten(drawn)
+        return treedef.unflatten(white)
 
     def drawn(self, law: Law, name: str) -> Any:
         """One number a sample: those that are given, or those that a function draws."""

@@ -9,12 +9,11 @@ from jaxtyping import Array, Float, Key
 
 from edmjax import processes
 from edmjax._common.arguments import real
-from edmjax._common.typing import PyTree, Scalar
+from edmjax._common.typing import NoiseFunction, PyTree, Scalar
 from edmjax.losses.batch import (
     Batch,
     Data,
     Law,
-    Noise,
     ParametricNetwork,
     PerSample,
     along,
@@ -37,7 +36,7 @@ def edm(
     cond: PyTree = None,
     weights: PyTree = None,
     levels: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> Float[Array, ""]:
     """The EDM loss, `E lambda(sigma) |D(x0 + sigma n; sigma) - x0|^2`.
 
@@ -67,7 +66,7 @@ def edm_per_sample(
     cond: PyTree = None,
     weights: PyTree = None,
     levels: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> PerSample:
     """The terms whose mean is `edm`, with their noise levels."""
     batch = Batch(net, params, x0, key, cond, weights, noise)
@@ -111,7 +110,7 @@ def dsm(
     cond: PyTree = None,
     weights: PyTree = None,
     levels: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> Float[Array, ""]:
     """Song's denoising score matching loss, `E std(t)^2 |s(x0 + std(t) n, t) + n / std(t)|^2`.
 
@@ -141,7 +140,7 @@ def dsm_per_sample(
     cond: PyTree = None,
     weights: PyTree = None,
     levels: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> PerSample:
     """The terms whose mean is `dsm`, with their levels `std(t)`; `c_noise` is `t`."""
     batch = Batch(net, params, x0, key, cond, weights, noise)

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Key
 
 from edmjax import processes
 from edmjax._common.arguments import one_of
-from edmjax._common.typing import PyTree
-from edmjax.losses.batch import Batch, Data, Law, Noise, ParametricNetwork, PerSample, along
+from edmjax._common.typing import NoiseFunction, PyTree
+from edmjax.losses.batch import Batch, Data, Law, ParametricNetwork, PerSample, along
 from edmjax.processes import DDPM, Process
 from edmjax.processes.process import check_process, root
 
@@ -41,7 +41,7 @@ def prediction(
     cond: PyTree = None,
     weights: PyTree = None,
     times: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> Float[Array, ""]:
     """The loss of a network that predicts "epsilon", "v_prediction" or "sample": see above.
 
@@ -69,7 +69,7 @@ def prediction_per_sample(
     cond: PyTree = None,
     weights: PyTree = None,
     times: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> PerSample:
     """The terms whose mean is `prediction`, with their levels; `c_noise` is the time."""
     batch = Batch(net, params, x0, key, cond, weights, noise)
@@ -87,7 +87,7 @@ def flow(
     cond: PyTree = None,
     weights: PyTree = None,
     times: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> Float[Array, ""]:
     """The loss of a rectified flow, `E |F(x_t, t) - (n - x0)|^2` at `x_t = (1 - t) x0 + t n`.
 
@@ -110,7 +110,7 @@ def flow_per_sample(
     cond: PyTree = None,
     weights: PyTree = None,
     times: Law | None = None,
-    noise: Noise | None = None,
+    noise: NoiseFunction | None = None,
 ) -> PerSample:
     """The terms whose mean is `flow`, with their levels `t / (1 - t)`; `c_noise` is `t`."""
     batch = Batch(net, params, x0, key, cond, weights, noise)

@@ -98,7 +98,7 @@ def normal_like(key: Keys | X, x: X) -> X:
     Leaf `l` of a sample is `normal(fold_in(key, l))`, in float32 (float64 for float64 leaves) and
     then cast; keys of shape (batch,) make a batch. Arrays like `x` in place of the key are returned
     as they are. So a corrector draws with `normal_like(key[m], x)` whether `sample` was given a key
-    or the noise itself.
+    or the noise itself. As the `noise` of a call that draws it changes nothing.
 
     Raises:
         TypeError: if `x` holds no floating arrays.
@@ -164,10 +164,17 @@ def padded_draw(draw: Array, shape: Shape) -> Array:
     return jnp.pad(flat, [(0, 0)] * len(shape) + [(0, padded_size(size) - size)])
 
 
+def fold(keys: Keys, ordinal: Scalar | Array) -> Any:
+    """The key of draw number `ordinal`, a number or one a sample, of each sample's key."""
+    if jnp.ndim(ordinal):
+        return jax.vmap(random.fold_in)(keys, ordinal)
+    of = functools.partial(random.fold_in, data=ordinal)
+    return jax.vmap(of)(keys) if keys.ndim else of(keys)
+
+
 def draw(keys: Keys, ordinal: Scalar, x: PyTree) -> PyTree:
     """Draw number `ordinal` of each sample; `cut_draw` gives it the shape of `x`."""
-    fold = functools.partial(random.fold_in, data=ordinal)
-    return _padded_like(jax.vmap(fold)(keys) if keys.ndim else fold(keys), x)
+    return _padded_like(fold(keys, ordinal), x)
 
 
 @functools.partial(jax.jit, static_argnames=("num_draws", "like"))

@@ -72,8 +72,8 @@ class Flow(Process):
             shift_terminal: stretch the flow's times, `1 - t` by one factor, so that the last one
                 before 0 is this (LTX, 0.1). In (0, 1).
             num_timesteps: the number of training times, for "linspace".
-            first: the first `u`. Samplers of the SDE that look inside a step, `dpmpp_sde` and
-                `er_sde`, have no limit at 1: ComfyUI takes 0.9999, and starts from plain noise too.
+            first: the first `u`. A sampler of the SDE that looks inside a step, `dpmpp_sde`, has no
+                limit at 1. For all of the SDE ComfyUI takes 0.9999, and starts from plain noise.
 
         Raises:
             TypeError: `n` or `num_timesteps` is not an integer.

@@ -30,7 +30,7 @@ from edmjax._common.exported import serializable_tuple
 from edmjax._common.functions import outputs_of
 from edmjax._common.held import cast, evaluate, is_far
 from edmjax._common.trees import check_like
-from edmjax._common.typing import Array, Corrector, Denoiser, Keys, PyTree, Scalar
+from edmjax._common.typing import Array, Corrector, Denoiser, Keys, NoiseFunction, PyTree, Scalar
 from edmjax.noise.keys import keys_of
 from edmjax.noise.paths import Increments
 from edmjax.planning.scale import STAND_IN
@@ -76,6 +76,7 @@ class Body:
         cond: PyTree,
         *,
         batched: bool,
+        make: NoiseFunction | None = None,
         corrector: Corrector | None = None,
         declared: Declared = Declared(),  # noqa: B008 (immutable)
         look: Callable[[Visit], Any] = lambda visit: None,
@@ -99,10 +100,11 @@ class Body:
             key = keys_of(key, x, batched)
         self.key: Keys | Increments | None = key
         self.noise: PyTree = noise
+        self.make: NoiseFunction | None = make
         # With `skip`, the generator does not run for rows without a draw. Only plans that were
         # padded to one shape have many of those; elsewhere the branch costs more than it saves.
         self.draws: Callable[[Any], list[Any]] = functools.partial(
-            draws_of_row, self.points, key=key, noise=noise, skip=skip
+            draws_of_row, self.points, key=key, noise=noise, make=make, skip=skip
         )
         self.learned: bool = plan.v is not None
         self.first_draws: Any = asked[0]
@@ -191,7 +193,7 @@ class Body:
         """A held point, after a call of the corrector at its level."""
         shown = self.points.show(point, row.unscale)
         assert self.corrector is not None and not isinstance(self.key, Increments)
-        source = self.declared.source(self.key, self.noise, call)
+        source = self.declared.source(self.key, self.noise, self.make, call, self.x)
         moved = self.corrector(lambda x, s: self._evaluate(x, s)[0], shown, row.sigma, source)
         moved = self.points.hold(check_like(moved, self.x, "The corrector"), row.unscale)
         # Add the move to the held point. The moved point itself would carry the rounding of what

@@ -10,12 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from edmjax._common.arrays import has_tracers
 from edmjax._common.exported import serializable_tuple
+from edmjax._common.functions import checked_inputs
 from edmjax._common.typing import Array, Corrector, Denoiser, PyTree, X
 from edmjax.noise.paths import KeyLike
-from edmjax.planning.table import PlanLike
+from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running.body import Visit
 from edmjax.running.one_plan import dispatch, run
+from edmjax.running.sizes import expected_start, is_wrong, relative_size, warn_of_size
+from edmjax.scalar import flag
 
 
 @serializable_tuple
@@ -30,6 +34,10 @@ class Report(NamedTuple):
         in_point: bool, whether the evaluated point already has it. Then it comes from `x`, the
             noise, a corrector, or the sums of a step; otherwise the denoiser made it.
         evaluations: (batch,) int32, `evaluation` for each sample.
+        start: how many times as large as a point at the plan's first level `x` is: 1 where it may
+            be one, less where it is smaller than the noise of that level, more where its spread is
+            larger than that of noise and data, with the denoiser's `sigma_data` or 0.5. 1 where the
+            size is not known, as of a plan that is traced or goes up.
     """
 
     evaluation: Any
@@ -37,6 +45,7 @@ class Report(NamedTuple):
     samples: Any
     in_point: Any
     evaluations: Any
+    start: Any = 1.0
 
     @property
     def finite(self) -> Any:
@@ -47,14 +56,16 @@ class Report(NamedTuple):
         # Under `jit` and `vmap` there is no one evaluation to speak of.
         if isinstance(self.evaluation, Tracer) or np.ndim(self.evaluation):
             return repr(self)
+        size = f" `x` is {self.start:.3g} times as large as a point at the plan's first level."
+        size = size if is_wrong(float(self.start)) else ""
         if self.evaluation < 0:
-            return "Every number was finite."
+            return f"Every number was finite.{size}"
         which = np.flatnonzero(self.samples)
         shown = ", ".join(map(str, which[:8])) + (", ..." if len(which) > 8 else "")
         what = "The point of" if self.in_point else "The denoiser's output in"
         return (
             f"{what} evaluation {self.evaluation} (sigma {self.sigma:.6g}) is not finite for "
-            f"{len(which)} of {np.size(self.samples)} samples: {shown}."
+            f"{len(which)} of {np.size(self.samples)} samples: {shown}.{size}"
         )
 
 
@@ -79,10 +90,25 @@ def sample_checked(
 
     Every evaluated point, every output of the denoiser and the sample are checked. Each evaluation
     costs one pass over its arrays, and a byte a sample. Arguments and errors are as for `sample`.
+
+    The size of `x` is looked at as well: where it is a quarter of that of the plan's first level,
+    or ten times as large, a RuntimeWarning says so, outside of `jit`. For that the call waits for
+    `x`, and not for the samples.
     """
+    check_plan(plan)
+    batched = flag(batched, "batched")
+    x, cond = checked_inputs(denoise, x, cond, batched=batched)
+    expected = expected_start(denoise, plan)
+    start = 1.0 if expected is None else _relative_size(x, expected, batched=batched)
     options = {"remat": remat, "batched": batched, "progress": progress, "look": _watch}
+    options["begins"] = False  # it is looked at here, wherever it lies
     x0, seen = dispatch(run, denoise, plan, x, key, noise, cond, corrector, **options)
-    return x0, _report(x0, seen, plan.sigmas, plan.grid[-1:], batched)
+    if expected is not None and not has_tracers((start, expected)):
+        warn_of_size(float(start), expected, stacklevel=2)
+    return x0, _report(x0, seen, plan.sigmas, plan.grid[-1:], batched)._replace(start=start)
+
+
+_relative_size = jax.jit(relative_size, static_argnames="batched")
 
 
 def _watch(visit: Visit, save: None) -> tuple[Any, Any]:

@@ -12,21 +12,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
 from jax.sharding import AxisType, Mesh
 
-from edmjax._common.arguments import refuse, whole
-from edmjax._common.arrays import has_tracers, working_dtype
+from edmjax._common.arguments import describe, refuse, whole
+from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import as_data, check_denoiser, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
 from edmjax._common.trees import Layout, conditions, is_shared
-from edmjax._common.typing import Corrector, Denoiser, Int, Keys, PyTree
-from edmjax.noise.keys import check_key, check_single_key, is_typed, normal_like
+from edmjax._common.typing import Corrector, Denoiser, Int, Keys, NoiseFunction, PyTree
+from edmjax.noise.keys import is_typed
 from edmjax.noise.paths import Brownian, KeyLike
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running._memory import is_exhausted, too_large
 from edmjax.running.one_plan import sample
+from edmjax.running.source import function_of_noise
+from edmjax.running.starts import Starts, keys_of_chunk, split_keys
 from edmjax.scalar import flag
 
 
@@ -38,11 +39,12 @@ def sample_in_chunks(
     num_samples: Int,
     chunk_size: Int,
     shape: PyTree,
+    x: PyTree = None,
+    noise: NoiseFunction | None = None,
     cond: PyTree = None,
     corrector: Corrector | None = None,
     mesh: Mesh | None = None,
     on_chunk: Callable[[int, PyTree], object] | None = None,
-    noise: None = None,
     remat: bool = False,
     batched: bool = True,
     progress: bool = False,
@@ -57,7 +59,15 @@ def sample_in_chunks(
         x0 = ej.sample(denoise, plan, x, key_steps)
 
     if one chunk holds all `n` samples. Here `std` is the first level `plan.grid[0]`, or, in the
-    scale of a process, `plan.sigmas[0] * plan.scale[0]`. In other chunks and on a mesh the noise is
+    scale of a process, `plan.sigmas[0] * plan.scale[0]`. With one key a sample, in place of
+    `(key, i)`, sample `i` depends on its key alone:
+
+        keys_start, keys_steps = jax.vmap(jax.random.split, out_axes=1)(keys)
+        x = std * ej.normal_like(keys_start, x_like)
+        x0 = ej.sample(denoise, plan, x, keys_steps)
+
+    With a function `noise`, it stands in the place of `ej.normal_like`, and `ej.sample` is given it
+    too. In other chunks and on a mesh the noise is
     the same to the bit, and samples agree up to roundings (docs/reproducibility.md has sizes). The
     last chunk is filled up with samples that are thrown away, so one program runs all chunks. The
     device holds one chunk at a time, the host all samples.
@@ -65,11 +75,16 @@ def sample_in_chunks(
     Args:
         denoise, plan, cond, corrector: as in `sample`; axis 0 of a leaf of `cond` counts all
             samples, or has length 1 where they share it.
-        key: one typed key, or `ej.brownian(key)` for noise of one path.
+        key: one typed key, or one key a sample, shape (num_samples,), such as
+            `jax.vmap(jax.random.key)(seeds)`; or `ej.brownian(key)` of either, for noise of paths.
         num_samples: how many, at least 1.
         chunk_size: how many at once, at least 1. On a mesh this counts the samples on all devices;
             each chunk is filled up to a multiple of the size of the axis `data`.
         shape: one sample's `jax.ShapeDtypeStruct`, without an axis of samples, or a pytree of them.
+        x: the points to start from, in place of noise: all of them, on the host, of which a chunk
+            at a time goes to the device; or a function `(keys, like) -> x`.
+        noise: a function `(keys, like) -> noise` in place of white noise, of the start and of what
+            the plan draws; as for `sample`. Given draws are refused; `sample` takes them.
         mesh: devices that work together, with an axis `data`, which splits the samples of a chunk,
             and optionally an axis `model`, which splits the arrays of the denoiser and of the
             corrector. Where it spans several processes, each process calls this with the same
@@ -77,22 +92,23 @@ def sample_in_chunks(
         on_chunk: called as `on_chunk(first, samples)` after each chunk, with the number of its
             first sample and its samples, for example to save them. They are views of what is
             returned.
-        noise, remat, batched: refused; `sample` takes them.
+        remat, batched: refused; `sample` takes them.
         progress: draw a tqdm bar that counts samples.
 
     Raises:
         TypeError: if an argument is of the wrong kind, or this is called under `jit`.
         ValueError: if `num_samples` or `chunk_size` is below 1, `cond` does not count the samples,
-            the mesh has no axis `data`, `noise`, `remat` or `batched=False` is asked for, or the
-            plan holds its points in a scale and its first evaluation is not at its first level; and
-            where `sample` raises one.
+            the keys do not, `x` or what a function returns has other shapes, the mesh has no axis
+            `data`, `remat` or `batched=False` is asked for, `noise` holds draws, or, without `x`,
+            the plan holds its points in a scale and its first evaluation is not at its first level;
+            and where `sample` raises one.
         MemoryError: if a chunk does not fit on the device; it names a size that would.
     """
-    why = "samples are drawn from `key`, come in batches and have no gradient; see `ej.sample`"
-    refuse("sample_in_chunks", why, noise=noise, remat=remat, batched=not batched)
+    why = "samples come in batches and have no gradient; see `ej.sample`"
+    refuse("sample_in_chunks", why, remat=remat, batched=not batched)
     check_plan(plan)
     check_denoiser(denoise, cond)
-    if has_tracers((denoise, plan, key, cond)):
+    if has_tracers((denoise, plan, key, x, noise, cond)):
         raise TypeError(
             "`sample_in_chunks` returns NumPy arrays, so it cannot run under `jit`: use "
             "`ej.sample` there."
@@ -104,19 +120,29 @@ def sample_in_chunks(
     like = Layout(_one_sample(shape))
     cond = conditions(cond, num_samples)
     mesh = mesh_of_samples(mesh)
+    if noise is not None and not callable(noise):
+        raise ValueError(
+            "`sample_in_chunks` draws for one chunk at a time, so `noise` must be a function of "
+            f"(keys, like), got {describe(noise)}: `ej.sample` takes the draws themselves."
+        )
     # A path is split like a key. All chunks share its process; each gets the keys of its samples.
     path = key if isinstance(key, Brownian) else None
-    key_start, key_steps = _split(key)
-    std = start_std(plan)
+    keys = split_keys(key, num_samples)
+    make = None if noise is None else function_of_noise(noise, key)
+    starts = Starts(x, make, plan, num_samples, like)
     if mesh is not None:
         denoise, corrector = split_parameters((denoise, corrector), mesh)
 
-    run = functools.partial(_sampled, denoise, plan, corrector, path)
-    if as_data((denoise, corrector)) is None:
+    run = functools.partial(_sampled, denoise, plan, corrector, path, noise)
+    if as_data((denoise, corrector, make)) is None:
         run = jax.jit(run)  # a plain function is traced once, and not once a chunk
 
     def begin(first: int, rows: int) -> tuple[PyTree, Keys]:
-        return _begin(key_start, key_steps, np.int32(first), std, rows=rows, like=like)
+        keys_start, keys_steps = keys_of_chunk(*keys, np.int32(first), rows=rows)
+        points = starts.of(keys_start, first)
+        if first == 0:
+            starts.check(denoise, points)
+        return points, keys_steps
 
     bar = require_tqdm().tqdm(total=num_samples, unit="sample") if shown else None
 
@@ -229,54 +255,13 @@ def _sampled(
     plan: PlanLike,
     corrector: Corrector | None,
     path: Brownian | None,
+    noise: NoiseFunction | None,
     x: PyTree,
     keys: Keys,
     cond: PyTree,
 ) -> PyTree:
     source = keys if path is None else dataclasses.replace(path, key=keys)
-    return sample(denoise, plan, x, source, cond=cond, corrector=corrector)
-
-
-@functools.partial(jax.jit, static_argnames=("rows", "like"))
-def _begin(
-    key_start: Keys, key_steps: Keys, first: Any, std: Any, *, rows: int, like: Layout
-) -> tuple[PyTree, Keys]:
-    """The starting points of samples `first ... first + rows - 1`, and their keys for the plan."""
-    # `first` is data, so that every chunk runs the same program.
-    index = first + jnp.arange(rows, dtype=jnp.int32)
-    keys_start, keys_steps = (
-        jax.vmap(functools.partial(random.fold_in, key))(index) for key in (key_start, key_steps)
-    )
-    shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype), like.tree()
-    )
-
-    def scaled(noise: Any) -> Any:
-        return (jnp.asarray(std, working_dtype(noise.dtype)) * noise).astype(noise.dtype)
-
-    return jax.tree.map(scaled, normal_like(keys_start, shapes)), keys_steps
-
-
-def _split(key: KeyLike) -> tuple[Keys, Keys]:
-    """The key of the noise that samples start from, and the key of the noise that they draw."""
-    key = key.key if isinstance(key, Brownian) else key
-    check_key(key)
-    check_single_key(key)
-    key_start, key_steps = random.split(key)
-    return key_start, key_steps
-
-
-def start_std(plan: PlanLike) -> np.float64:
-    """The standard deviation of the noise that the plan starts from."""
-    if plan.scale is None:
-        return np.float64(plan.grid[0])
-    if plan.grid[0] not in (plan.sigmas[0], np.inf):
-        raise ValueError(
-            "This plan holds its points in the scale of a process and evaluates the denoiser first "
-            f"at sigma = {plan.sigmas[0]:g}, not at its first level {plan.grid[0]:g}, so the scale "
-            "of its start is not known: draw the start yourself and use `ej.sample`."
-        )
-    return np.float64(plan.sigmas[0] * plan.scale[0])
+    return sample(denoise, plan, x, source, noise=noise, cond=cond, corrector=corrector)
 
 
 def _rows(leaf: Any, index: np.ndarray) -> Any:

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax, random
+from jax import lax
 from jax.core import Tracer
 
 from edmjax._common.functions import check_function
-from edmjax._common.typing import Corrector, Keys, PyTree, Scalar
+from edmjax._common.typing import Corrector, Keys, NoiseFunction, PyTree, Scalar
+from edmjax.noise.keys import fold
+from edmjax.noise.own import own_draws
 from edmjax.planning.table import Plan, PlanLike
 
 
@@ -66,7 +68,14 @@ class Declared(NamedTuple):
         shifted = jnp.where(draws < 0, draws, shifted)
         return shifted, (asked[1:] if self.on_result else asked[:-1]) + self.draws * calls
 
-    def source(self, key: Keys | None, noise: PyTree, ordinal: Scalar) -> Any:
+    def source(
+        self,
+        key: Keys | None,
+        noise: PyTree,
+        make: NoiseFunction | None,
+        ordinal: Scalar,
+        x: PyTree,
+    ) -> Any:
         """What a call of the corrector draws from: draws, keys to make them with, or None."""
         if noise is not None:
             take = functools.partial(
@@ -75,15 +84,12 @@ class Declared(NamedTuple):
             return jax.tree.map(take, noise)
         if key is None:
             return None
-
-        def of(ordinal):
-            fold = functools.partial(random.fold_in, data=ordinal)
-            return jax.vmap(fold)(key) if key.ndim else fold(key)
-
+        if make is not None:
+            return own_draws(make, key, ordinal, self.draws, x)
         # A corrector that declares nothing gets one key a sample, as if it made a single draw.
         if self.num_draws is None:
-            return of(ordinal)
-        return jax.vmap(of)(ordinal + jnp.arange(self.num_draws))
+            return fold(key, ordinal)
+        return jax.vmap(functools.partial(fold, key))(ordinal + jnp.arange(self.num_draws))
 
 
 def check_corrector_fits(plan: Plan) -> None:

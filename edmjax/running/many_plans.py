@@ -18,12 +18,14 @@ from jax.core import Tracer
 from edmjax._common.arguments import refuse
 from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import checked_inputs, program
-from edmjax._common.typing import Denoiser, Keys, PyTree
+from edmjax._common.packed import unpack
+from edmjax._common.typing import Denoiser, Keys, NoiseFunction, PyTree
 from edmjax.noise.paths import KeyLike
 from edmjax.planning.padding import Shape, may_draw
 from edmjax.planning.table import Plan, check_plan
 from edmjax.running.body import Body, run_rows
 from edmjax.running.layout import check_reach
+from edmjax.running.sizes import check_start
 from edmjax.running.source import source_of_noise
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ def sweep(
         key: as for `sample`, but not a path; each plan draws from it what it would draw alone.
             Needed where a plan draws noise.
         noise: the draws themselves, leaf shape (num_draws, *leaf.shape) for the plan with the most
-            draws; a plan with fewer takes the first ones. `ej.draw_noise` makes them.
+            draws; a plan with fewer takes the first ones. `ej.draw_noise` makes them. Or a
+            function, as for `sample`.
         cond, batched: as for `sample`.
         corrector, remat, progress: refused; `sample` takes them.
 
@@ -82,7 +85,11 @@ def sweep(
     refuse(
         "sweep", "run each plan by `ej.sample`", corrector=corrector, remat=remat, progress=progress
     )
-    made = [run() for run in runs(denoise, _listed(plans), x, key, noise, cond, batched)]
+    waiting = runs(denoise, _listed(plans), x, key, noise, cond, batched)
+    if not isinstance(x, jax.Array):
+        for plan in _listed(plans):
+            check_start(denoise, plan, x, batched, stacklevel=2)
+    made = [run() for run in waiting]
     return _like(plans, iter(made))
 
 
@@ -130,24 +137,24 @@ def runs(
     if not plans:
         return []
     shape = Shape.of(plans)
-    key, noise = _source(plans, shape, x, key, noise, batched)
+    key, noise, make = _source(plans, shape, x, key, noise, batched)
     # NumPy numbers: a Python number is weakly typed, and `jit` would compile again for it.
     padded = [shape.padded(plan) for plan in plans]
     lengths = [np.int32(plan.nfe) for plan in plans]
 
     arrays = (x, key, noise, cond)
-    if has_tracers((denoise, padded, arrays)):
+    if has_tracers((denoise, make, padded, arrays)):
         # Inside a caller's `jit` a call for each plan would be a copy of the network for each.
         together = jax.tree.map(lambda *tables: jnp.stack(tables), *padded)
         samples = lax.map(
-            lambda row: _run(denoise, row[0], row[1], *arrays, batched=batched),
+            lambda row: _run(denoise, unpack(make), row[0], row[1], *arrays, batched=batched),
             (together, jnp.asarray(lengths)),
         )
         return [
             functools.partial(jax.tree.map, operator.itemgetter(i), samples)
             for i in range(len(plans))
         ]
-    run = program(_run, denoise, batched=batched)
+    run = program(_run, denoise, make, batched=batched)
     return [
         functools.partial(run, plan, length, *arrays)
         for plan, length in zip(padded, lengths, strict=True)
@@ -161,9 +168,13 @@ def _source(
     key: KeyLike | None,
     noise: PyTree,
     batched: bool,
-) -> tuple[Keys | None, PyTree]:
-    """Where noise comes from: the keys of the samples, or the given draws, or (None, None)."""
-    known = noise is not None and not any(isinstance(plan.draws, Tracer) for plan in plans)
+) -> tuple[Keys | None, PyTree, Any]:
+    """Where noise comes from; see `source_of_noise`."""
+    known = (
+        noise is not None
+        and not callable(noise)
+        and not any(isinstance(plan.draws, Tracer) for plan in plans)
+    )
     first = next((i for i, plan in enumerate(plans) if may_draw(plan)), None)
     return source_of_noise(
         x,
@@ -179,6 +190,7 @@ def _source(
 
 def _run(
     denoise: Denoiser,
+    make: NoiseFunction | None,
     plan: Plan,
     length: Any,
     x: PyTree,
@@ -191,5 +203,5 @@ def _run(
     """The sample of a padded plan whose first `length` rows are its own."""
     # A draw that a row does not make is skipped: a plan without noise pays nothing for one beside
     # it that has some.
-    body = Body(denoise, plan, x, key, noise, cond, batched=batched, skip=True)
+    body = Body(denoise, plan, x, key, noise, cond, batched=batched, make=make, skip=True)
     return run_rows(body, body.start(), 0, length)[0]

@@ -13,14 +13,16 @@ from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import check_function, checked_inputs, compiled
 from edmjax._common.progress import require_tqdm, start_bar, tick_bar
 from edmjax._common.trees import check_batch_axis, floating_tree
-from edmjax._common.typing import Corrector, Denoiser, Keys, PyTree, X
+from edmjax._common.typing import Corrector, Denoiser, Keys, NoiseFunction, PyTree, X
 from edmjax.noise.keys import check_keys, draw_all, keys_of
+from edmjax.noise.own import all_own_draws
 from edmjax.noise.paths import Brownian, Increments, KeyLike, draw_path
 from edmjax.planning.table import PlanLike, check_plan
 from edmjax.running.body import Body, Visit
 from edmjax.running.declared import Declared, check_corrector_fits
 from edmjax.running.layout import check_reach
-from edmjax.running.source import NO_INCREMENTS, no_draws, source_of_noise
+from edmjax.running.sizes import check_start
+from edmjax.running.source import NO_INCREMENTS, function_of_noise, no_draws, source_of_noise
 from edmjax.scalar import flag
 
 if TYPE_CHECKING:
@@ -65,12 +67,19 @@ def sample(
             standard normal noise. If the grid came from a process, the point is multiplied by the
             scale of the process at that level too, `levels.scale[0]`, and the result is in the
             scale of the process. From an infinite first level, `x` is `process.prior_std` times
-            noise. Axis 0 of every leaf counts samples.
+            noise. Axis 0 of every leaf counts samples. In a NumPy array, a size that is far from
+            this gets a RuntimeWarning; of JAX arrays only `sample_checked` says it, as this
+            function never waits for the device.
         key: one typed key, of which sample `i` uses `fold_in(key, i)`, or one key per sample; or
             `ej.brownian(key)`, for noise of one path. Needed if the plan draws noise, or if the
             corrector declares draws. Ignored if the plan draws none and there is no corrector.
         noise: the draws themselves, used instead of `key`, leaf shape (num_draws, *leaf.shape);
-            `ej.draw_noise` makes them.
+            `ej.draw_noise` makes them. Or a function `(keys, like) -> noise`, in place of white
+            noise: `keys`, shape (batch,), has the key `fold_in(key_i, j)` of each sample for draw
+            `j`; `like` has the structure and shapes of `x`, and the dtypes to return, at least
+            float32; with batched=False both are of a batch of one. A function at the top of a
+            module is compiled once, as is one that is a pytree of arrays; any other one is traced
+            in each call outside of `jit`.
         cond: passed on to the denoiser: any pytree whose leaves have the samples on axis 0. A leaf
             with axis 0 of length 1 is shared by all samples: the denoiser is given it as it is,
             without a copy for each, to broadcast. A number is such a leaf, and a list of numbers is
@@ -141,6 +150,7 @@ def draw_noise(
     key: KeyLike,
     x: X,
     *,
+    noise: NoiseFunction | None = None,
     corrector: Corrector | None = None,
     batched: bool = True,
 ) -> X:
@@ -149,13 +159,14 @@ def draw_noise(
     Passed to `sample` as `noise`, it gives the same sample to the bit. With a key, draw `j` of leaf
     `l` of sample `i` is `normal(fold_in(fold_in(key_i, j), l))`; with `ej.brownian(key)` it is an
     increment of the path. Draws are made in float32 (float64 for float64 leaves) and then cast to
-    the leaf's dtype. `x` may hold arrays or `jax.ShapeDtypeStruct`s.
+    the leaf's dtype. `x` may hold arrays or `jax.ShapeDtypeStruct`s. With a function `noise`, as
+    `sample` takes it, draw `j` is what it makes of the keys `fold_in(key_i, j)`.
 
     Raises:
         TypeError: if the plan is traced (under jit), so that its number of draws has no value, or
             `key` is not a typed key.
         ValueError: if the keys do not fit `x`, their generator depends on the batch, or `key` is a
-            path and the corrector draws.
+            path and the corrector draws, or `noise` is given with it.
     """
     check_plan(plan)
     floating_tree(x, "x", shapes=True)
@@ -163,19 +174,24 @@ def draw_noise(
     declared = Declared.read(corrector)
     # The number of draws is a shape of the result, so the plan must have values.
     num_draws = plan.num_draws + declared.calls(plan) * declared.draws
+    make = None if noise is None else function_of_noise(noise, key)
     if isinstance(key, Brownian):
         if declared.draws:
             raise ValueError(NO_INCREMENTS.format(who="a corrector"))
         path, keys = key.over(plan, x, batched), keys_of(key.key, x, batched)
         return draw_path(path, keys, np.asarray(plan.draws), num_draws, x)
     check_keys(key, x, batched)
-    return draw_all(keys_of(key, x, batched), num_draws, x)
+    keys = keys_of(key, x, batched)
+    if make is not None:
+        return all_own_draws(make, keys, num_draws, x)
+    return draw_all(keys, num_draws, x)
 
 
 def run(
     denoise: Denoiser,
     corrector: Corrector | None,
     save: Callable[..., Any] | None,
+    make: NoiseFunction | None,
     plan: PlanLike,
     x: PyTree,
     key: Keys | Increments | None,
@@ -197,6 +213,7 @@ def run(
         noise,
         cond,
         batched=batched,
+        make=make,
         corrector=corrector,
         declared=declared,
         look=lambda visit: look(visit, save),
@@ -236,36 +253,41 @@ def dispatch(
     save: Callable[..., Any] | None = None,
     *extra: Any,
     batched: bool,
+    begins: bool = True,
     **options: Any,
 ) -> Any:
     """`run` on checked arguments, in the caller's program or in one of its own.
 
-    `run` takes the functions denoiser, corrector and `save`, then the plan, `x`, the key, the
-    noise, `cond` and `extra`; `options` and what the corrector declares are static.
+    `run` takes the functions denoiser, corrector, `save` and that of the noise, then the plan, `x`,
+    the key, the noise, `cond` and `extra`; `options` and what the corrector declares are static.
+    `begins` says whether `x` is the start of the plan, of a size to look at.
     """
     batched = flag(batched, "batched")
     flags = {"remat", "progress"} & options.keys()
     options |= {name: flag(options[name], name) for name in flags}
     check_plan(plan)
     plan.check_range(denoise)
+    start = None if isinstance(x, jax.Array) or not begins else x
     x, cond = checked_inputs(denoise, x, cond, batched=batched)
     check_reach(denoise, plan, x)
+    if start is not None:
+        check_start(denoise, plan, start, batched, stacklevel=3)
     # Read here, as `jit` drops the attributes of functions.
     declared = Declared.read(corrector)
     if declared.there:
         check_corrector_fits(plan)
-    key, noise = _source(plan, x, key, noise, declared, batched)
+    key, noise, make = _source(plan, x, key, noise, declared, batched)
     if options.get("progress"):
         require_tqdm()
     arrays = (plan, x, key, noise, cond, *extra)
     options |= {"batched": batched, "declared": declared}
-    return compiled(run, (denoise, corrector, save), arrays, **options)
+    return compiled(run, (denoise, corrector, save, make), arrays, **options)
 
 
 def _source(
     plan: PlanLike, x: PyTree, key: KeyLike | None, noise: PyTree, declared: Declared, batched: bool
-) -> tuple[Any, Any]:
-    """`(key, noise)` to draw from: a key or a path, or the given draws, or neither."""
+) -> tuple[Any, Any, Any]:
+    """`(key, noise, make)` to draw from; see `source_of_noise`. The key may be a path."""
     drawing = plan.z.shape[-1] > 0
     if noise is not None and declared.there and declared.num_draws is None:
         raise ValueError(
@@ -273,15 +295,15 @@ def _source(
             "attribute `num_draws`."
         )
     if isinstance(key, Brownian) and noise is None and drawing and not declared.there:
-        return key.over(plan, x, batched), None
+        return key.over(plan, x, batched), None, None
     # A plan may be padded with room for draws and make none.
     padded = drawing and not isinstance(plan.draws, Tracer) and plan.num_draws == 0
-    concrete = noise is not None and not has_tracers(plan)
+    concrete = noise is not None and not callable(noise) and not has_tracers(plan)
     # Counted only if draws were given, to compare their number.
     draws = plan.num_draws + declared.calls(plan) * declared.draws if concrete else None
     takes_noise = declared.draws > 0 if noise is not None else declared.there
     needed = bool(declared.num_draws) or (drawing and not padded)
-    key, noise = source_of_noise(
+    key, noise, make = source_of_noise(
         x,
         key,
         noise,
@@ -291,7 +313,7 @@ def _source(
         num_draws=draws,
         needed="The plan or its corrector draws noise: pass `key` or `noise`." if needed else None,
     )
-    return key, no_draws(x) if padded and key is None and noise is None else noise
+    return key, no_draws(x) if padded and key is None and noise is None else noise, make
 
 
 def total_nfe(plan: PlanLike, corrector: Corrector | None = None) -> int:

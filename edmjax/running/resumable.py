@@ -13,7 +13,7 @@ from edmjax._common.arguments import refuse, whole
 from edmjax._common.arrays import has_tracers
 from edmjax._common.exported import serializable
 from edmjax._common.trees import argument_like
-from edmjax._common.typing import Corrector, Denoiser, PyTree
+from edmjax._common.typing import Corrector, Denoiser, NoiseFunction, PyTree
 from edmjax.noise.keys import is_typed
 from edmjax.noise.paths import KeyLike
 from edmjax.planning.table import PlanLike, check_plan
@@ -106,7 +106,8 @@ def sample_until(
             f"{', '.join(map(str, widths))}): resume it with the plan that began it."
         )
     # Resumed with another key or plan, a run would end in finite numbers that are not a sample.
-    marks = np.array([_mark(plan), _mark(key), _mark(corrector)], np.uint32)
+    drawn = (key, noise) if callable(noise) else key
+    marks = np.array([_mark(plan), _mark(drawn), _mark(corrector)], np.uint32)
     if begun is not None:
         for name, now, then in zip(("plan", "key", "corrector"), marks, begun.marks, strict=True):
             if now and then and now != then:
@@ -130,7 +131,9 @@ def sample_until(
         if begun is not None:
             held = _edited(begun, plan, batched)
         rest = (None, *held, done, np.int32(stop))
-        point, carry = dispatch(_resume, denoise, plan, point, *arguments, *rest, batched=batched)
+        point, carry = dispatch(
+            _resume, denoise, plan, point, *arguments, *rest, batched=batched, begins=False
+        )
         held = (carry, point)
     return PartialSample(point, np.int32(stop), held, widths, marks)
 
@@ -176,11 +179,13 @@ def _begin(
     denoise: Denoiser,
     corrector: Corrector | None,
     save: None,
+    make: NoiseFunction | None,
     *arrays: Any,
     declared: Declared,
     batched: bool,
 ) -> tuple[Any, Carry]:
-    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    options: dict[str, Any] = {"make": make, "corrector": corrector}
+    options |= {"declared": declared, "batched": batched}
     body = Body(denoise, *arrays, **options)
     carry = body.start()
     return body.finish(carry, body.ends[0]), carry
@@ -190,12 +195,14 @@ def _resume(
     denoise: Denoiser,
     corrector: Corrector | None,
     save: None,
+    make: NoiseFunction | None,
     *arrays: Any,
     declared: Declared,
     batched: bool,
 ) -> tuple[Any, Carry]:
     *of_sample, carry, before, begin, stop = arrays
-    options = {"corrector": corrector, "declared": declared, "batched": batched}
+    options: dict[str, Any] = {"make": make, "corrector": corrector}
+    options |= {"declared": declared, "batched": batched}
     body = Body(denoise, *of_sample, **options)
     return run_rows(body, body.edited(carry, before), begin, stop)
 

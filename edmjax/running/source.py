@@ -1,4 +1,7 @@
-"""Where the noise of a run comes from: keys, draws that were given, or a Brownian path."""
+"""Where the noise of a run comes from: keys, draws that were given, or a Brownian path.
+
+With keys, the draws are white, or what a function of the user's makes of the keys.
+"""
 
 import functools
 from typing import Any
@@ -8,15 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from edmjax._common.packed import pack_comparable
 from edmjax._common.trees import floating_tree
-from edmjax._common.typing import Array, Keys, PyTree, Scalar
+from edmjax._common.typing import Array, Keys, NoiseFunction, PyTree, Scalar
 from edmjax.noise.keys import check_keys, draw
+from edmjax.noise.own import check_noise_function, own_draw
 from edmjax.noise.paths import Brownian, Increments, KeyLike, unit_increment
 from edmjax.running.layout import Points
 
 NO_INCREMENTS = (
     "The draws of {who} are no increments of a path: pass a key in place of `ej.brownian(key)`."
 )
+OF_KEYS = "`noise` is a function of keys, one a sample: pass a key as well, got {got}."
 
 
 def source_of_noise(
@@ -29,32 +35,47 @@ def source_of_noise(
     room: bool,
     num_draws: int | None,
     needed: str | None,
-) -> tuple[Keys | None, PyTree]:
-    """`(key, noise)` that a run draws from, one of them None, once they fit `x`.
+) -> tuple[Keys | None, PyTree, Any]:
+    """`(key, noise, make)` that a run draws from, once they fit `x`: one of the first two is None.
+
+    `make` is the user's function that makes noise of the key, ready for a `program`; None where
+    the noise is white, or given.
 
     Args:
         x, key, noise, batched: as `sample` is given them.
         who: whose draws are no increments of a path, for the message.
         room: whether anything in the run takes noise.
-        num_draws: how many draws `noise` must hold; None where that is not known.
+        num_draws: how many draws a given `noise` must hold; None where that is not known.
         needed: what to say where there is neither a key nor noise; None where none is needed.
     """
+    make = None
+    if callable(noise):
+        make, noise = function_of_noise(noise, key), None
     # Noise that is given wins over a key, and is checked even where the plan takes none of it: a
     # wrong shape is a mistake all the same.
     if noise is not None:
         noise = floating_tree(noise, "noise")
         check_noise(noise, x, num_draws)
-        return None, noise if room else None
+        return None, noise if room else None, None
     if not room:
-        return None, None
+        return None, None, None
     if isinstance(key, Brownian):
         raise ValueError(NO_INCREMENTS.format(who=who))
     if key is not None:
         check_keys(key, x, batched)
-        return key, None
+        return key, None, make
     if needed is not None:
-        raise ValueError(needed)
-    return None, None
+        raise ValueError(needed if make is None else OF_KEYS.format(got="no key"))
+    return None, None, None
+
+
+def function_of_noise(noise: NoiseFunction, key: KeyLike | None) -> Any:
+    """The function `noise`, ready for a `program`, once it is one of (keys, like)."""
+    check_noise_function(noise)
+    if isinstance(key, Brownian):
+        raise ValueError(OF_KEYS.format(got="a path, whose draws are its own increments"))
+    # It has no data of its own more often than not, and what is at the top of a module stays.
+    return pack_comparable(noise)
 
 
 def no_draws(x: PyTree) -> Any:
@@ -86,6 +107,7 @@ def draws_of_row(
     *,
     key: Keys | Increments | None,
     noise: PyTree,
+    make: NoiseFunction | None = None,
     skip: bool = False,
 ) -> list[Any]:
     """The draws of one row of a plan, as they are carried to the next iteration.
@@ -96,12 +118,13 @@ def draws_of_row(
             the pair of times that it lies between.
         key: the samples' keys, or `Increments`; None where `noise` is given.
         noise: the draws that were given, or None.
+        make: what makes noise of the keys; None where it is white.
         skip: whether a slot without a draw costs nothing, by a `lax.cond`. It costs a question to
             the host on a GPU, so it is for plans of different kinds in one program.
     """
     if isinstance(key, Increments):
         return [unit_increment(key.key, times, points.x) for times in asked]
-    one = functools.partial(_one_draw, points, key=key, noise=noise)
+    one = functools.partial(_one_draw, points, key=key, noise=noise, make=make)
     if not skip:
         return [one(ordinal) for ordinal in asked]
 
@@ -113,7 +136,16 @@ def draws_of_row(
     return [lax.cond(ordinal >= 0, one, nothing, ordinal) for ordinal in asked]
 
 
-def _one_draw(points: Points, ordinal: Scalar, *, key: Keys | None, noise: PyTree) -> Any:
+def _one_draw(
+    points: Points,
+    ordinal: Scalar,
+    *,
+    key: Keys | None,
+    noise: PyTree,
+    make: NoiseFunction | None,
+) -> Any:
+    if key is not None and make is not None:
+        return points.pack(own_draw(make, key, jnp.maximum(ordinal, 0), points.x))
     if key is not None:
         return draw(key, jnp.maximum(ordinal, 0), points.x)
     return points.pack(jax.tree.map(functools.partial(_take, ordinal=ordinal), noise))

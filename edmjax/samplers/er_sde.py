@@ -22,8 +22,13 @@ from edmjax.planning.step import Sampler, Step
 from edmjax.samplers._parts import interpolated, to_denoised
 from edmjax.scalar import exp, is_traced, is_zero, log, not_negative, sqrt
 
+
+def _published(sigma: Scalar) -> Scalar:
+    return exp(sigma**0.3) + 10
+
+
 SCALERS: dict[str, Callable[[Scalar], Scalar]] = {
-    "er_sde": lambda sigma: exp(sigma**0.3) + 10,
+    "er_sde": _published,
     "sde": lambda sigma: sigma,
     "ode": lambda sigma: 1.0,
 }
@@ -40,7 +45,8 @@ def er_sde(
         p = phi_next / phi,   D' = (D - D_1) / (sigma - sigma_1),
         D'' = (D' - D'_1) / ((sigma - sigma_2) / 2)
 
-    with integrals from `sigma_next` to `sigma` (Gauss-Legendre, to rounding). As published, D' is a
+    with integrals from `sigma_next` to `sigma` (Gauss-Legendre, to rounding up to levels of 1e8 and
+    from 3e9; between, to 1e-4). As published, D' is a
     backward quotient at `order=3` too, so `order` 2 and 3 are both of second order, weakly and
     along the flow, and 1 of first. One evaluation and one draw a step; order 1 on the first step
     and 2 on the second; the denoiser on the step to zero. `er_sde(1, scaler="ode")` is `euler()`.
@@ -65,7 +71,7 @@ def er_sde(
 
     @to_denoised
     def step(x: Combination, denoised: Combination, at: Step) -> Combination:
-        kept = g(at.sigma_next) / g(at.sigma)
+        kept = _times_ratio(1.0, g, at.sigma_next, at.sigma)
         mean = interpolated(x, denoised, at.sigma_next / at.sigma * kept)
         points = at.past[: order - 1]
         if points:
@@ -91,17 +97,36 @@ def er_sde(
     return step
 
 
+_FAR = 680  # up to this exponent, `sigma exp(sigma^0.3)` is a float64 number
+
+
+def _is_far(g: Callable[[Scalar], Scalar], sigma: Scalar) -> bool:
+    """Whether the published scaler would overflow at a level: from 2.8e9 on."""
+    return g is _published and not is_traced(sigma) and bool(sigma**0.3 > _FAR)
+
+
+def _times_ratio(value: Scalar, g: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
+    """`value g(low) / g(high)`, where the published scaler would overflow too."""
+    if not _is_far(g, high):
+        return value * g(low) / g(high)
+    a, b = low**0.3, high**0.3
+    return value * exp(a - b) * (1 + 10 * exp(-a)) / (1 + 10 * exp(-b))
+
+
 # For the integrals over a step in log sigma: exact to rounding up to the widest steps in use.
 _NODES = [
     ((1 + node) / 2, weight / 2)
     for node, weight in np.stack(np.polynomial.legendre.leggauss(16), axis=1).tolist()
 ]
+_PANELS = 12
 
 
 def _integrals(
     g: Callable[[Scalar], Scalar], sigma: Scalar, sigma_next: Scalar
 ) -> tuple[Scalar, Scalar]:
     """`int (phi_next / phi - 1) dsigma` and its first moment about `sigma`, in log sigma."""
+    if _is_far(g, sigma):
+        return _far_integrals(g, float(sigma), float(sigma_next))
     h = log(sigma / sigma_next)
     phi_next = sigma_next * g(sigma_next)
     first = second = 0.0
@@ -110,4 +135,21 @@ def _integrals(
         term = weight * h * (phi_next / g(level) - level)
         first += term
         second += term * (level - sigma)
+    return first, second
+
+
+def _far_integrals(
+    g: Callable[[Scalar], Scalar], sigma: float, sigma_next: float
+) -> tuple[float, float]:
+    """The integrals where `phi_next / phi` falls to nothing in a small part of the step."""
+    gap = sigma - sigma_next
+    first, second = -gap, gap * gap / 2  # of the -1; what is left ends where it is e^-45
+    end = min(sigma, (sigma_next**0.3 + 45) ** (1 / 0.3))
+    h = log(end / sigma_next) / _PANELS
+    for panel in range(_PANELS):
+        for node, weight in _NODES:
+            level = sigma_next * exp((panel + node) * h)
+            term = weight * h * _times_ratio(sigma_next, g, sigma_next, level)
+            first += term
+            second += term * (level - sigma)
     return first, second

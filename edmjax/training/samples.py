@@ -22,7 +22,8 @@ from edmjax._common.tiles import check_images, tiles
 from edmjax._common.trees import Layout
 from edmjax._common.typing import Denoiser, Keys, PyTree, Scalar
 from edmjax.planning.table import check_plan
-from edmjax.running.chunks import mesh_of_samples, run_in_chunks, start_std
+from edmjax.running.chunks import mesh_of_samples, run_in_chunks
+from edmjax.running.sizes import start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.errors import TrainingWarning

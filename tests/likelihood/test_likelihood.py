@@ -62,6 +62,21 @@ def test_the_density_with_the_problems_own_prior(x64, make):
     np.testing.assert_allclose(got, problem.log_prob(x, 0.002), rtol=0, atol=1e-7)
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-6])
+def test_the_tolerance_is_of_a_step_and_the_result_is_off_by_more(x64, tolerance):
+    """Against the closed form of five narrow modes in eight dimensions."""
+    means = np.random.default_rng(0).standard_normal((5, 8))
+    problem = ej.problems.Mixture(np.ones(5) / 5, means, 0.04)
+    x0 = problem.sample(jax.random.key(1), 64, 0.01)
+    got = lk.log_likelihood(
+        *(problem, x0),
+        **{"sigma_min": 0.01, "sigma_max": 80.0, "rtol": tolerance, "atol": tolerance},
+        log_prior=prior(problem),
+    )
+    assert 2 * tolerance < abs(got - problem.log_prob(x0, 0.01)).max() < 40 * tolerance
+
+
 def test_the_gaussian_prior_gives_k_diffusions_numbers(x64):
     stored = golden("likelihood")
     x, options = jnp.asarray(stored["x"]), LEVELS | {"rtol": 1e-10, "atol": 1e-10}
