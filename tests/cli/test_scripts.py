@@ -218,6 +218,7 @@ def test_where_a_plan_cannot_be_written_none_is_fitted(run, tmp_path, monkeypatc
         fit_plan.main(options)
 
 
+@pytest.mark.thorough
 def test_a_finished_run_without_its_losses_still_draws_samples(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "loss.csv").unlink()

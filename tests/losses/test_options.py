@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support.helpers import later
+from support.helpers import later, over
 
 import edmjax as ej
 from edmjax import losses, nn, training
@@ -107,9 +107,10 @@ def test_a_pytree_is_the_sum_over_its_leaves(name):
 
 @pytest.mark.parametrize("name", ["edm", *later(*NAMES[1:])])
 def test_weights_of_one_change_nothing_and_a_mask_keeps_what_it_hides_out(name):
-    plain = call(name)
-    np.testing.assert_allclose(call(name, weights=1.0), plain, rtol=1e-6)
-    np.testing.assert_allclose(call(name, weights=np.full((4, 1, 1), 2.0)), 2 * plain, rtol=1e-6)
+    given = (None, 1.0, np.full((4, 1, 1), 2.0), MASK)
+    plain, ones, twos, masked = jax.jit(lambda: [call(name, weights=w) for w in given])()
+    np.testing.assert_allclose(ones, plain, rtol=1e-6)
+    np.testing.assert_allclose(twos, 2 * plain, rtol=1e-6)
 
     def odd(params, x, c_noise):
         """A network whose outputs at the last rows are not numbers."""
@@ -118,8 +119,8 @@ def test_weights_of_one_change_nothing_and_a_mask_keeps_what_it_hides_out(name):
     def loss(params):
         return call(name, net=lambda _, x, c: odd(params, x, c), weights=MASK)
 
-    value, slope = jax.value_and_grad(loss)(1.0)
-    np.testing.assert_allclose(value, call(name, weights=MASK), rtol=1e-6)
+    value, slope = jax.jit(jax.value_and_grad(loss))(1.0)
+    np.testing.assert_allclose(value, masked, rtol=1e-6)
     assert np.isfinite(slope) and slope != 0
 
 
@@ -171,20 +172,30 @@ def test_a_perfect_network_loses_nothing_and_its_denoiser_is_the_data(process):
 
         return net
 
-    for kind in ("epsilon", "v_prediction", "sample"):
-        law = None if isinstance(process, type(ej.processes.ddpm())) else np.array([0.2, 0.5, 0.9])
-        loss = losses.prediction(exact(kind), None, x0, KEY, process, kind, times=law)
+    law = None if isinstance(process, type(ej.processes.ddpm())) else np.array([0.2, 0.5, 0.9])
+
+    @jax.jit
+    def both(x0):
+        found = {}
+        for kind in ("epsilon", "v_prediction", "sample"):
+            net = exact(kind)
+            loss = losses.prediction(net, None, x0, KEY, process, kind, times=law)
+            denoise = ej.denoisers.prediction(lambda x, t, net=net: net(None, x, t), process, kind)
+            found[kind] = loss, denoise(x0 + 1.3, 1.5)
+        return found
+
+    for kind, (loss, denoised) in both(x0).items():
         assert loss < 1e-6, kind
-        denoise = ej.denoisers.prediction(lambda x, t, k=kind: exact(k)(None, x, t), process, kind)
-        np.testing.assert_allclose(denoise(x0 + 1.3, 1.5), x0, atol=1e-4)
+        np.testing.assert_allclose(denoised, x0, atol=1e-4)
 
 
 def test_the_network_of_a_flow_is_the_one_that_its_denoiser_takes():
     x0 = jnp.full((3, 2), 0.4, jnp.float32)
     net = lambda params, x, t: (x - 0.4) / jnp.reshape(t, (-1, 1))  # noqa: E731
-    assert losses.flow(net, None, x0, KEY) < 1e-5
     denoise = ej.denoisers.flow(lambda x, t: net(None, x, t))
-    np.testing.assert_allclose(denoise(x0 + 1.3, 1.5), x0, atol=1e-4)
+    loss, denoised = jax.jit(lambda: (losses.flow(net, None, x0, KEY), denoise(x0 + 1.3, 1.5)))()
+    assert loss < 1e-5
+    np.testing.assert_allclose(denoised, x0, atol=1e-4)
 
 
 @pytest.mark.thorough
@@ -211,7 +222,7 @@ def test_the_times_of_a_process_are_uniform_on_its_own():
 WIDE = re.compile(r":f64\[\d")
 
 
-@pytest.mark.parametrize("name", ["edm", *later(*NAMES[1:])])
+@pytest.mark.parametrize("name", over(NAMES, ["flow"], NAMES))
 @pytest.mark.parametrize("dtype", ["float32", *later("bfloat16", "float64")])
 def test_draws_have_the_precision_of_the_data(x64, name, dtype):
     """Not the precision of x64; and float32 data has the loss that it has without x64."""
@@ -229,9 +240,9 @@ def test_draws_have_the_precision_of_the_data(x64, name, dtype):
         assert {v.dtype for v in program.out_avals} == {jnp.dtype(wide)}
         assert (wide == jnp.float64) or not WIDE.search(str(program))
         if dtype == "float32":
-            found = loss(x0)
+            found = jax.jit(loss)(x0)
             with jax.enable_x64(False):
-                expected = loss(x0)
+                expected = jax.jit(loss)(x0)
             for a, b in zip(found, expected, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-6)
 
