@@ -16,9 +16,8 @@ denoiser, or the method's own formula. Float32: the median and the 99th percenti
 the difference from float64, same start and draws, in units of sigma_data, on the mixture; of 10 and
 of 100 steps of Karras from 80 to zero, the worse. Bfloat16: the same for points of bfloat16 around
 `denoisers.edm` of a network that computes in bfloat16; the loop holds the points in float32.
-Parity: the worst error, relative to the largest
-entry, against numbers of k-diffusion and diffusers and against the papers' algorithms in plain
-NumPy.
+Parity: the worst error, relative to the largest entry, against numbers of k-diffusion and diffusers
+and against the papers' algorithms in plain NumPy.
 """
 
 import argparse

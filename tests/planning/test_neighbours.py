@@ -39,7 +39,7 @@ def test_weights_stay_what_they_are(name):
 @pytest.mark.parametrize(
     "name", ["unipc", *later("dpmpp_2m", "dpmpp_3m", "f_ab", "f_pc", "f_trig", "lms", "deis")]
 )
-@pytest.mark.parametrize("dtype", [jnp.float64, *later(jnp.float32)])
+@pytest.mark.parametrize("dtype", [jnp.float64, *later(jnp.float32, mark=pytest.mark.slow)])
 def test_the_error_stays_what_it_is(x64, name, dtype):
     """Against the flow by 400 steps; the level that is added changes little."""
     x = 80 * jax.random.normal(jax.random.key(0), (128, 2))

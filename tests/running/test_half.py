@@ -46,7 +46,9 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("name", over(MAKERS, ("edm", "cfg"), MAKERS))
+@pytest.mark.parametrize(
+    "name", over(MAKERS, ("edm", "cfg"), ("flow", "eps", "clip", "auto", "dynamic", "split"))
+)
 def test_a_run_of_half_points_is_the_wide_run_around_the_same_network(name, dtype):
     """The points are held wide, so the run is that of wide points, rounded once at the end.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.tree_util import Partial
-from support.helpers import later
+from support.helpers import over
 
 import edmjax as ej
 from edmjax import samplers as s
@@ -51,9 +51,10 @@ CALLS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", ["sample", "chunks", *later(*sorted(set(CALLS) - {"sample", "chunks"}))]
-)
+SLOW = {"encode", "terms, one state"}
+
+
+@pytest.mark.parametrize("name", over(CALLS, ("sample", "chunks"), CALLS.keys() - SLOW))
 def test_one_condition_for_all_is_that_condition_for_each(name):
     shared, each = CALLS[name](SHARED), CALLS[name](EACH)
     for a, b in zip(jax.tree.leaves(shared), jax.tree.leaves(each), strict=True):
@@ -125,7 +126,7 @@ def test_labels_of_the_networks_of_the_package():
     np.testing.assert_array_equal(got, layer(N, jnp.float32(0.1), jnp.full(N, 1)))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_fit():
     denoise = ej.denoisers.edm(net)
     x = 8.0 * jax.random.normal(KEY, (96, 3))

@@ -127,7 +127,10 @@ def test_samples_that_are_resampled_bring_their_history(x64, name):
             np.testing.assert_array_equal(end.x, uncut[parent])
 
 
-@pytest.mark.parametrize("name", ["heun", *later("ddpm", "dpm_2", "ancestral_dpmpp_2s")])
+@pytest.mark.parametrize(
+    "name",
+    ["heun", *later("ddpm", "dpm_2"), *later("ancestral_dpmpp_2s", mark=pytest.mark.slow)],
+)
 def test_an_edited_point_is_the_start_of_the_rest_of_the_grid(x64, name):
     plan, rest = (ej.make_plan(ALL[name][0](), grid) for grid in (GRID, GRID[3:]))
     start = int(np.flatnonzero(np.asarray(plan.step) == 3)[0])

@@ -142,7 +142,7 @@ def whole(digits, tmp_path_factory):
     return out, run(out, digits)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_run_that_was_made_longer_is_a_run_that_was_longer_from_the_start(
     whole, digits, tmp_path
 ):
