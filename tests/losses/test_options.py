@@ -3,6 +3,7 @@
 What is right is written out in NumPy from the papers' equations, with the numbers that are given.
 """
 
+import functools
 import re
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support.helpers import later, over
+from support.helpers import first, later, over
 
 import edmjax as ej
 from edmjax import losses, nn, training
@@ -223,29 +224,38 @@ def test_the_times_of_a_process_are_uniform_on_its_own():
 WIDE = re.compile(r":f64\[\d")
 
 
-@pytest.mark.parametrize("name", over(NAMES, ["flow"], ["edm"]))
+def with_draws(name):
+    """The losses of this name that draw all that they may, as functions of `x0`."""
+
+    def loss(x0, **more):
+        function = getattr(losses, f"{name}_per_sample", losses.prediction_per_sample)
+        process = () if hasattr(losses, name) else (ej.processes.vp(), name)
+        return function(net, None, x0, KEY, *process, **more)
+
+    options = [{}, {"stratified": True}] if name in ("edm", "dsm") else [{}]
+    return [functools.partial(loss, **more) for more in options]
+
+
+@pytest.mark.parametrize("name", over(NAMES, ["edm"], ["flow"]))
 @pytest.mark.parametrize("dtype", ["float32", *later("bfloat16", "float64")])
 def test_draws_have_the_precision_of_the_data(x64, name, dtype):
-    """Not the precision of x64; and float32 data has the loss that it has without x64."""
-    options = [{}, {"stratified": True}] if name in ("edm", "dsm") else [{}]
+    """Not the precision of x64."""
     wide = jnp.float64 if dtype == "float64" else jnp.float32
-    for more in options:
-
-        def loss(x0, more=more):
-            function = getattr(losses, f"{name}_per_sample", losses.prediction_per_sample)
-            process = () if hasattr(losses, name) else (ej.processes.vp(), name)
-            return function(net, None, x0, KEY, *process, **more)
-
-        x0 = jnp.asarray(X0, dtype)
-        program = jax.make_jaxpr(loss)(x0)
+    for loss in with_draws(name):
+        program = jax.make_jaxpr(loss)(jnp.asarray(X0, dtype))
         assert {v.dtype for v in program.out_avals} == {jnp.dtype(wide)}
         assert (wide == jnp.float64) or not WIDE.search(str(program))
-        if dtype == "float32":
-            found = jax.jit(loss)(x0)
-            with jax.enable_x64(False):
-                expected = jax.jit(loss)(x0)
-            for a, b in zip(found, expected, strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", first(2, NAMES))
+def test_float32_data_have_the_loss_that_they_have_without_x64(x64, name):
+    for loss in with_draws(name):
+        found = jax.jit(loss)(as_float32(X0))
+        with jax.enable_x64(False):
+            expected = jax.jit(loss)(as_float32(X0))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 @pytest.mark.thorough

@@ -116,7 +116,7 @@ def velocity(problem, process, x, t):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("name", over(STARTS, ("flow", "zero snr"), STARTS))
+@pytest.mark.parametrize("name", over(STARTS, ("flow",), STARTS))
 def test_half_points_from_pure_noise(name, dtype):
     """Finite, and the float32 run to the rounding of the network."""
     problem, (process, times) = ej.problems.Gaussian([0.3, -0.1], 0.25), STARTS[name]

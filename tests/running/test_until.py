@@ -110,7 +110,7 @@ def edited(half, change):
     return dataclasses.replace(half, x=change(half.x))
 
 
-@pytest.mark.parametrize("name", over(ALL, ["dpmpp_2m", "unipc"]))
+@pytest.mark.parametrize("name", over(ALL, ["dpmpp_2m"], ["unipc"]))
 def test_samples_that_are_resampled_bring_their_history(x64, name):
     """Of a plan that draws nothing, sample i of the resampled run is sample `parent[i]` of it."""
     plan = ej.make_plan(ALL[name][0](), GRID)
