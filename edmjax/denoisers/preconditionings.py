@@ -52,7 +52,8 @@ def edm(net: Network, sigma_data: Scalar = 0.5) -> EDM:
     `net` gets `c_in x` in the dtypes of `x` and `c_noise` in the shape of `sigma`. At `sigma = 0`
     the result is `x`, and `c_noise` is the one of 0.002. Parameters travel through `jit` where
     `net` is a pytree (a Flax NNX module, a `jax.tree_util.Partial` of arrays); a plain function is
-    static, with what it closes over.
+    static, with what it closes over. `jax.vmap` over networks makes each denoiser within the map:
+    a denoiser of stacked parameters has one `sigma_data`, which has no axis to map.
 
     Args:
         net: the network.

@@ -85,7 +85,7 @@ class Guided(Wraps):
         if scale.shape not in ((), (n,)):
             raise ValueError(
                 f"`scale` has shape {scale.shape} and `x` holds {n} samples: expected a scalar, or "
-                "one number a sample."
+                f"one number a sample. {_BY_LEVEL}"
             )
         return self.combine(wide(positive), wide(negative), scale, x, level)
 
@@ -148,7 +148,8 @@ def classifier_free(
 
     Args:
         denoise: `denoise(x, sigma, cond)`.
-        scale: one number, or an array with one number a sample; may be traced.
+        scale: one number, or an array with one number a sample; may be traced. For a scale that
+            changes with the level, call this within a function of the level (docs/guidance.md).
         uncond: the condition of the unconditional branch, in the structure of `cond`: a null label,
             an empty prompt, zeros. A leaf is either for one sample, without the axis of samples,
             or has that axis, of length 1 or one for each sample. With `one_call=False` the other
@@ -267,14 +268,24 @@ def cfg_pp(denoise: Denoiser, scale: Arraylike, *, uncond: PyTree, one_call: boo
     return CfgPp(dataclasses.replace(guided, alone=False))
 
 
+_BY_LEVEL = (
+    "For a scale that changes from step to step, guide within a function of the level: `lambda x, "
+    "sigma, cond: ej.guidance.classifier_free(denoise, jnp.interp(sigma, levels, scales), "
+    "uncond=uncond)(x, sigma, cond)`, with `levels` upwards."
+)
+
+
 def _scale(scale: Arraylike) -> tuple[Arraylike, bool]:
     """The scale as a leaf, and whether it is the number 1."""
+    if callable(scale):
+        raise TypeError(f"`scale` must be one number, or one number a sample. {_BY_LEVEL}")
     if has_no_value(scale):
         return scale, False
     value = on_host(scale, "scale")
     if value.ndim > 1:
         raise ValueError(
-            f"`scale` must be one number, or one number a sample, got shape {value.shape}."
+            f"`scale` must be one number, or one number a sample, got shape {value.shape}. "
+            f"{_BY_LEVEL}"
         )
     return value, isinstance(scale, numbers.Real) and float(value) == 1.0
 

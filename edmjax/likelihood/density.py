@@ -62,6 +62,13 @@ def log_likelihood(
     (2021), equation 39. Sums are in at least float32. All of it is differentiable, and works under
     jit.
 
+    It is a density in the space of all d numbers of a sample. Data on a linear subspace of k
+    dimensions, such as m atoms in 3-D with their centre of mass at 0, where k = d - 3, have none
+    there: off the subspace the blurred data are N(0, sigma_min^2), and the result grows as
+    sigma_min falls. Of points on the subspace, the density in the subspace is
+
+        log p(x0) + (d - k) / 2 log(2 pi sigma_min^2).
+
     Args:
         denoise: `denoise(x, sigma)`, or `denoise(x, sigma, cond)` where `cond` is given. A sample's
             output must depend on that sample alone.

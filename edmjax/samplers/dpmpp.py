@@ -205,9 +205,10 @@ def dpmpp_singlestep(
         D' = (h_2 d_1 - h_1 d_2) / (h_2 - h_1),    D'' = 2 (d_2 - d_1) / (h_2 - h_1)
 
     One evaluation a step; the denoiser on the step to zero. It has the given order if whole blocks
-    make up the grid; "midpoint" of order 3 also needs blocks that are even in log sigma. A last
-    step of first order limits order 3 to 2. Lu et al. (2022, DPM-Solver++), Algorithm 1, and the
-    code of its authors; equals diffusers' `DPMSolverSinglestepScheduler`.
+    make up the grid; order 3 also needs `h_2 = 2/3 h`, as in blocks that are even in log sigma, and
+    is of second order elsewhere. A last step of first order limits order 3 to 2. Lu et al. (2022,
+    DPM-Solver++), Algorithm 1, and the code of its authors; equals diffusers'
+    `DPMSolverSinglestepScheduler`.
 
     Args:
         order: 1, 2 or 3.

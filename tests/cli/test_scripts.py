@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from support.helpers import later
 from support.runs import TINY, check_samples, config, run as run, script
 
 import edmjax as ej
@@ -226,7 +227,7 @@ def test_a_finished_run_without_its_losses_still_draws_samples(run, tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("clip", [None, True])
+@pytest.mark.parametrize("clip", [None, *later(True, mark=pytest.mark.slow)])
 def test_latents_are_drawn_written_and_not_clipped_unless_asked(tmp_path, capsys, clip):
     """Four channels of floats of variance 4: a network that is zero gives samples of that kind."""
     data = np.random.default_rng(0).normal(0, 2, (16, 8, 8, 4)).astype(np.float32)

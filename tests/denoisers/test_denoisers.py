@@ -381,6 +381,26 @@ def test_real_options_are_leaves():
     assert abs(float(slope) - (next(ends) - next(ends)) / (2 * h)) < 1e-2
 
 
+def test_networks_of_stacked_parameters_are_mapped_over():
+    """In the two ways that docs/training.md has; a denoiser of a stack is not one of them."""
+    x, scales = jnp.linspace(-1, 1, 6).reshape(3, 2), jnp.array([0.2, 0.9])
+
+    def make(scale):
+        return denoisers.edm(Partial(lambda scale, x, c_noise: jnp.tanh(scale * x), scale))
+
+    @jax.jit
+    def all_three():
+        want = jnp.stack([make(scale)(x, 1.5) for scale in scales])
+        within = jax.vmap(lambda scale: make(scale)(x, 1.5))(scales)
+        return want, within, jax.vmap(lambda d: d(x, 1.5))(jax.vmap(make)(scales))
+
+    want, within, of_stack = all_three()
+    np.testing.assert_allclose(within, want, rtol=1e-6)
+    np.testing.assert_allclose(of_stack, want, rtol=1e-6)
+    with pytest.raises(ValueError, match="its rank should be at least 1"):
+        jax.vmap(lambda d: d(x, 1.5))(make(scales))
+
+
 def test_inside_jit_and_as_a_child():
     x, net = jnp.ones((2, 2)), Linear(1.0)
     inside = jax.jit(lambda net, x: denoisers.edm(net, sigma_data=0.5)(x, 0.5))(net, x)

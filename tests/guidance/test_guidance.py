@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial, register_dataclass
+from support import orders
 from support.helpers import compilations, later
 
 import edmjax as ej
@@ -234,6 +235,27 @@ def test_other_numbers_are_not_compiled_for_again():
     assert not np.allclose(first, other)
 
 
+def test_a_scale_for_each_step_is_a_function_of_the_level(x64):
+    """The way that the error names, against a loop in NumPy with one scale a step."""
+    sigmas = ej.schedules.karras(9)
+    plan, scales = ej.make_plan(s.euler(), sigmas), np.linspace(4.0, -1.0, 9)
+    x = 80 * X
+    with pytest.raises(ValueError, match=r"\(9,\) and `x` holds 6.* jnp.interp\(sigma, levels,"):
+        ej.sample(cfg(scales), plan, x, cond=LABELS)
+
+    def guided(x, sigma, cond):
+        return cfg(jnp.interp(sigma, sigmas[-2::-1], scales[::-1]))(x, sigma, cond)
+
+    by_step = iter(scales)
+
+    def one(x, sigma):
+        pos, neg = halves(x, sigma)
+        return neg + next(by_step) * (pos - neg)
+
+    want = orders.run(one, plan, x)
+    np.testing.assert_allclose(ej.sample(guided, plan, x, cond=LABELS), want, rtol=1e-9)
+
+
 def test_a_scale_under_vmap_and_jit(x64):
     plan = ej.make_plan(s.euler(), [3.0, 1.0, 0.0])
     scales = np.array([0.0, 1.0, 4.0])
@@ -454,6 +476,11 @@ def test_dynamic_thresholding_is_imagens(x64):
         (lambda: cfg("2"), TypeError, "`scale` must hold real numbers"),
         (lambda: cfg(math.nan), ValueError, "`scale` must be finite"),
         (lambda: cfg(np.ones((2, 2))), ValueError, "one number a sample, got shape"),
+        (
+            lambda: cfg(lambda sigma: 2.0),
+            TypeError,
+            "one number a sample. For a scale that",
+        ),
         (lambda: cfg(np.ones(5))(X, 1.0, LABELS), ValueError, r"shape \(5,\) and `x` holds 6"),
         (lambda: cfg(2.0)(X, 1.0, {"a": LABELS}), ValueError, "structure of `cond`"),
         (lambda: cfg(2.0)(X, 1.0, LABELS[:2]), ValueError, "counts the 6 samples"),
@@ -524,5 +551,5 @@ def test_what_wraps_a_denoiser_declares_its_range():
 def test_a_largest_threshold_below_1_stretches():
     """diffusers clamps the quantile from 1 to `sample_max_value`, where the upper end wins."""
     x0 = jnp.asarray([[0.3, -0.2, 2.0], [-0.6, 0.1, 0.45]])
-    got = g.dynamic_threshold(lambda x, sigma: x0, 0.87, 0.5)(x0, 1.0)
+    got = jax.jit(g.dynamic_threshold(lambda x, sigma: x0, 0.87, 0.5))(x0, 1.0)
     np.testing.assert_allclose(got["x0"], np.clip(x0, -0.5, 0.5) / 0.5, rtol=1e-6)

@@ -77,6 +77,25 @@ def test_the_tolerance_is_of_a_step_and_the_result_is_off_by_more(x64, tolerance
     assert 2 * tolerance < abs(got - problem.log_prob(x0, 0.01)).max() < 40 * tolerance
 
 
+@pytest.mark.thorough  # docs/likelihood.md has one level of it, in a quick test
+def test_of_data_on_a_subspace_it_is_a_density_in_the_whole_space(x64):
+    """Points without a centre of mass: what the docstring adds leaves the law in the subspace."""
+    atoms, var = 4, 0.25
+    centre = np.kron(np.eye(atoms) - 1 / atoms, np.eye(3))
+    problem, rank = ej.problems.Gaussian(np.zeros(12), var * centre), 9
+    x = np.random.default_rng(0).normal(size=(5, 12)) @ centre
+    found = {}
+    for sigma_min in (0.05, 0.002):
+        found[sigma_min] = lk.log_likelihood(
+            problem, x, sigma_min=sigma_min, sigma_max=80.0, log_prior=prior(problem)
+        )
+        got = found[sigma_min] + (12 - rank) / 2 * np.log(2 * np.pi * sigma_min**2)
+        total = var + sigma_min**2
+        want = -(x**2).sum(1) / (2 * total) - rank / 2 * np.log(2 * np.pi * total)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+    assert (found[0.002] - found[0.05] > 9).all(), "as it is, it depends on sigma_min"
+
+
 def test_the_gaussian_prior_gives_k_diffusions_numbers(x64):
     stored = golden("likelihood")
     x, options = jnp.asarray(stored["x"]), LEVELS | {"rtol": 1e-10, "atol": 1e-10}

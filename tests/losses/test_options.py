@@ -3,6 +3,7 @@
 What is right is written out in NumPy from the papers' equations, with the numbers that are given.
 """
 
+import functools
 import re
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support.helpers import later
+from support.helpers import first, later, over
 
 import edmjax as ej
 from edmjax import losses, nn, training
@@ -78,8 +79,9 @@ def errors_by_hand(name, x0=X0, noise=NOISE, sigma=SIGMA, sigma_data=0.5):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("weights", [None, MASK, CELLS], ids=["none", "mask", "cells"])
+@pytest.mark.parametrize("weights", ["none", *later("mask", "cells")])
 def test_weights_levels_and_noise_are_those_that_are_given(name, weights):
+    weights = {"none": None, "mask": MASK, "cells": CELLS}[weights]
     options = dict(sigma=SIGMA, noise=given, weights=weights)
     squares = errors_by_hand(name) ** 2 * (1.0 if weights is None else weights)
     each = call(name, each=True, **options)
@@ -88,7 +90,7 @@ def test_weights_levels_and_noise_are_those_that_are_given(name, weights):
     np.testing.assert_allclose(call(name, **options), squares.sum((1, 2)).mean(), rtol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["edm", *later(*NAMES[1:])])
+@pytest.mark.parametrize("name", over(NAMES, ["edm"], ["flow", "epsilon"]))
 def test_a_pytree_is_the_sum_over_its_leaves(name):
     x0 = {"position": X0, "feature": X0[..., :1] ** 2}
     options = dict(sigma=SIGMA, noise=given, x0=x0)
@@ -105,11 +107,12 @@ def test_a_pytree_is_the_sum_over_its_leaves(name):
     np.testing.assert_allclose(each.loss, (one * MASK).sum((1, 2)), rtol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["edm", *later(*NAMES[1:])])
+@pytest.mark.parametrize("name", over(NAMES, ["edm"], ["flow", "epsilon"]))
 def test_weights_of_one_change_nothing_and_a_mask_keeps_what_it_hides_out(name):
-    plain = call(name)
-    np.testing.assert_allclose(call(name, weights=1.0), plain, rtol=1e-6)
-    np.testing.assert_allclose(call(name, weights=np.full((4, 1, 1), 2.0)), 2 * plain, rtol=1e-6)
+    given = (None, 1.0, np.full((4, 1, 1), 2.0), MASK)
+    plain, ones, twos, masked = jax.jit(lambda: [call(name, weights=w) for w in given])()
+    np.testing.assert_allclose(ones, plain, rtol=1e-6)
+    np.testing.assert_allclose(twos, 2 * plain, rtol=1e-6)
 
     def odd(params, x, c_noise):
         """A network whose outputs at the last rows are not numbers."""
@@ -118,8 +121,8 @@ def test_weights_of_one_change_nothing_and_a_mask_keeps_what_it_hides_out(name):
     def loss(params):
         return call(name, net=lambda _, x, c: odd(params, x, c), weights=MASK)
 
-    value, slope = jax.value_and_grad(loss)(1.0)
-    np.testing.assert_allclose(value, call(name, weights=MASK), rtol=1e-6)
+    value, slope = jax.jit(jax.value_and_grad(loss))(1.0)
+    np.testing.assert_allclose(value, masked, rtol=1e-6)
     assert np.isfinite(slope) and slope != 0
 
 
@@ -171,20 +174,30 @@ def test_a_perfect_network_loses_nothing_and_its_denoiser_is_the_data(process):
 
         return net
 
-    for kind in ("epsilon", "v_prediction", "sample"):
-        law = None if isinstance(process, type(ej.processes.ddpm())) else np.array([0.2, 0.5, 0.9])
-        loss = losses.prediction(exact(kind), None, x0, KEY, process, kind, times=law)
+    law = None if isinstance(process, type(ej.processes.ddpm())) else np.array([0.2, 0.5, 0.9])
+
+    @jax.jit
+    def both(x0):
+        found = {}
+        for kind in ("epsilon", "v_prediction", "sample"):
+            net = exact(kind)
+            loss = losses.prediction(net, None, x0, KEY, process, kind, times=law)
+            denoise = ej.denoisers.prediction(lambda x, t, net=net: net(None, x, t), process, kind)
+            found[kind] = loss, denoise(x0 + 1.3, 1.5)
+        return found
+
+    for kind, (loss, denoised) in both(x0).items():
         assert loss < 1e-6, kind
-        denoise = ej.denoisers.prediction(lambda x, t, k=kind: exact(k)(None, x, t), process, kind)
-        np.testing.assert_allclose(denoise(x0 + 1.3, 1.5), x0, atol=1e-4)
+        np.testing.assert_allclose(denoised, x0, atol=1e-4)
 
 
 def test_the_network_of_a_flow_is_the_one_that_its_denoiser_takes():
     x0 = jnp.full((3, 2), 0.4, jnp.float32)
     net = lambda params, x, t: (x - 0.4) / jnp.reshape(t, (-1, 1))  # noqa: E731
-    assert losses.flow(net, None, x0, KEY) < 1e-5
     denoise = ej.denoisers.flow(lambda x, t: net(None, x, t))
-    np.testing.assert_allclose(denoise(x0 + 1.3, 1.5), x0, atol=1e-4)
+    loss, denoised = jax.jit(lambda: (losses.flow(net, None, x0, KEY), denoise(x0 + 1.3, 1.5)))()
+    assert loss < 1e-5
+    np.testing.assert_allclose(denoised, x0, atol=1e-4)
 
 
 @pytest.mark.thorough
@@ -211,29 +224,38 @@ def test_the_times_of_a_process_are_uniform_on_its_own():
 WIDE = re.compile(r":f64\[\d")
 
 
-@pytest.mark.parametrize("name", ["edm", *later(*NAMES[1:])])
+def with_draws(name):
+    """The losses of this name that draw all that they may, as functions of `x0`."""
+
+    def loss(x0, **more):
+        function = getattr(losses, f"{name}_per_sample", losses.prediction_per_sample)
+        process = () if hasattr(losses, name) else (ej.processes.vp(), name)
+        return function(net, None, x0, KEY, *process, **more)
+
+    options = [{}, {"stratified": True}] if name in ("edm", "dsm") else [{}]
+    return [functools.partial(loss, **more) for more in options]
+
+
+@pytest.mark.parametrize("name", over(NAMES, ["edm"], ["flow"]))
 @pytest.mark.parametrize("dtype", ["float32", *later("bfloat16", "float64")])
 def test_draws_have_the_precision_of_the_data(x64, name, dtype):
-    """Not the precision of x64; and float32 data has the loss that it has without x64."""
-    options = [{}, {"stratified": True}] if name in ("edm", "dsm") else [{}]
+    """Not the precision of x64."""
     wide = jnp.float64 if dtype == "float64" else jnp.float32
-    for more in options:
-
-        def loss(x0, more=more):
-            function = getattr(losses, f"{name}_per_sample", losses.prediction_per_sample)
-            process = () if hasattr(losses, name) else (ej.processes.vp(), name)
-            return function(net, None, x0, KEY, *process, **more)
-
-        x0 = jnp.asarray(X0, dtype)
-        program = jax.make_jaxpr(loss)(x0)
+    for loss in with_draws(name):
+        program = jax.make_jaxpr(loss)(jnp.asarray(X0, dtype))
         assert {v.dtype for v in program.out_avals} == {jnp.dtype(wide)}
         assert (wide == jnp.float64) or not WIDE.search(str(program))
-        if dtype == "float32":
-            found = loss(x0)
-            with jax.enable_x64(False):
-                expected = loss(x0)
-            for a, b in zip(found, expected, strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", first(2, NAMES))
+def test_float32_data_have_the_loss_that_they_have_without_x64(x64, name):
+    for loss in with_draws(name):
+        found = jax.jit(loss)(as_float32(X0))
+        with jax.enable_x64(False):
+            expected = jax.jit(loss)(as_float32(X0))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 @pytest.mark.thorough

@@ -468,8 +468,9 @@ def test_parameters_are_float32_whatever_x64(x64, name):
     assert arrays and {array.dtype for array in arrays} == {jnp.dtype("float32")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["PatchUNet", "ScoreNet", "UNet"])
-@pytest.mark.parametrize("dtype", [None, *later("bfloat16")])
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_a_float32_image_meets_no_float64_under_x64(x64, name, dtype):
     """Neither the output nor the gradients of image and parameters hold a float64 value."""
     make = SMALL[name]

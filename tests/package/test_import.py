@@ -109,9 +109,10 @@ def test_digits_without_scikit_learn_are_a_sentence(monkeypatch):
         ej.training.load_dataset("digits")
 
 
+@pytest.mark.thorough  # in its own process; tests/cli/test_cli.py has the sentence
 @pytest.mark.parametrize(
     "name, package",
-    [("compare", "diffrax"), pytest.param("train", "flax", marks=pytest.mark.thorough)],
+    [("compare", "diffrax"), pytest.param("train", "flax", marks=pytest.mark.slow)],
 )
 def test_a_script_without_an_extra_ends_with_a_sentence(name, package):
     code = f"""

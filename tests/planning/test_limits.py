@@ -8,6 +8,8 @@ from support.helpers import ALL, later, over
 
 import edmjax as ej
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # checks would take longer than what they check
+
 # Some methods step in the time of a flow, which starts at 1; here all step as in any process.
 COSINE = ej.processes.cosine()
 LENGTHS = (2, 3, 4, 5, 10, 30)

@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import orders
+from support.cases import MIXTURE, Mixture
 from support.helpers import ALL, later, mixture, over
 
 import edmjax as ej
 from edmjax.planning.make import _is_next_to
+
+pytestmark = pytest.mark.usefixtures("unchecked")  # checks would take longer than what they check
 
 GRID = ej.schedules.karras(12)
 SHARES = (1e-2, 1e-4, 1e-6, 1e-8)
@@ -35,15 +39,20 @@ def test_weights_stay_what_they_are(name):
 @pytest.mark.parametrize(
     "name", ["unipc", *later("dpmpp_2m", "dpmpp_3m", "f_ab", "f_pc", "f_trig", "lms", "deis")]
 )
-@pytest.mark.parametrize("dtype", [jnp.float64, *later(jnp.float32)])
+@pytest.mark.parametrize("dtype", [jnp.float64, *later(jnp.float32, mark=pytest.mark.slow)])
 def test_the_error_stays_what_it_is(x64, name, dtype):
     """Against the flow by 400 steps; the level that is added changes little."""
     x = 80 * jax.random.normal(jax.random.key(0), (128, 2))
-    flow = ej.sample(mixture(), ej.make_plan(ej.samplers.heun(), ej.schedules.karras(400)), x)
+    fine = ej.make_plan(ej.samplers.heun(), ej.schedules.karras(400))
+    flow = orders.run(Mixture(**MIXTURE).denoise, fine, x)
 
     def error(grid):
-        got = ej.sample(mixture(), ej.make_plan(ALL[name][0](), grid), x.astype(dtype))
-        return float(jnp.sqrt(jnp.mean((got - flow) ** 2)))
+        plan = ej.make_plan(ALL[name][0](), grid)
+        if dtype == jnp.float64:  # which compiles nothing
+            got = orders.run(Mixture(**MIXTURE).denoise, plan, x)
+        else:
+            got = ej.sample(mixture(), plan, x.astype(dtype))
+        return float(np.sqrt(np.mean((got - flow) ** 2)))
 
     usual = error(GRID)
     for k, share in itertools.product((3, 9), SHARES[::2]):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from support.helpers import over
 
 import edmjax as ej
 
@@ -16,20 +17,25 @@ def ranged():
     return denoise
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda d, **ends: ej.adaptive.sample(d, ej.adaptive.multistep(), POINTS, **ends),
-        lambda d, **ends: ej.terms.adaptive_sample(d, POINTS, **ends),
-        lambda d, **ends: ej.likelihood.log_likelihood(d, POINTS, **ends),
-        lambda d, **ends: ej.likelihood.encode(d, POINTS, **ends),
-        lambda d, **ends: ej.likelihood.decode(d, POINTS, **ends),
-    ],
-)
-def test_calls_of_two_levels_refuse_a_denoiser_of_another_range(call):
+CALLS = {
+    "adaptive": lambda d, **ends: ej.adaptive.sample(d, ej.adaptive.multistep(), POINTS, **ends),
+    "terms": lambda d, **ends: ej.terms.adaptive_sample(d, POINTS, **ends),
+    "likelihood": lambda d, **ends: ej.likelihood.log_likelihood(d, POINTS, **ends),
+    "encode": lambda d, **ends: ej.likelihood.encode(d, POINTS, **ends),
+    "decode": lambda d, **ends: ej.likelihood.decode(d, POINTS, **ends),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_of_two_levels_refuse_a_denoiser_of_another_range(name):
     for low, high in ((0.01, 50.0), (0.05, 80.0)):
         with pytest.raises(ValueError, match=r"declares `sigma_range` \(0.05, 50\): choose levels"):
-            call(ranged(), sigma_min=low, sigma_max=high)
+            CALLS[name](ranged(), sigma_min=low, sigma_max=high)
         with pytest.raises(ValueError, match=r"choose levels"):
-            call(ej.guidance.clip(ranged()), sigma_min=low, sigma_max=high)
-    call(ranged(), sigma_min=np.float32(0.05), sigma_max=1.0)
+            CALLS[name](ej.guidance.clip(ranged()), sigma_min=low, sigma_max=high)
+
+
+@pytest.mark.parametrize("name", over(CALLS, ("adaptive",), CALLS))
+def test_they_take_levels_within_the_range(name, unchecked):
+    """Traced and not compiled; a report of no numbers is not what its annotations say."""
+    jax.eval_shape(lambda: CALLS[name](ranged(), sigma_min=np.float32(0.05), sigma_max=1.0))

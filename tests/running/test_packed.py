@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import compilations
+from support.helpers import compilations, over
 
 import edmjax as ej
 from edmjax._common.packed import Packed, comparable, pack, unpack
@@ -47,7 +47,7 @@ DENOISERS = {
 }
 
 
-@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("name", over(DENOISERS, ("equinox", "partial"), DENOISERS))
 def test_the_second_call_compiles_nothing_and_has_its_own_arrays(name):
     first, second = (DENOISERS[name](i) for i in (1, 2))
     before = ej.sample(first, PLAN, X)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
+from support import orders
+from support.cases import MIXTURE, Mixture
 from support.helpers import ALL, compilations, gaussian, later, mixture, over
 
 import edmjax as ej
@@ -108,7 +110,7 @@ def edited(half, change):
     return dataclasses.replace(half, x=change(half.x))
 
 
-@pytest.mark.parametrize("name", over(ALL, ["dpmpp_2m", "unipc"]))
+@pytest.mark.parametrize("name", over(ALL, ["dpmpp_2m"], ["unipc"]))
 def test_samples_that_are_resampled_bring_their_history(x64, name):
     """Of a plan that draws nothing, sample i of the resampled run is sample `parent[i]` of it."""
     plan = ej.make_plan(ALL[name][0](), GRID)
@@ -125,7 +127,10 @@ def test_samples_that_are_resampled_bring_their_history(x64, name):
             np.testing.assert_array_equal(end.x, uncut[parent])
 
 
-@pytest.mark.parametrize("name", ["heun", "ddpm", *later("dpm_2", "ancestral_dpmpp_2s")])
+@pytest.mark.parametrize(
+    "name",
+    ["heun", *later("ddpm", "dpm_2"), *later("ancestral_dpmpp_2s", mark=pytest.mark.slow)],
+)
 def test_an_edited_point_is_the_start_of_the_rest_of_the_grid(x64, name):
     plan, rest = (ej.make_plan(ALL[name][0](), grid) for grid in (GRID, GRID[3:]))
     start = int(np.flatnonzero(np.asarray(plan.step) == 3)[0])
@@ -142,15 +147,22 @@ def test_an_edited_point_is_the_start_of_the_rest_of_the_grid(x64, name):
         made = plan.num_draws - rest.num_draws
         noise = jax.tree.map(lambda v: v[made:], ej.draw_noise(plan, KEY, tree))
     got = ej.sample_until(denoise, plan, dataclasses.replace(half, x=new), KEY, stop=plan.nfe).x
-    want = ej.sample(denoise, rest, new, noise=noise)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+    def flat(tree):
+        return np.concatenate([np.asarray(tree["a"]), np.asarray(tree["b"])], axis=-1)
+
+    def by_hand(x, sigma):
+        a, b = x[:, :2], x[:, 2:]
+        return np.append(Mixture(**MIXTURE).denoise(a + 0.1 * b, sigma), b / (1 + sigma**2), 1)
+
+    want = orders.run(by_hand, rest, flat(new), noise if noise is None else flat(noise))
+    np.testing.assert_allclose(flat(got), want, rtol=0, atol=1e-12)
 
 
 def test_an_edit_of_a_multistep_run_keeps_the_former_outputs(x64):
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2), written out, with an edit before a step."""
-    problem, grid = mixture(), GRID[:-1]
-    at, x = 3, X.astype(jnp.float64)
+    problem, by_hand, grid = mixture(), Mixture(**MIXTURE), GRID[:-1]
+    at, x = 3, np.asarray(X, float)
     plan = ej.make_plan(s.dpmpp_2m(), grid)
     lam = -np.log(grid)
 
@@ -160,7 +172,7 @@ def test_an_edit_of_a_multistep_run_keeps_the_former_outputs(x64):
     points, old = x, None
     for k in range(len(grid) - 1):
         points = change(points) if k == at else points
-        d, h = problem.denoise(points, grid[k]), lam[k + 1] - lam[k]
+        d, h = by_hand.denoise(points, grid[k]), lam[k + 1] - lam[k]
         mixed = d
         if old is not None:
             r = (lam[k] - lam[k - 1]) / h

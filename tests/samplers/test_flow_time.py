@@ -13,6 +13,8 @@ from support.orders import run
 import edmjax as ej
 from edmjax import samplers as s
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # checks would take longer than what they check
+
 FLOW = ej.processes.flow()
 RUNS = golden("flow_match")["runs"]
 START = np.random.default_rng(5).normal(size=(6, 2))
@@ -39,7 +41,6 @@ def sampled(problem, plan, x, noise=None):
     return run(denoise, plan, x, noise)
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", RUNS)
 def test_schedulers_of_diffusers(name):
     case, (problem, noise, bank) = RUNS[name], golden_problem()
@@ -92,7 +93,6 @@ def reference(end):
     return rk4(Mixture(**MIXTURE), START, end)
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", over(SECOND_ORDER, ("heun", "lms", "dpmpp_2m")))
 def test_second_order_from_noise(name):
     """On even steps of t from 1, where sigma is infinite, against RK4 of 2,000 steps."""
@@ -104,7 +104,6 @@ def test_second_order_from_noise(name):
     assert errors[1] < 1e-3
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_heun_is_better_than_euler_at_ten_steps():
     """Heun in sigma from t = 0.999 had three times Euler's error."""
     grid, problem, rms = FLOW.grid(10), Mixture(**MIXTURE), {}
@@ -153,7 +152,6 @@ def test_traced_levels(x64):
         np.testing.assert_allclose(getattr(traced, name), getattr(fixed, name), atol=1e-12)
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_encoding():
     times, problem = np.linspace(1e-3, 0.95, 40), Mixture(**MIXTURE)
     up, down = (ej.make_plan(s.heun(), FLOW.levels(t)) for t in (times, times[::-1]))

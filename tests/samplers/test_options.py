@@ -57,6 +57,17 @@ def test_a_flag_is_true_or_false(name, option):
             getattr(s, name)(**{option: value})
 
 
+def test_churn_is_cut_where_its_docstring_says():
+    """Above n (sqrt(2) - 1) nothing changes: the levels are raised by sqrt(2), and no further."""
+    most = 4 * (np.sqrt(2) - 1)
+    below, at, above = (
+        ej.make_plan(s.churn(s.euler(), s_churn), GRID) for s_churn in (1.65, most + 1e-9, 40.0)
+    )
+    np.testing.assert_allclose(at.sigmas, np.sqrt(2) * GRID[:-1], rtol=1e-15)
+    np.testing.assert_array_equal(above.sigmas, at.sigmas)
+    assert (below.sigmas < at.sigmas).all()
+
+
 @pytest.mark.parametrize("options", [{}, {"lower_order_final": True}, {"euler_at_final": True}])
 @pytest.mark.parametrize("n", [3, 20])
 def test_without_noise_the_last_orders_are_those_of_the_flow(n, options):

@@ -62,6 +62,12 @@ def uniform(n, high=5.0, low=0.5):
     return np.exp(np.linspace(math.log(high), math.log(low), n + 1))
 
 
+def alternating(n, high=5.0, low=0.5):
+    """`uniform` with steps 1:2:1:2: refined, every other step stays twice its neighbours."""
+    ends = np.append(0.0, np.cumsum(np.where(np.arange(n) % 2, 2.0, 1.0)))
+    return high * (low / high) ** (ends / ends[-1])
+
+
 @functools.cache
 def golden(name):
     """A file of `golden/`: what other packages made of `golden_problem()`, in float64."""

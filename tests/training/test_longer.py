@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,13 +66,24 @@ def test_calls_end_with_the_last_step(step, total, most, number):
 
 
 def test_weights_to_start_from_must_be_of_the_network(tmp_path):
-    made = training.build_net(config("a").net, (8, 8, 1), rngs=nnx.Rngs(3))
-    apply, params = nn.functional(made)
+    def made(seed):
+        """The network with any numbers: to make those that it starts with takes a second."""
+        net = config("a").net
+        apply, params = nn.functional(
+            nnx.eval_shape(lambda: training.build_net(net, (8, 8, 1), rngs=nnx.Rngs(0)))
+        )
+        draws = np.random.default_rng(seed)
+        params, buffers = jax.tree.map(
+            lambda v: jnp.asarray(draws.normal(size=v.shape), v.dtype), (params, apply.buffers)
+        )
+        return nn.Functional(apply.graphdef, buffers), params
+
+    apply, params = made(3)
     path = tmp_path / "weights.safetensors"
     about = {**identity(config("a")), "image_shape": [8, 8, 1]}
     training.save_weights(path, params | apply.buffers, about)
     asked = dataclasses.replace(config("b"), init=str(tmp_path))
-    other, fresh = nn.functional(training.build_net(config("a").net, (8, 8, 1), rngs=nnx.Rngs(4)))
+    other, fresh = made(4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found, started = load_start(asked, other, fresh)
@@ -130,7 +142,7 @@ def whole(digits, tmp_path_factory):
     return out, run(out, digits)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_run_that_was_made_longer_is_a_run_that_was_longer_from_the_start(
     whole, digits, tmp_path
 ):

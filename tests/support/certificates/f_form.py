@@ -4,6 +4,7 @@ import functools
 
 from support import parity as p
 from support.certificates.table import add
+from support.orders import STEPS
 from support.papers import f_form
 from support.parity import paper
 
@@ -69,5 +70,11 @@ def two_steps():
     return [grid for grid in p.grids() if len(grid) > 2]
 
 
-add("analytic_first_step(f_pc())", "n - 1", paper(f_form.analytic_first_step), order=1)
+add(
+    "analytic_first_step(f_pc())",
+    "n - 1",
+    paper(f_form.analytic_first_step),
+    order=1,
+    steps=(640, *STEPS),  # where steps alternate, the order shows on fine grids alone
+)
 add("teleport(f_pc())", "n - 1", paper(f_form.teleport, on=two_steps), order=1)

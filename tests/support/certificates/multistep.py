@@ -28,6 +28,7 @@ add(
     "n",
     paper(linear_multistep.gradient_estimation, 1.5),
     order=2,
+    uneven=1,
     formal=(2, 1),
 )
 
@@ -71,14 +72,23 @@ for order in (1, 2, 3, 4):
         *more,
         of_equal_steps(order),
         order=min(order, 2),
+        uneven=1,
         formal=(min(order, 2), order - 1),
         zero="denoiser" if order == 1 else "own",
         equals=euler,
         **shared,
     )
 add('lms(final="denoise")', "n", adams(4, "denoise"), order=2, formal=(4, 3), equals=("ipndm_v",))
-add('ipndm(final="denoise")', "n", of_equal_steps(4, "denoise"), order=2, formal=(2, 3))
-add('ipndm_v(final="method")', "n", adams(4), order=2, zero="own", equals=("lms",))
+add('ipndm(final="denoise")', "n", of_equal_steps(4, "denoise"), order=2, uneven=1, formal=(2, 3))
+add(
+    'ipndm_v(final="method")',
+    "n",
+    adams(4),
+    order=2,
+    formal=(4, 3),
+    zero="own",
+    equals=("lms",),
+)
 
 for order in (1, 2, 3):
     euler = ("euler",) if order == 1 else ()
@@ -121,22 +131,24 @@ def middle_of(process):
     return lambda a, b: process.sigma((process.time(a) + process.time(b)) / 2)
 
 
-add("pndm()", "n + 9", pndm(), name="pndm", order=2, formal=(2, 3), zero="own", shared=True)
+# Weights of equal steps.
+PNDM = {"order": 2, "uneven": 1}
+OWN = {**PNDM, "zero": "own"}
+add("pndm()", "n + 9", pndm(), name="pndm", formal=(2, 3), shared=True, **OWN)
 add(
     "pndm(runge_kutta=False)",
     "n + 1",
     p.diffusers_pndm(False),
     pndm(False),
     name="plms",
-    order=2,
     formal=(2, 3),
-    zero="own",
     shared=True,
+    **OWN,
 )
-add("pndm(process=table)", "n + 9", p.diffusers_pndm(True), order=2, zero="own")
-add("pndm(process=vp())", "n + 9", pndm(middle=middle_of(ej.processes.vp())), order=2, zero="own")
-add('pndm(final="denoise")', "n + 9", pndm(final="denoise"), order=2)
-add('pndm(runge_kutta=False, final="denoise")', "n + 1", pndm(False, final="denoise"), order=2)
+add("pndm(process=table)", "n + 9", p.diffusers_pndm(True), **OWN)
+add("pndm(process=vp())", "n + 9", pndm(middle=middle_of(ej.processes.vp())), **OWN)
+add('pndm(final="denoise")', "n + 9", pndm(final="denoise"), **PNDM)
+add('pndm(runge_kutta=False, final="denoise")', "n + 1", pndm(False, final="denoise"), **PNDM)
 
 # ---- UniPC
 

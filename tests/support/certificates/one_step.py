@@ -94,6 +94,8 @@ for order in (2, 3):
             "n",
             singlestep(order, kind, lower_order_final=False),
             order=order,
+            uneven=2,
+            highest=order,
             steps=BLOCKS_OF_3 if order == 3 else STEPS,
         )
 add('dpmpp_singlestep(3, "heun")', "n", singlestep(3, "heun"), order=2, steps=BLOCKS_OF_3)

@@ -41,6 +41,8 @@ class Certificate:
         nfe: a key of `COUNTS`. For few steps the function there is exact.
         parity: what it is compared with.
         order: along the flow, as shipped; None where it draws.
+        uneven: the order where steps alternate, 1:2:1:2, from exact starting values for a multistep
+            method; None where it is that on even steps.
         formal: the order from exact starting values, and how many: a multistep method's.
         highest: the order that still shows on the grids of the check, where a part of the error
             that is of lower order (that of the start) but small shows later.
@@ -51,6 +53,7 @@ class Certificate:
             method's formula.
         equals: entries, or code, with the same plan.
         float32: below what the median difference between samples of float32 and of float64 is.
+        bfloat16: the same with points of bfloat16 and a network that computes in it.
         shared: whether the tests that run over all samplers take it.
     """
 
@@ -58,6 +61,7 @@ class Certificate:
     nfe: str
     parity: tuple[Parity, ...]
     order: int | None = None
+    uneven: int | None = None
     formal: tuple[int, int] | None = None
     highest: int | None = None
     weak: int | None = None
@@ -66,10 +70,16 @@ class Certificate:
     zero: str = "denoiser"
     equals: tuple[str, ...] = ()
     float32: float = 1e-6
+    bfloat16: float = 1e-2
     shared: bool = False
 
     def make(self) -> Any:
         return build(self.code)
+
+    @property
+    def uneven_order(self) -> int | None:
+        even = self.formal[0] if self.formal else self.order
+        return even if self.uneven is None else self.uneven
 
     def evaluations(self, n: int) -> int:
         return COUNTS[self.nfe](n)
