@@ -96,26 +96,27 @@ def ends_of(denoise: Callable[..., Any], plan: ej.Plan, x: np.ndarray) -> np.nda
     return np.concatenate([run(denoise, plan, part) for part in parts])
 
 
-def pairs(case: Case, nfe: int) -> dict[str, list[Any]]:
+def pairs(case: Case, nfe: int, forms: list[str]) -> dict[str, list[Any]]:
     """The three baselines, and what each form of the call returns."""
-    ends = {"sigma_min": case.low, "sigma_max": case.high, "final_zero": False}
     args = (nfe, case.low, case.high, 1.0, 1.0, False)
-    return {
-        "known": [choice.pair(*args) for choice in BASELINES],
-        "spread": [ej.recommend(nfe, sigma_data=case.width, spread=case.spread, **ends)],
-        "network": [ej.recommend(nfe, denoise=case.denoise, x=case.noises, **ends)],
-        "neither": [ej.recommend(nfe, sigma_data=case.width, **ends)],
+    options = {
+        "spread": {"sigma_data": case.width, "spread": case.spread},
+        "network": {"denoise": case.denoise, "x": case.noises},
+        "neither": {"sigma_data": case.width},
     }
+    ends = {"sigma_min": case.low, "sigma_max": case.high, "final_zero": False}
+    made = {form: [ej.recommend(nfe, **ends, **options[form])] for form in forms}
+    return {"known": [choice.pair(*args) for choice in BASELINES]} | made
 
 
-def report(name: str, case: Case, budgets: list[int]) -> dict[str, list[float]]:
+def report(name: str, case: Case, budgets: list[int], forms: list[str]) -> dict[str, list[float]]:
     """Prints the figures of one problem; form -> RMS figures."""
-    denoise, found = jax.jit(case.denoise), {form: [] for form in (*FORMS, "neither")}
+    denoise, found = jax.jit(case.denoise), {form: [] for form in forms}
     rows: dict[str, list[str]] = {form: [] for form in found}
     for nfe in budgets:
         made = {
             form: [_errors(ends_of(denoise, ej.make_plan(*p), case.x), case.ends) for p in some]
-            for form, some in pairs(case, nfe).items()
+            for form, some in pairs(case, nfe, forms).items()
         }
         for form in found:
             errors, known = made[form][0], np.array(made["known"])
@@ -150,19 +151,21 @@ def main() -> None:
     )
     parser.add_argument("--nfe", type=int, nargs="+", default=list(NFE))
     parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--forms", nargs="+", default=["spread", "network", "neither"])
     parser.add_argument("--galaxies", nargs=2, metavar=("NET", "SIDE"))
     parser.add_argument("--checkpoint", metavar="DIR")
     arguments = parser.parse_args()
     print(f"| problem | {' | '.join(map(str, arguments.nfe))} | mean |", flush=True)
     print(f"|---|{'---|' * (len(arguments.nfe) + 1)}", flush=True)
+    how = (arguments.nfe, arguments.forms)
     if arguments.galaxies:
         net, side = arguments.galaxies
-        report(net, galaxies(net, int(side), arguments.samples), arguments.nfe)
+        report(net, galaxies(net, int(side), arguments.samples), *how)
         return
     if arguments.checkpoint:
-        report("network", trained(arguments.checkpoint, arguments.samples), arguments.nfe)
+        report("network", trained(arguments.checkpoint, arguments.samples), *how)
         return
-    found = [report(name, case, arguments.nfe) for name, case in problems(arguments.samples)]
+    found = [report(name, case, *how) for name, case in problems(arguments.samples)]
     for form in found[0]:
         logs = np.log([one[form] for one in found])
         cells = " | ".join(f"{mean:.2f}" for mean in np.exp(logs.mean(axis=0)))

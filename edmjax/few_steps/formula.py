@@ -44,11 +44,12 @@ class Choice(NamedTuple):
 # Karras' levels with rho = 7, whose density in log sigma grows up to the first level.
 KARRAS = Choice("ipndm(3)", 1 / 7, 1.0, np.inf)
 # From this many evaluations on; "tuned" is the table of `tuned.py`.
-WIDE: dict[int, Choice | str] = {
+NOT_KNOWN: dict[int, Choice | str] = {
     1: KARRAS,
     6: Choice("ipndm(3)", 1 / 7, 0.3),
-    15: Choice("unipc(3)", 0.1, 0.5),
+    15: Choice("unipc(3)", 1 / 7, 0.3),
 }
+WIDE = NOT_KNOWN | {15: Choice("unipc(3)", 0.1, 0.5)}
 BETWEEN: dict[int, Choice | str] = {
     1: "tuned",
     8: Choice("ipndm(3)", 0.2, 0.5),  # the tuned pairs have smaller RMS errors, and larger medians
@@ -66,7 +67,7 @@ def formula(
 ) -> tuple[Sampler, Levels]:
     """The pair for data of standard deviation `width`, and `spread` along the widest direction."""
     if spread is None:
-        rows, spread = WIDE, UNKNOWN * width
+        rows, spread = NOT_KNOWN, UNKNOWN * width
     else:
         ratio = spread / width
         rows = NARROW if ratio < ONE_SCALE else BETWEEN if ratio < SEVERAL else WIDE

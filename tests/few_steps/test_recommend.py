@@ -109,7 +109,7 @@ def test_the_tables_hold_pairs_that_exist():
     known, grids = tuned.samplers_for(0.5), tuned.grids_for(0.002, 80.0, 0.5)
     assert [row[0] for row in tuned.TABLE] == sorted({row[0] for row in tuned.TABLE})
     assert all(sampler in known and grid in grids for _, sampler, grid in tuned.TABLE)
-    for rows in (formula.WIDE, formula.BETWEEN, formula.NARROW):
+    for rows in (formula.NOT_KNOWN, formula.WIDE, formula.BETWEEN, formula.NARROW):
         assert min(rows) == 1
         for choice in rows.values():
             assert choice == "tuned" or choice.sampler in formula.samplers(0.5)
