@@ -43,7 +43,8 @@ class Choice(NamedTuple):
 
 # Karras' levels with rho = 7, whose density in log sigma grows up to the first level.
 KARRAS = Choice("ipndm(3)", 1 / 7, 1.0, np.inf)
-# From this many evaluations on; "tuned" is the table of `tuned.py`.
+TUNED = "tuned"  # the table of `tuned.py`
+# From this many evaluations on:
 NOT_KNOWN: dict[int, Choice | str] = {
     1: KARRAS,
     6: Choice("ipndm(3)", 1 / 7, 0.3),
@@ -51,7 +52,7 @@ NOT_KNOWN: dict[int, Choice | str] = {
 }
 WIDE = NOT_KNOWN | {15: Choice("unipc(3)", 0.1, 0.5)}
 BETWEEN: dict[int, Choice | str] = {
-    1: "tuned",
+    1: TUNED,
     8: Choice("ipndm(3)", 0.2, 0.5),  # the tuned pairs have smaller RMS errors, and larger medians
     18: Choice("unipc(3)", 0.1, 0.5),
     25: Choice("unipc(3)", 1 / 7, 0.7),
@@ -67,11 +68,29 @@ def formula(
 ) -> tuple[Sampler, Levels]:
     """The pair for data of standard deviation `width`, and `spread` along the widest direction."""
     if spread is None:
-        rows, spread = NOT_KNOWN, UNKNOWN * width
-    else:
-        ratio = spread / width
-        rows = NARROW if ratio < ONE_SCALE else BETWEEN if ratio < SEVERAL else WIDE
-    choice = rows[max(least for least in rows if least <= nfe)]
+        return pair_of(_at(NOT_KNOWN, nfe), nfe, low, high, width, UNKNOWN * width, final_zero)
+    return pair_of(choice_for(nfe, spread / width), nfe, low, high, width, spread, final_zero)
+
+
+def choice_for(nfe: int, ratio: float) -> Choice | str:
+    """What the tables have for data whose spread is `ratio` times their standard deviation."""
+    return _at(NARROW if ratio < ONE_SCALE else BETWEEN if ratio < SEVERAL else WIDE, nfe)
+
+
+def _at(rows: dict[int, Choice | str], nfe: int) -> Choice | str:
+    return rows[max(least for least in rows if least <= nfe)]
+
+
+def pair_of(
+    choice: Choice | str,
+    nfe: int,
+    low: float,
+    high: float,
+    width: float,
+    spread: float,
+    final_zero: bool,
+) -> tuple[Sampler, Levels]:
+    """The sampler and the levels of a choice."""
     if isinstance(choice, Choice):
         return choice.pair(nfe, low, high, width, spread, final_zero)
     return tuned(nfe, low, high, width, final_zero)
