@@ -9,7 +9,7 @@ from edmjax._common.functions import as_pytree, with_cond
 from edmjax._common.held import Held, cast
 from edmjax._common.states import StateError
 from edmjax._common.trees import check_like
-from edmjax._common.typing import Network, PyTree, Sigma, Values
+from edmjax._common.typing import Network, PyTree, Shape, Sigma, Values
 
 
 class Preconditioned(Held):
@@ -117,6 +117,6 @@ def _channels(output: PyTree, x: PyTree, times: int) -> bool:
     return same and _shapes(output, 1) == _shapes(x, times)
 
 
-def _shapes(tree: PyTree, times: int) -> list[tuple[int, ...]]:
+def _shapes(tree: PyTree, times: int) -> list[Shape]:
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     return [(*shape[:-1], times * shape[-1]) if shape else shape for shape in shapes]

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arrays import has_tracers, reals, working_dtype
+from edmjax._common.exported import is_symbolic
 from edmjax._common.functions import width_of
 from edmjax._common.typing import Denoiser, PyTree
 from edmjax.planning.table import PlanLike
@@ -72,20 +73,33 @@ def relative_size(x: PyTree, expected: Expected, batched: bool) -> Any:
     leaves = jax.tree.leaves(x)
     xp: Any = np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp
     leaves = [leaf if batched else leaf[None] for leaf in leaves]
-    n, size = len(leaves[0]), sum(leaf.size for leaf in leaves)
-    if size < _FEW:
+    n, size = leaves[0].shape[0], sum(leaf.size for leaf in leaves)
+    if is_symbolic(n):  # of a function that is exported: numbers when it is called
+        n, size = (jnp.asarray(count, jnp.float32) for count in (n, size))
+        several, left = True, jnp.maximum(n - 1, 1)
+    elif size < _FEW:
         return xp.ones(())
+    else:
+        several, left = n > 1, n - 1
     wide = [leaf.astype(working_dtype(leaf.dtype)) for leaf in leaves]
     ratio = xp.minimum(_root(xp, wide, size) / expected.noise, 1)
-    if n > 1:
+    if several:
         about = [leaf - xp.mean(leaf, axis=0) for leaf in wide]
-        ratio = ratio * xp.maximum(_root(xp, about, size * (n - 1) / n) / expected.point, 1)
+        ratio = ratio * xp.maximum(_root(xp, about, size * left / n) / expected.point, 1)
     return ratio
 
 
-def _root(xp: Any, leaves: list[Any], size: float | int) -> Any:
+def _root(xp: Any, leaves: list[Any], size: Any) -> Any:
     # Divided before it is summed: the sum of squares at a high level may overflow.
-    return sum(xp.sum((leaf / math.sqrt(size)) ** 2) for leaf in leaves) ** 0.5
+    return (
+        sum(
+            xp.sum(
+                (leaf / (math.sqrt(size) if isinstance(size, float | int) else jnp.sqrt(size))) ** 2
+            )
+            for leaf in leaves
+        )
+        ** 0.5
+    )
 
 
 def is_wrong(ratio: float | int) -> bool:

@@ -94,7 +94,11 @@ CALLS = {
     ],
 )
 def test_a_function_that_makes_white_noise_changes_nothing(call):
-    np.testing.assert_array_equal(CALLS[call](noise=white), CALLS[call]())
+    # The corrector's own sums are another program with a function, and may round otherwise.
+    equal = np.testing.assert_array_equal if call != "corrector" else np.testing.assert_allclose
+    equal(
+        CALLS[call](noise=white), CALLS[call](), **({"rtol": 2e-6} if call == "corrector" else {})
+    )
     if call in ("sample", "adaptive"):  # and another function something
         assert abs(CALLS[call](noise=spherical) - CALLS[call]()).max() > 1e-3
 
