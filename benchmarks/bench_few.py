@@ -63,13 +63,13 @@ def karras(nfe: int) -> list[Method]:
 
 
 def recommended(problem: Any, nfe: int) -> list[Method]:
-    """With the widths of the data, and with the denoiser and 64 noises of a seed of its own."""
+    """With the widths of the data, and with the denoiser and 64 starts of a seed of its own."""
     width, spread = widths_of(problem)
     ends = {"sigma_min": LOW, "sigma_max": HIGH, "final_zero": False}
-    noises = HIGH * np.random.default_rng(99).normal(size=(64, *problem.shape))
+    x = problem.sample(jax.random.key(99), 64, sigma=HIGH)
     pairs = {
         "recommended": ej.recommend(nfe, sigma_data=width, spread=spread, **ends),
-        "recommended, measured": ej.recommend(nfe, denoise=problem, x=noises, **ends),
+        "recommended, measured": ej.recommend(nfe, denoise=problem, x=x, **ends),
     }
     return [Method(name, ej.make_plan(*pair)) for name, pair in pairs.items()]
 
