@@ -28,11 +28,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from few_problems import reporting, widths_of
-from recommend import HIGH, LOW, exact, rms, run
+from recommend import HIGH, LOW, errors, exact, known, rms, run
 
 import edmjax as ej
 from edmjax.few_steps.formula import KARRAS
-from edmjax.few_steps.measured import BASELINES, widths
+from edmjax.few_steps.measured import widths
 
 NFE = (5, 6, 8, 10, 12, 15, 20, 25, 30, 40)
 FORMS = {"spread": (1.25, 1.1), "network": (1.05, 1.05)}  # bounds of the RMS and of the median
@@ -98,7 +98,6 @@ def ends_of(denoise: Callable[..., Any], plan: ej.Plan, x: np.ndarray) -> np.nda
 
 def pairs(case: Case, nfe: int, forms: list[str]) -> dict[str, list[Any]]:
     """The three baselines, and what each form of the call returns."""
-    args = (nfe, case.low, case.high, 1.0, 1.0, False)
     options = {
         "spread": {"sigma_data": case.width, "spread": case.spread},
         "network": {"denoise": case.denoise, "x": case.noises},
@@ -106,7 +105,7 @@ def pairs(case: Case, nfe: int, forms: list[str]) -> dict[str, list[Any]]:
     }
     ends = {"sigma_min": case.low, "sigma_max": case.high, "final_zero": False}
     made = {form: [ej.recommend(nfe, **ends, **options[form])] for form in forms}
-    return {"known": [choice.pair(*args) for choice in BASELINES]} | made
+    return {"known": known(nfe, case.low, case.high)} | made
 
 
 def report(name: str, case: Case, budgets: list[int], forms: list[str]) -> dict[str, list[float]]:
@@ -115,15 +114,15 @@ def report(name: str, case: Case, budgets: list[int], forms: list[str]) -> dict[
     rows: dict[str, list[str]] = {form: [] for form in found}
     for nfe in budgets:
         made = {
-            form: [_errors(ends_of(denoise, ej.make_plan(*p), case.x), case.ends) for p in some]
+            form: [errors(ends_of(denoise, ej.make_plan(*p), case.x), case.ends) for p in some]
             for form, some in pairs(case, nfe, forms).items()
         }
         for form in found:
-            errors, known = made[form][0], np.array(made["known"])
-            ratios = [f(errors) / min(map(f, known)) for f in (rms, np.median)]
+            got, others = made[form][0], np.array(made["known"])
+            ratios = [f(got) / min(map(f, others)) for f in (rms, np.median)]
             found[form].append(ratios[0])
             marks = [
-                "*" if form in FORMS and _above(f, errors, known, bound) else ""
+                "*" if form in FORMS and _above(f, got, others, bound) else ""
                 for f, bound in zip((rms, np.median), FORMS.get(form, (0, 0)), strict=True)
             ]
             rows[form].append(f"{ratios[0]:.2f}{marks[0]} / {ratios[1]:.2f}{marks[1]}")
@@ -133,15 +132,11 @@ def report(name: str, case: Case, budgets: list[int], forms: list[str]) -> dict[
     return found
 
 
-def _errors(got: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.mean((got - ends).reshape(len(ends), -1) ** 2, axis=1))
-
-
-def _above(figure: Callable[..., Any], errors: Any, known: np.ndarray, bound: float) -> bool:
+def _above(figure: Callable[..., Any], got: Any, others: np.ndarray, bound: float) -> bool:
     """Whether the 95 % bootstrap interval of the ratio lies above `bound`; samples are paired."""
     rng = np.random.default_rng(0)
-    chosen = rng.integers(0, len(errors), size=(1000, len(errors)))
-    ratios = [figure(errors[i]) / min(figure(row[i]) for row in known) for i in chosen]
+    chosen = rng.integers(0, len(got), size=(1000, len(got)))
+    ratios = [figure(got[i]) / min(figure(row[i]) for row in others) for i in chosen]
     return bool(np.percentile(ratios, 2.5) > bound)
 
 

@@ -30,10 +30,10 @@ def low_rank(dim: int, modes: int, rank: int, seed: int) -> Any:
     return ej.problems.Mixture(np.full(modes, 1 / modes), means, covs)
 
 
-def ring(modes: int, std: float, scale: float = 1.0, shift: float = 0.0) -> Any:
+def ring(modes: int, std: float) -> Any:
     angles = 2 * np.pi * np.arange(modes) / modes
-    means = scale * np.stack([np.cos(angles), np.sin(angles)], axis=1) + shift
-    return ej.problems.Mixture(np.full(modes, 1 / modes), means, (scale * std) ** 2)
+    means = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return ej.problems.Mixture(np.full(modes, 1 / modes), means, std**2)
 
 
 def spread(dim: int, modes: int, std: float, seed: int) -> Any:
@@ -41,18 +41,6 @@ def spread(dim: int, modes: int, std: float, seed: int) -> Any:
     rng = np.random.default_rng(seed)
     weights = rng.dirichlet(np.full(modes, 2.0))
     return ej.problems.Mixture(weights, rng.normal(size=(modes, dim)), std**2)
-
-
-def patches(number: int) -> Any:
-    """8 x 8 patches of a photograph, in [-1, 1]."""
-    from sklearn.datasets import load_sample_images
-
-    grey = np.asarray(load_sample_images().images[0], np.float64).mean(axis=2) / 127.5 - 1
-    rng = np.random.default_rng(0)
-    rows = rng.integers(0, np.array(grey.shape) - 8, size=(number, 2))
-    return ej.problems.Empirical(
-        np.stack([grey[i : i + 8, j : j + 8].ravel() for i, j in rows]), 0.03
-    )
 
 
 def digits(std: float) -> Any:
@@ -178,11 +166,12 @@ def diabetes() -> Any:
     return ej.problems.Empirical(bunch.data / bunch.data.std(), 0.01)
 
 
-def flower() -> Any:
+def photographs() -> Any:
+    """A temple and a flower."""
     from sklearn.datasets import load_sample_images
 
     bunch: Any = load_sample_images()
-    return bunch.images[1]
+    return bunch.images
 
 
 def faces() -> Any:
@@ -206,7 +195,7 @@ def choosing() -> dict[str, Any]:
         "20 flat modes in 48-D": low_rank(48, 20, 6, seed=3),
         "wine, 13-D": wine(),
         "digits in [0, 1], blurred by 0.02": digits(0.02),
-        "patches of a temple, 8 x 8": patches(1000),
+        "patches of a temple, 8 x 8": pieces(photographs()[0], 8, 1000, 0.03, seed=0),
         "a spectrum of power 2, 64-D": spectrum(8, 2, 6, seed=31),
         "a spectrum of power 3, 144-D": spectrum(12, 3, 4, seed=32, mean=0.5),
         "coordinates from 0.01 to 3, 24-D": uneven(24, 5, seed=33),
@@ -235,7 +224,7 @@ def reporting() -> dict[str, Any]:
         "a spectrum of power 4, 64-D": spectrum(8, 4, 5, seed=42, mean=-0.4),
         "coordinates from 0.01 to 3, 40-D": uneven(40, 8, seed=43),
         "a fiftieth 5 times as far, 16-D": outlying(16, 5, 0.02, 0.3, seed=44),
-        "patches of a flower, 12 x 12": pieces(flower(), 12, 1000, 0.03, seed=45),
+        "patches of a flower, 12 x 12": pieces(photographs()[1], 12, 1000, 0.03, seed=45),
         "patches of a cameraman, 8 x 8": pieces(data.camera(), 8, 1500, 0.02, seed=46),
         "faces, 25 x 25": faces(),
         "diabetes, 10-D": diabetes(),

@@ -25,13 +25,13 @@ from few_problems import choosing, widths_of
 from jax import lax
 
 import edmjax as ej
-from edmjax.few_steps.formula import KARRAS, ONE_SCALE, SEVERAL, UNKNOWN, Choice, samplers
+from edmjax.few_steps.formula import ONE_SCALE, SEVERAL, UNKNOWN, Choice, samplers
+from edmjax.few_steps.measured import BASELINES
 from edmjax.few_steps.tuned import tuned
 
 HIGH, LOW = 80.0, 0.002
 SIGMA_DATA = {"P1": 0.70807922, "P2": 0.5, "P3": 0.54390235}
 BUDGETS = (5, 6, 8, 10, 12, 15, 20, 25, 30, 40)
-KNOWN = ("dpmpp_2m", "ipndm(3)", "unipc(3)")
 SLOPES = (
     *((0.07, 0.5, 1.0), (0.1, 0.5, 1.0), (0.2, 0.5, 1.0), (1 / 7, 0.3, 1.0), (1 / 7, 0.7, 1.0)),
     *((0.3, 0.7, 1.0), (0.3, 1.5, 1.0), (1 / 7, 0.7, 0.6), (0.3, 0.7, 0.6)),
@@ -82,23 +82,23 @@ def starts_of(problem: Any, samples: int, seed: int) -> tuple[Any, np.ndarray, n
 
 def errors(got: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Of each sample, the root mean square over its components."""
-    return np.sqrt(np.mean((got - reference) ** 2, axis=1))
+    return np.sqrt(np.mean((got - reference).reshape(len(got), -1) ** 2, axis=1))
 
 
 def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def known(nfe: int) -> list[tuple[Any, Any]]:
-    """DPM++(2M), `ipndm(3)` and UniPC-3 on Karras 7, which end at 0.002."""
-    return [KARRAS._replace(sampler=s).pair(nfe, LOW, HIGH, 1.0, 1.0, False) for s in KNOWN]
+def known(nfe: int, low: float = LOW, high: float = HIGH) -> list[tuple[Any, Any]]:
+    """DPM++(2M), `ipndm(3)` and UniPC-3 on Karras 7, which end at `low`."""
+    return [choice.pair(nfe, low, high, 1.0, 1.0, False) for choice in BASELINES]
 
 
 def pairs(nfe: int, width: float, spread: float) -> dict[str, tuple[Any, Any]]:
     """What is tried: every sampler on every law, those on Karras 10, and the tuned pair."""
     made = {"tuned": tuned(nfe, LOW, HIGH, width, False)}
     choices = [Choice(s, *law) for s, law in itertools.product(samplers(width), SLOPES)]
-    for choice in choices + [KARRAS._replace(sampler=s, below=0.1) for s in KNOWN]:
+    for choice in choices + [choice._replace(below=0.1) for choice in BASELINES]:
         name = f"{choice.sampler} ({choice.below:.2f}, {choice.above:g}, {choice.mode:g})"
         made[name] = choice.pair(nfe, LOW, HIGH, width, spread, False)
     for choice in (Choice("ipndm(3)", 1 / 7, 0.3), Choice("unipc(3)", 0.1, 0.5)):

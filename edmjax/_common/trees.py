@@ -123,8 +123,11 @@ class Layout:
             (tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves
         )
 
-    def tree(self) -> Any:
-        return self.treedef.unflatten([jax.ShapeDtypeStruct(*leaf) for leaf in self.leaves])
+    def tree(self, *batch: Int) -> Any:
+        """The tree, of as many samples on axis 0 as `batch` says, or of one without that axis."""
+        return self.treedef.unflatten(
+            [jax.ShapeDtypeStruct((*batch, *shape), dtype) for shape, dtype in self.leaves]
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Layout) and vars(self) == vars(other)

@@ -7,14 +7,15 @@ are, and faster above, where the flow is straight. Its slopes and the samplers w
 first half of the problems of `docs/make/few_problems.py` (docs/few.md).
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from edmjax._common.typing import Levels
-from edmjax.few_steps.tuned import tuned
+from edmjax.few_steps.tuned import samplers_for, tuned
 from edmjax.planning.step import Sampler
+
+T = TypeVar("T")
 
 # Where nothing is known of the directions: images have leading ones of 8 to 20 times `sigma_data`,
 # and on these a mode that is too low loses less than one that is too high.
@@ -38,7 +39,7 @@ class Choice(NamedTuple):
         """The sampler and the levels for exactly `nfe` evaluations."""
         n = nfe if final_zero else nfe + 1
         levels = laplace(n, low, high, self.mode * spread, self.below, self.above)
-        return samplers(width)[self.sampler](), np.append(levels, 0.0) if final_zero else levels
+        return samplers(width)[self.sampler], np.append(levels, 0.0) if final_zero else levels
 
 
 # Karras' levels with rho = 7, whose density in log sigma grows up to the first level.
@@ -68,16 +69,17 @@ def formula(
 ) -> tuple[Sampler, Levels]:
     """The pair for data of standard deviation `width`, and `spread` along the widest direction."""
     if spread is None:
-        return pair_of(_at(NOT_KNOWN, nfe), nfe, low, high, width, UNKNOWN * width, final_zero)
+        return pair_of(row_for(NOT_KNOWN, nfe), nfe, low, high, width, UNKNOWN * width, final_zero)
     return pair_of(choice_for(nfe, spread / width), nfe, low, high, width, spread, final_zero)
 
 
 def choice_for(nfe: int, ratio: float) -> Choice | str:
     """What the tables have for data whose spread is `ratio` times their standard deviation."""
-    return _at(NARROW if ratio < ONE_SCALE else BETWEEN if ratio < SEVERAL else WIDE, nfe)
+    return row_for(NARROW if ratio < ONE_SCALE else BETWEEN if ratio < SEVERAL else WIDE, nfe)
 
 
-def _at(rows: dict[int, Choice | str], nfe: int) -> Choice | str:
+def row_for(rows: dict[int, T], nfe: int) -> T:
+    """The row of the largest number of evaluations up to `nfe`."""
     return rows[max(least for least in rows if least <= nfe)]
 
 
@@ -96,20 +98,17 @@ def pair_of(
     return tuned(nfe, low, high, width, final_zero)
 
 
-def samplers(width: float) -> dict[str, Callable[[], Sampler]]:
+def samplers(width: float) -> dict[str, Sampler]:
     """The samplers of the tables, for data of standard deviation `width`: one evaluation a step.
 
     Their samples shift with the mean of the data.
     """
     from edmjax import samplers as s  # when it is called, so that `import edmjax` stays quick
 
-    return {
-        "dpmpp_2m": s.dpmpp_2m,
-        "dpmpp_3m": lambda: s.dpmpp_3m(corrected=True),
-        "ipndm(3)": lambda: s.ipndm(order=3),
-        "unipc(3)": lambda: s.unipc(order=3),
-        "f_trig(False)": lambda: s.f_trig(False, sigma_data=width),
-        "f_trig(above=0.3)": lambda: s.f_trig(sigma_data=width, above=0.3),
+    return samplers_for(width) | {
+        "dpmpp_2m": s.dpmpp_2m(),
+        "dpmpp_3m": s.dpmpp_3m(corrected=True),
+        "ipndm(3)": s.ipndm(order=3),
     }
 
 

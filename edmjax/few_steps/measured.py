@@ -9,7 +9,7 @@ from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import checked_inputs
 from edmjax._common.trees import conditions_at
 from edmjax._common.typing import Denoiser, Levels, PyTree
-from edmjax.few_steps.formula import KARRAS, TUNED, Choice, choice_for, formula, pair_of
+from edmjax.few_steps.formula import KARRAS, TUNED, Choice, choice_for, pair_of, row_for
 from edmjax.planning.make import make_plan
 from edmjax.planning.step import Sampler
 from edmjax.running.many_plans import sweep
@@ -64,23 +64,21 @@ class Sizes(NamedTuple):
 
     rows: int  # noises
     reference: int  # evaluations of the fine solution
-    tried: int  # pairs beside the baselines
+    pairs: int  # that are compared, the baselines too; 0 where no others can be afforded
 
     def evaluations(self, nfe: int) -> int:
-        """Of one sample, in all; where there is nothing to compare, the fine solution's."""
-        pairs = len(BASELINES) + self.tried if self.tried else 0
-        return self.rows * (self.reference + pairs * nfe)
+        """Of one sample, in all."""
+        return self.rows * (self.reference + self.pairs * nfe)
 
 
 def sizes(nfe: int, rows: int) -> Sizes:
     """For `nfe` evaluations and at most `rows` noises: all pairs, or as many as 8 noises allow."""
     most = 3000 if nfe <= 20 else 6000
     reference = min(LEAST_REFERENCE + 3 * nfe, MOST_REFERENCE)
-    count = len(TRIED[max(least for least in TRIED if least <= nfe)])
-    afforded = (most // LEAST_ROWS - reference) // nfe - len(BASELINES)
-    tried = max(min(count, afforded), 0)
-    pairs = len(BASELINES) + tried if tried else 0
-    return Sizes(min(rows, MOST_ROWS, most // (reference + pairs * nfe)), reference, tried)
+    afforded = (most // LEAST_ROWS - reference) // nfe
+    pairs = min(len(BASELINES) + len(row_for(TRIED, nfe)), afforded)
+    pairs = pairs if pairs > len(BASELINES) else 0
+    return Sizes(min(rows, MOST_ROWS, most // (reference + pairs * nfe)), reference, pairs)
 
 
 def measured(
@@ -93,6 +91,7 @@ def measured(
             "traced: call it outside `jit`, and pass the plan of its pair in."
         )
     x, cond = checked_inputs(denoise, x, cond)
+    x = jax.tree.map(lambda leaf: leaf[:MOST_ROWS], x)
     _check_noises(x, high)
     size = sizes(nfe, len(jax.tree.leaves(x)[0]))
     rows = slice(0, size.rows)
@@ -107,33 +106,26 @@ def measured(
             "finite, so there is nothing to compare with: check `denoise`, `sigma_min` and `x`."
         )
     width, spread = widths(ends, low)
-    if not size.tried:
-        return formula(nfe, low, high, width, spread, final_zero)
-    pairs = candidates(nfe, low, high, width, spread, final_zero, size.tried)
+    own = choice_for(nfe, spread / width)
+    if not size.pairs:
+        return pair_of(own, nfe, low, high, width, spread, final_zero)
+    choices = candidates(nfe, own, size.pairs)
+    pairs = [pair_of(c, nfe, low, high, width, spread, final_zero) for c in choices]
     made = sweep(denoise, [make_plan(*pair) for pair in pairs], x, cond=cond)
     errors = [np.sqrt(np.mean((_flat(samples) - ends) ** 2, axis=1)).mean() for samples in made]
-    if not np.isfinite(errors).any():
+    least = np.where(np.isfinite(errors), errors, np.inf)
+    if np.isinf(least).all():
         raise ValueError(
             f"Of {len(pairs)} pairs of {nfe} evaluations none gives finite samples on this network:"
             " take more evaluations, or another range of levels."
         )
-    least = np.where(np.isfinite(errors), errors, np.inf)
-    rows = [*BASELINES, choice_for(nfe, spread / width)]
-    least[rows.index(rows[-1])] /= TRUST
+    least[choices.index(own)] /= TRUST
     return pairs[int(np.argmin(least))]
 
 
-def candidates(
-    nfe: int, low: float, high: float, width: float, spread: float, final_zero: bool, tried: int
-) -> list[tuple[Sampler, Levels]]:
-    """The pairs that are compared: the baselines, the formula's, and others, `tried` in all."""
-    rows = TRIED[max(least for least in TRIED if least <= nfe)]
-    # Each once, in this order.
-    choices = dict.fromkeys((*BASELINES, choice_for(nfe, spread / width), *rows))
-    return [
-        pair_of(choice, nfe, low, high, width, spread, final_zero)
-        for choice in list(choices)[: len(BASELINES) + tried]
-    ]
+def candidates(nfe: int, own: Choice | str, pairs: int) -> list[Choice | str]:
+    """What is compared: the baselines, the formula's own choice, and others, each once."""
+    return list(dict.fromkeys((*BASELINES, own, *row_for(TRIED, nfe))))[:pairs]
 
 
 def widths(samples: np.ndarray, least: float) -> tuple[float, float]:

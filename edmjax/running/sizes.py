@@ -6,7 +6,6 @@ being the scale of a process or 1. So it is at least as large as its noise, `s s
 data; and much larger only where the data are much larger than `sigma_data`.
 """
 
-import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -91,15 +90,7 @@ def relative_size(x: PyTree, expected: Expected, batched: bool) -> Any:
 
 def _root(xp: Any, leaves: list[Any], size: Any) -> Any:
     # Divided before it is summed: the sum of squares at a high level may overflow.
-    return (
-        sum(
-            xp.sum(
-                (leaf / (math.sqrt(size) if isinstance(size, float | int) else jnp.sqrt(size))) ** 2
-            )
-            for leaf in leaves
-        )
-        ** 0.5
-    )
+    return sum(xp.sum((leaf / size**0.5) ** 2) for leaf in leaves) ** 0.5
 
 
 def is_wrong(ratio: float | int) -> bool:

@@ -68,9 +68,7 @@ class Starts:
 
 def _all_starts(x: PyTree, num_samples: int, like: Layout) -> Any:
     """The given points of all samples in NumPy arrays, once they are like the samples."""
-    whole = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((num_samples, *leaf.shape), leaf.dtype), like.tree()
-    )
+    whole = like.tree(num_samples)
     given = jax.tree.map(np.asarray, x)  # they stay on the host
     for leaf in jax.tree.leaves(given):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -96,13 +94,10 @@ def keys_of_chunk(key_start: Keys, key_steps: Keys, first: Any, *, rows: int) ->
 def _starts(make: NoiseFunction | None, keys: Keys, std: Any, *, like: Layout, name: str) -> Any:
     """Points of these samples: `std` times noise, white where there is no function."""
 
-    whole = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((len(keys), *leaf.shape), leaf.dtype), like.tree()
-    )
-
     def scaled(noise: Any) -> Any:
         return (jnp.asarray(std, working_dtype(noise.dtype)) * noise).astype(noise.dtype)
 
+    whole = like.tree(len(keys))
     noise = normal_like(keys, whole) if make is None else own_noise(make, keys, whole, name)
     return jax.tree.map(scaled, noise)
 

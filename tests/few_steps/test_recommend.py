@@ -150,7 +150,7 @@ def test_sizes_keep_to_the_evaluations_and_use_them():
             size = measured.sizes(nfe, rows)
             assert 8 <= size.rows <= rows
             assert size.evaluations(nfe) <= (3000 if nfe <= 20 else 6000)
-    assert measured.sizes(10, 1000).tried == 8 and measured.sizes(10, 1000).rows >= 16
+    assert measured.sizes(10, 1000).pairs == 3 + 8 and measured.sizes(10, 1000).rows >= 16
 
 
 def test_with_a_network_the_pair_has_the_least_error_of_those_tried(x64):
@@ -163,8 +163,10 @@ def test_with_a_network_the_pair_has_the_least_error_of_those_tried(x64):
     x = x[: size.rows]
     fine = ej.make_plan(ej.samplers.unipc(3), ej.schedules.karras(400))
     ends = np.asarray(run(exact, fine, x))
-    pairs = measured.candidates(6, 0.002, 80.0, *measured.widths(ends, 0.002), True, size.tried)
-    assert len(pairs) == 3 + size.tried
+    width, spread = measured.widths(ends, 0.002)
+    choices = measured.candidates(6, formula.choice_for(6, spread / width), size.pairs)
+    assert len(choices) == size.pairs == 3 + len(measured.TRIED[1])
+    pairs = [formula.pair_of(c, 6, 0.002, 80.0, width, spread, True) for c in choices]
 
     def error(pair):
         got = np.asarray(run(exact, ej.make_plan(*pair), x))
