@@ -11,6 +11,7 @@ from edmjax._common.typing import Levels
 from edmjax.planning.step import Sampler
 from edmjax.planning.table import Plan
 from edmjax.training.choices import parse_sampler, parse_schedule, schedule_names
+from edmjax.training.pretrained import NoiseLevels
 
 RECOMMENDED, LEARNED = "recommended", "learned"
 
@@ -50,15 +51,17 @@ def parse_methods(text: str) -> list[Method]:
 
 
 @renamed(way="method")
-def plan_of(method: Method, **options: float) -> Plan:
+def plan_of(method: Method, levels: NoiseLevels | None = None, **options: float) -> Plan:
     """The plan with the most steps whose evaluations are within the budget.
 
     `options`, such as `sigma_data=0.5`, are passed to a schedule that takes them, unless its text
-    has them. `ValueError` for names that do not exist, a file without a plan of that many
-    evaluations, or a budget too small for two levels.
+    has them, and to `ej.recommend` where there are no `levels`, which are for it alone.
+    `ValueError` for names that do not exist, a file without a plan of that many evaluations, or a
+    budget too small for two levels.
     """
     if method.sampler == RECOMMENDED:
-        return ej.make_plan(*ej.recommend(method.budget, **dict[str, Any](options)))
+        known: dict[str, Any] = options if levels is None else levels._asdict()
+        return ej.make_plan(*ej.recommend(method.budget, **known))
     if method.sampler == LEARNED:
         plan = Plan.load(method.schedule.replace("{nfe}", str(method.budget)))
         if plan.nfe != method.budget:

@@ -90,7 +90,7 @@ def evaluate(
     # Mistakes come to light now, and not when samples have been drawn for an hour.
     subject, out = load_subject(checkpoint), Path(out)
     methods = [method for text in amounts.samplers for method in parse_methods(text)]
-    plans = {method: plan_of(method, **subject.schedule) for method in methods}
+    plans = {method: plan_of(method, subject.levels, **subject.schedule) for method in methods}
     train, test = (load_images(data_dir, split) for split in ("train", "test"))
     classifier = None if features is None else load_classifier(features)
     # The samples of a classifier have a table of their own: others have fewer figures.

@@ -1,7 +1,6 @@
 """What is evaluated: a network that was trained on MNIST, and MNIST."""
 
 import hashlib
-import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from edmjax._common.typing import Denoiser
 from edmjax.training.checkpoints import WEIGHTS, load_weights
 from edmjax.training.mnist import load_mnist
-from edmjax.training.pretrained import load_trained
+from edmjax.training.pretrained import NoiseLevels, levels_of, load_trained
 
 SHAPE = (28, 28, 1)
 
@@ -23,6 +22,7 @@ class Subject(NamedTuple):
     Attributes:
         denoise: the denoiser.
         own: `sigma_data`, `p_mean` and `p_std` of its loss; None where it was trained with another.
+        levels: the noise levels that it is for, and the widths of its data, for `ej.recommend`.
         schedule: the options that schedules get: `sigma_data`, and `sigma_max` unless that is
             each schedule's own.
         num_classes: 0 for a network without classes.
@@ -31,6 +31,7 @@ class Subject(NamedTuple):
 
     denoise: Denoiser
     own: dict[str, Any] | None
+    levels: NoiseLevels
     schedule: dict[str, float]
     num_classes: int
     sha256: str
@@ -38,7 +39,7 @@ class Subject(NamedTuple):
     @property
     def sigma_max(self) -> float:
         """The highest noise level."""
-        return self.schedule.get("sigma_max", 80.0)
+        return self.levels.sigma_max
 
     def cond(self, labels: np.ndarray) -> np.ndarray | None:
         """The labels, for a network with classes; else None."""
@@ -59,17 +60,14 @@ def load_subject(path: str | os.PathLike[str]) -> Subject:
             f"{trained.image_shape}, and this evaluation is for MNIST, {SHAPE}: pass a network "
             "that was trained on mnist."
         )
-    loss, own = config["loss"], None
+    loss, own, levels = config["loss"], None, levels_of(path)
     if loss.get("name") == "dsm":
-        # The most noise that Song's process puts on data, at time 1.
-        log_sigma = math.log(loss["sigma"])
-        sigma_max = math.sqrt(math.expm1(2 * log_sigma) / (2 * log_sigma))
-        schedule = {"sigma_data": 0.5, "sigma_max": sigma_max}
+        schedule = {"sigma_data": 0.5, "sigma_max": levels.sigma_max}
     else:
         own = {name: float(loss[name]) for name in ("sigma_data", "p_mean", "p_std")}
         schedule = {"sigma_data": own["sigma_data"]}
     file = Path(path) / WEIGHTS if Path(path).is_dir() else path
-    return Subject(trained.denoise, own, schedule, trained.num_classes, sha256(file))
+    return Subject(trained.denoise, own, levels, schedule, trained.num_classes, sha256(file))
 
 
 class Images(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from edmjax._common.arguments import whole
 from edmjax._common.typing import Arraylike, Denoiser, Int, Keys, Number, PyTree
 from edmjax.few_steps import recommend
+from edmjax.few_steps.measured import widths
 from edmjax.few_steps.tuned import tuned
 from edmjax.learning import grids
 from edmjax.learning.descent import best_start, descend
@@ -152,9 +153,9 @@ def _plan(task: Task, logits: Arraylike, c: Arraylike) -> Plan:
 
 def _best(task: Task, fitted: dict[str, Plan], denoise: Denoiser) -> Plan:
     """The best of the fitted plans and of those made by hand, on the noises held out."""
-    plans = fitted | _by_hand(task)
-    samples = sweep(denoise, plans, task.x, cond=task.cond)
     end = np.concatenate([task.validation.end, task.train.end])
+    plans = fitted | _by_hand(task, end)
+    samples = sweep(denoise, plans, task.x, cond=task.cond)
     held = len(task.validation.end)
     errors = {
         name: np.sqrt(np.mean((np.asarray(task.flat.rows(x0)) - end) ** 2, axis=1))
@@ -179,8 +180,8 @@ def _best(task: Task, fitted: dict[str, Plan], denoise: Denoiser) -> Plan:
     return dataclasses.replace(plans[choice], about=about)
 
 
-def _by_hand(task: Task) -> dict[str, Plan]:
-    """The plans that a user would take without a fit."""
+def _by_hand(task: Task, end: np.ndarray) -> dict[str, Plan]:
+    """The plans that a user would take without a fit, for the samples `end` of the flow."""
     starts = grids.starts(task.nfe, task.low, task.high, task.width)
     pairs = ("dpmpp_2m", dpmpp_2m(), "karras"), ("unipc(2)", unipc(2), "theta(2)")
     made = {
@@ -189,6 +190,8 @@ def _by_hand(task: Task) -> dict[str, Plan]:
         if grid in starts
     }
     ends = {"sigma_min": task.low, "sigma_max": task.high, "final_zero": task.final_zero}
-    made["the recommended plan"] = make_plan(*recommend(task.nfe, sigma_data=task.width, **ends))
+    width, spread = widths(np.asarray(end, np.float64), task.low)
+    pair = recommend(task.nfe, sigma_data=width, spread=spread, **ends)
+    made["the recommended plan"] = make_plan(*pair)
     pair = tuned(task.nfe, task.low, task.high, task.width, task.final_zero)
     return made | {"the pair tuned on three problems": make_plan(*pair)}

@@ -19,6 +19,7 @@ from edmjax.training.devices import agree, gather_flags, is_first
 from edmjax.training.ema import save_snapshots
 from edmjax.training.files import StrPath, advice, make_directory, write_file
 from edmjax.training.state import TrainState
+from edmjax.training.widths import widths
 
 # What the commands write into a run's directory.
 FILES = ("config.yaml", "loss.csv", "loss.png", WEIGHTS, "samples.npz", "samples.png")
@@ -42,6 +43,10 @@ class Outputs:
         }
         self.log: LossLog | None = None
         if is_first():
+            # In four digits: the last ones of a sum depend on the machine.
+            if known := widths(dataset):
+                std, spread = (float(f"{width:.4g}") for width in known)
+                self.description |= {"std": std, "spread": spread}
             make_directory(self.out, *FILES)
             values = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
             write_file(self.out / "config.yaml", values.encode())

@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 
 from edmjax import guidance, processes
+from edmjax._common.arguments import positive
 from edmjax._common.typing import Denoiser, Number, PyTree, Sigma, X
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.build import build_denoiser, build_net
@@ -30,11 +31,20 @@ class Trained(NamedTuple):
 
 
 class NoiseLevels(NamedTuple):
-    """The noise levels of a network's training, as `ej.recommend` and the fits take them."""
+    """The noise levels that a network is for, and how wide its data are, for `ej.recommend`.
+
+    Attributes:
+        sigma_min: the lowest level.
+        sigma_max: the highest level.
+        sigma_data: the standard deviation of the data about their mean.
+        spread: the standard deviation along their widest direction; None where the file does not
+            say it.
+    """
 
     sigma_min: float
     sigma_max: float
     sigma_data: float
+    spread: float | None = None
 
 
 def load_denoiser(path: StrPath) -> tuple[Denoiser, tuple[int, ...]]:
@@ -73,18 +83,20 @@ def levels_of(path: StrPath) -> NoiseLevels:
     """The noise levels that a run's network is for.
 
     These are 0.002 to 80 after the EDM loss, and after Song's loss the levels of its SDE at the
-    times that the loss draws from.
+    times that the loss draws from. The widths are those of the images that it was trained on; files
+    of earlier versions do not have them, and for these `sigma_data` is the loss's.
 
     Raises:
         FileNotFoundError: there is no network at `path`.
         ValueError: its file is damaged, or was written by another version.
     """
-    loss = _read(path).loss
+    read = _read(path)
+    loss, widths = read.loss, read.widths or (read.loss.sigma_data, None)
     if loss.name == "dsm":
         # The times that the loss draws from are eps to 1.
         sigma = processes.song_ve(loss.sigma).sigma
-        return NoiseLevels(float(sigma(loss.eps)), float(sigma(1.0)), loss.sigma_data)
-    return NoiseLevels(0.002, 80.0, loss.sigma_data)
+        return NoiseLevels(float(sigma(loss.eps)), float(sigma(1.0)), *widths)
+    return NoiseLevels(0.002, 80.0, *widths)
 
 
 class _Read(NamedTuple):
@@ -96,6 +108,7 @@ class _Read(NamedTuple):
     image_shape: tuple[int, ...]
     num_classes: int
     clip: bool
+    widths: tuple[float, float] | None
 
 
 def _read(path: StrPath) -> _Read:
@@ -104,7 +117,10 @@ def _read(path: StrPath) -> _Read:
         net, loss = NetConfig(**config["net"]), LossConfig(**config["loss"])
         # Files of earlier versions say nothing of clipping: all were of whole numbers.
         rest = tuple(config["image_shape"]), config.get("num_classes", 0), config.get("clip", True)
-        return _Read(arrays, net, loss, *rest)
+        widths = None
+        if "spread" in config:
+            widths = positive(config["std"], "std"), positive(config["spread"], "spread")
+        return _Read(arrays, net, loss, *rest, widths)
     except (KeyError, TypeError, ValueError) as err:
         says = f"{path} was written by another version: its configuration has {err}."
         raise ValueError(says) from err

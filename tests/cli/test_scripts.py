@@ -136,6 +136,9 @@ def test_options_that_exclude_each_other_get_a_sentence(run, tmp_path, capsys, o
 
 
 def test_nfe_is_the_recommended_plan_and_a_plan_is_its_file(run, tmp_path):
+    # Of the digits: a pixel's standard deviation, and that along the widest direction.
+    assert levels_of(run).sigma_data == pytest.approx(0.5417, rel=1e-3)
+    assert levels_of(run).spread == pytest.approx(1.67, rel=0.05)
     plan = ej.make_plan(*ej.recommend(4, **levels_of(run)._asdict()))
     plan.save(tmp_path / "plan.json")
     by_nfe = sample(run, tmp_path / "nfe", "--nfe", "4")

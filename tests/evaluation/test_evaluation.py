@@ -272,6 +272,10 @@ def test_plans_are_recommended_or_read(tmp_path):
     assert plan.nfe == 7
     expected = ej.make_plan(*ej.recommend(7, sigma_data=0.9))
     jax.tree.map(np.testing.assert_array_equal, plan, expected)
+    known = training.NoiseLevels(0.01, 50.0, 0.6, 4.0)
+    told = ev.plan_of(ev.Method("recommended", "", 7), known, sigma_data=0.9)
+    expected = ej.make_plan(*ej.recommend(7, **known._asdict()))
+    jax.tree.map(np.testing.assert_array_equal, told, expected)
     plan.save(tmp_path / "7.json")
     method = ev.Method("learned", f"{tmp_path}/{{nfe}}.json", 7)
     np.testing.assert_array_equal(ev.plan_of(method, sigma_data=0.9).grid, plan.grid)
