@@ -157,7 +157,9 @@ def _check_noises(x: PyTree, high: float) -> None:
         )
     # The data add to the noise, and a mean adds nothing to the standard deviation over samples.
     size = float(np.sqrt(np.mean(np.var(flat, axis=0, ddof=1))))
-    if not size > 0.7 * high:
+    # Of `m` normal numbers it is itself uncertain by a share of 1 / sqrt(2 m).
+    doubt = 4 / np.sqrt(2 * (len(flat) - 1) * flat.shape[1])
+    if not max(0.7 - doubt, 0.2) * high < size < (2 + doubt) * high:
         raise ValueError(
             f"`x` must be noise at `sigma_max`, {high:g}, got a standard deviation of {size:.3g}: "
             "multiply standard normal noise by `sigma_max`."
