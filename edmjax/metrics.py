@@ -21,12 +21,14 @@ from jaxtyping import Array, Float
 
 from edmjax._common.arguments import whole
 from edmjax._common.arrays import has_no_value
+from edmjax._common.exported import serializable_tuple
 from edmjax._common.typing import Arraylike, Int, Keys
 from edmjax.noise.keys import check_key, check_single_key
 
 __all__ = ["Estimate", "energy_distance", "sliced_wasserstein"]
 
 
+@serializable_tuple
 class Estimate(NamedTuple):
     """A mean over groups, and its standard error (NaN for a single group)."""
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edmjax._common.exported import serializable_tuple
 from edmjax._common.typing import Denoiser, Int, Keys, PyTree, Scalar
 from edmjax.likelihood import solve
 from edmjax.likelihood.traces import make_probes
@@ -15,6 +16,7 @@ from edmjax.planning.table import PlanLike
 from edmjax.scalar import flag, is_traced
 
 
+@serializable_tuple
 class Stats(NamedTuple):
     """How accurate the numbers of `log_likelihood` are, and what they cost.
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from edmjax._common.arguments import describe
 from edmjax._common.arrays import from_left, reals, working_dtype
+from edmjax._common.exported import serializable_tuple
 from edmjax._common.functions import check_function, with_cond
 from edmjax._common.trees import check_like, conditions, floating_tree
 from edmjax._common.typing import Arraylike, Level, NoiseFunction, PyTree
@@ -28,6 +29,7 @@ else:
     Data = Any  # of a wrong kind, it must reach the message of `Batch`
 
 
+@serializable_tuple
 class PerSample(NamedTuple):
     """The loss of each sample of a batch, and the noise level that was drawn for it."""
 

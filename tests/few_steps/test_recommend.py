@@ -261,7 +261,7 @@ def test_noises_of_few_numbers_are_taken_and_those_of_another_scale_are_not():
         measured._check_noises(noises(16, (2,), seed=seed), 80.0)
     for wrong in (80.0 / 14.6, 1 / 2):
         for shape in ((64,), (8, 8, 3)):
-            with pytest.raises(ValueError, match="must be noise at `sigma_max`, 14.6"):
+            with pytest.raises(ValueError, match=r"must be noise at `sigma_max`, 14\.6"):
                 measured._check_noises(noises(8, shape, sigma=14.6 * wrong), 14.6)
 
 

@@ -111,10 +111,21 @@ ARGUMENTS = {
     "half-run": lambda: ej.sample_until(PROBLEM, NOISY, jnp.ones((2, 2)), KEY, stop=2),
     "report": lambda: ej.sample_checked(PROBLEM, NOISY, jnp.ones((2, 2)), KEY)[1],
     "adaptive report": lambda: ej.adaptive.Report(*jnp.zeros((5, 2))),
+    "loss of each sample": lambda: ej.losses.PerSample(*jnp.ones((3, 2))),
+    "estimate": lambda: ej.metrics.Estimate(*jnp.ones(2)),
+    "likelihood": lambda: ej.likelihood.Stats(*jnp.ones((3, 2)), jnp.ones(2)),
 }
 
 
-LATER = ("corrector", "half-run", "report", "adaptive report")
+LATER = (
+    "corrector",
+    "half-run",
+    "report",
+    "adaptive report",
+    "loss of each sample",
+    "estimate",
+    "likelihood",
+)
 
 
 @needs_flatbuffers
