@@ -34,8 +34,8 @@ def recommend(
     - With a network, `denoise`, and a few noises `x`, the network is run: a fine solution from each
       noise, then DPM++(2M), `ipndm(3)` and UniPC-3 on Karras' levels and up to ten other pairs; the
       one with the smallest mean error is returned, and the pair of the table unless another is 1.3
-      times better. All of it takes at most 3,000 evaluations of one
-      sample for `nfe` up to 20, and 6,000 above, and two compilations.
+      times better. All of it takes at most 3,000 evaluations of one sample for `nfe` up to 20, and
+      6,000 above, and two compilations. From 138 evaluations on the spread alone is measured.
 
     Samples of all these pairs shift with the mean of the data. To fit a grid or a plan to a
     network, which takes longer and gains more, see `ej.learning`.
@@ -53,7 +53,7 @@ def recommend(
             `sigma_min`, and the sample keeps that much noise.
         denoise: as for `sample`; the pair is then chosen for this function.
         x: noises at `sigma_max`, as `sample` takes them, with at least 8 samples on axis 0 of every
-            leaf. Up to 60 are used, fewer for more evaluations: 30 suffice for 5, 16 for 10.
+            leaf. Up to 60 are used, fewer for more evaluations: 30 suffice for 5, 18 for 10.
             Needed with `denoise`, and must not be given without.
         cond: as for `sample`, one entry for each sample in `x` or one for all.
 
@@ -62,8 +62,8 @@ def recommend(
             of `(x, sigma)`, or `x` does not hold floating arrays or is traced.
         ValueError: if `nfe` is below 1, `sigma_min` is not below `sigma_max`, one of these or
             `sigma_data` is not positive and finite, `spread` is below `sigma_data`, an argument is
-            given that the form of the call does not take, `x` has too few samples or another
-            standard deviation than `sigma_max`, or no pair that was tried gives finite samples.
+            given that the form of the call does not take, `x` has too few samples, or a standard
+            deviation far from `sigma_max`, or no pair that was tried gives finite samples.
     """
     nfe = whole(nfe, "nfe")
     low, high = ordered(sigma_min, sigma_max)
