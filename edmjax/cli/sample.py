@@ -22,24 +22,35 @@ towards the class or away from a worse network:
     --label 7 --guidance 2.0
     --guide runs/short --guidance 2.0
 
-The directory given with --out receives samples.npz (array x, axes sample, height, width, channel;
-array y, the labels, where there are any) and, of images with one channel or three, samples.png.
-Values go from -1 to 1, where the network learned images of whole numbers; the run can say otherwise
+The directory given with --out receives samples.npz (array x, samples on axis 0, in the units, shape
+and dtype of the data; array y, the labels, where there are any) and, of images with one channel or
+three, samples.png. Networks of digits and mnist give float32 from -1 to 1, as the run says
 (sample.clip). Sample i depends on the seed, on i and on its label alone.
+
+Samples are drawn --chunk-size at a time, and written to OUT/shards as they are drawn. After an
+interruption the same command goes on with those that are missing, and ends with the same samples.
+At the end the shards are joined into samples.npz; with --format shards, and above 1 GB, they stay.
 """
 
 import argparse
 from collections.abc import Sequence
 from textwrap import indent
 
+import numpy as np
+from tqdm import tqdm
+
 import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import add_option, count, make_parser, seed
 from edmjax.planning.table import levels_beyond
 from edmjax.training.choices import describe
+from edmjax.training.defaults import karras
+from edmjax.training.errors import Stopped, stop_requests
 from edmjax.training.files import make_directory
+from edmjax.training.shards import Shards, draw_shards, identity
 
 _DEFAULTS = training.SampleConfig()
+BETWEEN = "karras between the levels that the network is for"
 _CHOICES = ("sampler", "schedule", "num_steps")
 _TYPES = {"num_steps": count, "num_samples": count, "chunk_size": count, "seed": seed}
 
@@ -59,21 +70,56 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan = _plan_of(args)
         if training.is_first():  # now, and not when the samples are drawn
             make_directory(args.out, "samples.npz", "samples.png")
-        samples = training.draw(
-            trained.denoise,
+        about = identity(
+            args.checkpoint,
             plan,
-            trained.image_shape,
-            num_samples=args.num_samples,
             seed=args.seed,
-            labels=labels,
-            chunk_size=args.chunk_size,
-            mesh=mesh,
-            progress=True,
-            clip=trained.clip,
+            guidance=args.guidance,
+            guide=args.guide and str(args.guide),
+            classes=args.labels,
         )
+        shards = Shards(args.out, about, args.num_samples, args.chunk_size)
+        several = len(shards.todo) > 1 or len(shards.todo) < shards.number
+
+        def draw(first: int, rows: int) -> np.ndarray:
+            samples = training.draw(
+                trained.denoise,
+                plan,
+                trained.image_shape,
+                num_samples=rows,
+                first=first,
+                seed=args.seed,
+                labels=None if labels is None else labels[first : first + rows],
+                chunk_size=rows,
+                mesh=mesh,
+                progress=not several,
+                clip=trained.clip,
+            )
+            return trained.to_data(samples)
+
+        hidden = not (several and training.is_first())
+        with (
+            stop_requests() as asked,
+            tqdm(total=args.num_samples, unit="sample", desc="sample", disable=hidden) as bar,
+        ):
+            signal = draw_shards(draw, shards, asked, bar.update)
+        if signal:
+            raise Stopped(signal, shards.done(), args.num_samples, "sample")
         if training.is_first():
-            written = training.write_samples(samples, args.out, labels)
-            print(f"{len(samples)} samples: {', '.join(map(str, written))}")
+            _finish(args, shards, labels, trained)
+
+
+def _finish(
+    args: argparse.Namespace, shards: Shards, labels: np.ndarray | None, trained: training.Trained
+) -> None:
+    """Joins the shards into one file, or says where they are."""
+    if args.format == "shards" or not shards.joinable:
+        why = "" if args.format == "shards" else ": more than 1 GB is not joined into one file"
+        print(f"{args.num_samples} samples: {shards.folder}/*.npz, in their order{why}")
+        return
+    written = training.write_samples(shards.join(), args.out, labels, trained.units)
+    shards.delete()
+    print(f"{args.num_samples} samples: {', '.join(map(str, written))}")
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -95,13 +141,14 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def _plan_of(args: argparse.Namespace) -> ej.Plan:
+    known = training.levels_of(args.checkpoint)
     if (args.plan, args.nfe) == (None, None):
         sampler, schedule, num_steps = (
             getattr(_DEFAULTS if getattr(args, name) is None else args, name) for name in _CHOICES
         )
         made = training.parse_sampler(sampler)
+        schedule = schedule or karras(known.sigma_min, known.sigma_max)
         return ej.make_plan(made, training.parse_schedule(schedule, num_steps))
-    known = training.levels_of(args.checkpoint)
     if args.nfe is not None:
         return ej.make_plan(*ej.recommend(args.nfe, **known._asdict()))
     plan = ej.Plan.load(args.plan)
@@ -136,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "seed": "of the noise",
     }.items():
         shown, kind = getattr(_DEFAULTS, name), _TYPES.get(name, str)
+        shown = BETWEEN if shown is None else shown
         # None tells what was not given.
         default = None if name in _CHOICES else shown
         add_option(parser, name.replace("_", "-"), text, shown, type=kind, default=default)
@@ -143,6 +191,12 @@ def _parser() -> argparse.ArgumentParser:
         "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
     )
     parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
+    parser.add_argument(
+        "--format",
+        choices=("npz", "shards"),
+        default="npz",
+        help="one file of all samples, or the shards as they were drawn (default: npz)",
+    )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
         "--labels", type=int, nargs="+", help="classes, drawn in turn (default: all there are)"

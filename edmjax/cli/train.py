@@ -8,8 +8,14 @@ Every entry of the configuration is an option, so a file can be overridden on th
 
 The directory given with --out receives config.yaml (all values as used), loss.csv, loss.png,
 weights.safetensors (for edmjax sample and for others), checkpoint/ (to resume from),
-samples.npz (array x, values from -1 to 1 unless sample.clip is false, axes sample, height, width,
-channel) and, of images with one channel or three, samples.png.
+samples.npz (array x, samples on axis 0, in the units, shape and dtype of the data; of digits and
+mnist float32 from -1 to 1) and, of images with one channel or three, samples.png.
+
+Your own data are a file, a directory of images or a function (docs/data.md):
+
+    edmjax train --data photos/ --data_size 32 --out runs/photos
+    edmjax train --data fields.npy --out runs/fields
+    edmjax train --data mymodule:load --out runs/mine
 
 After any interruption the same command resumes from the last checkpoint and ends with the same
 weights. Ctrl-C and SIGTERM save first, and end with the exit code 130 or 143; an error ends with 1.
@@ -31,6 +37,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 import edmjax as ej
 from edmjax import training
+from edmjax.training.defaults import about, measured, resolved
 
 LARGEST = 10_000  # entries of a file: a configuration has about fifty
 USAGE = "edmjax train [--config FILE] [--out DIRECTORY] [--mesh AXES] [--ENTRY VALUE ...]"
@@ -62,9 +69,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     with training.plain_errors():
         mesh = training.open_mesh(devices, config.optim.batch_size)
         # A wrong name is an error now and not when training is done.
-        steps = training.parse_schedule(config.sample.schedule, config.sample.num_steps)
+        schedule = config.sample.schedule or "karras"
+        steps = training.parse_schedule(schedule, config.sample.num_steps)
         ej.make_plan(training.parse_sampler(config.sample.sampler), steps)
-        dataset = training.load_dataset(config.data, config.data_dir)
+        dataset = training.load_dataset(
+            config.data,
+            config.data_dir,
+            size=config.data_size,
+            channels=config.data_channels,
+            scale=config.data_scale,
+        )
+        known = measured(dataset)
+        config = resolved(config, dataset, known)
+        if training.is_first():
+            print(about(config, dataset, known))
         net, params = training.train(config, dataset, mesh=mesh)
         denoise = training.build_denoiser(config.loss, net.bind(params))
         num_classes = dataset.num_classes if config.net.classes else 0
@@ -72,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sample = replace(config.sample, clip=dataset.clips(config.sample.clip))
         samples = training.generate(denoise, sample, dataset.image_shape, labels=labels, mesh=mesh)
         if training.is_first():
-            written = training.write_samples(samples, config.out, labels)
+            units = None if dataset.network_units else dataset.units
+            samples = samples if units is None else units.to_data(samples)
+            written = training.write_samples(samples, config.out, labels, units)
             print(f"{len(samples)} samples: {', '.join(map(str, written))}")
 
 

@@ -10,10 +10,11 @@ from jaxtyping import Float, Int, UInt8
 
 from edmjax._common.typing import Denoiser
 from edmjax.training.checkpoints import WEIGHTS, load_weights
-from edmjax.training.mnist import load_mnist
+from edmjax.training.data.mnist import load_mnist
 from edmjax.training.pretrained import NoiseLevels, levels_of, load_trained
 
 SHAPE = (28, 28, 1)
+OWN = {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}  # what a loss has that says nothing else
 
 
 class Subject(NamedTuple):
@@ -64,7 +65,8 @@ def load_subject(path: str | os.PathLike[str]) -> Subject:
     if loss.get("name") == "dsm":
         schedule = {"sigma_data": 0.5, "sigma_max": levels.sigma_max}
     else:
-        own = {name: float(loss[name]) for name in ("sigma_data", "p_mean", "p_std")}
+        given = {name: loss[name] for name in OWN if loss[name] is not None}
+        own = {name: float(value) for name, value in (OWN | given).items()}
         schedule = {"sigma_data": own["sigma_data"]}
     file = Path(path) / WEIGHTS if Path(path).is_dir() else path
     return Subject(trained.denoise, own, levels, schedule, trained.num_classes, sha256(file))

@@ -3,7 +3,7 @@
 config         what a run is made of: entries with their ranges
 choices        samplers and schedules from text such as `churn(heun, s_churn=40)`
 build          the network, loss, optimiser and averages that a configuration names
-data, mnist    datasets by name, and the batch of a step
+data           where samples come from, and what a network sees of them
 state, loop    the state, the compiled steps that advance it, and the whole run
 longer         where a run starts, and what may change when it is resumed
 ema            averages of the parameters, and others made of them afterwards
@@ -29,7 +29,15 @@ try:
     from edmjax.training.checkpoints import WEIGHTS, Checkpoints, load_weights, save_weights
     from edmjax.training.choices import parse_sampler, parse_schedule, sampler_names, schedule_names
     from edmjax.training.config import Config, LossConfig, NetConfig, OptimConfig, SampleConfig
-    from edmjax.training.data import Dataset, Examples, batch_indices, drop_labels, load_dataset
+    from edmjax.training.data import (
+        Dataset,
+        Examples,
+        Units,
+        batch_indices,
+        drop_labels,
+        load_dataset,
+        load_mnist,
+    )
     from edmjax.training.devices import (
         DEVICE_OPTIONS,
         add_device_options,
@@ -40,10 +48,9 @@ try:
         split_over_cores,
     )
     from edmjax.training.ema import reconstruct_ema, save_snapshots
-    from edmjax.training.errors import Stopped, TrainingWarning, plain_errors
+    from edmjax.training.errors import DataError, Stopped, TrainingWarning, plain_errors
     from edmjax.training.loop import train
     from edmjax.training.mesh import shard_batch, shard_state
-    from edmjax.training.mnist import load_mnist
     from edmjax.training.pretrained import (
         NoiseLevels,
         Trained,
@@ -62,6 +69,7 @@ __all__ = [
     "WEIGHTS",
     "Checkpoints",
     "Config",
+    "DataError",
     "Dataset",
     "Examples",
     "LossConfig",
@@ -73,6 +81,7 @@ __all__ = [
     "TrainState",
     "Trained",
     "TrainingWarning",
+    "Units",
     "add_device_options",
     "batch_indices",
     "build_averages",

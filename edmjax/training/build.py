@@ -60,7 +60,9 @@ def build_loss(config: LossConfig) -> Callable[..., losses.PerSample]:
     loss, names = losses.edm_per_sample, ("sigma_data", "p_mean", "p_std", "stratified")
     if config.name == "dsm":
         loss, names = losses.dsm_per_sample, ("sigma", "eps", "stratified")
-    return partial(loss, **{name: getattr(config, name) for name in names})
+    # None leaves an option to the loss, whose defaults are 0.5 and -1.2.
+    options = {name: getattr(config, name) for name in names}
+    return partial(loss, **{name: value for name, value in options.items() if value is not None})
 
 
 def build_uncertainty(config: LossConfig, image_shape: tuple[int, ...]) -> Arrays | None:
@@ -72,7 +74,7 @@ def build_denoiser(config: LossConfig, net: Network) -> Denoiser:
     """The denoiser `(x, sigma) -> E[x0 | x]` of a network trained with this loss."""
     if config.name == "dsm":
         return denoisers.song(net, config.sigma)
-    return denoisers.edm(net, config.sigma_data)
+    return denoisers.edm(net, 0.5 if config.sigma_data is None else config.sigma_data)
 
 
 def build_averages(config: OptimConfig) -> Sequence[ema.Share]:

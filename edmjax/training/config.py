@@ -58,8 +58,10 @@ class LossConfig:
     Args:
         name: edm (Karras et al. 2022) or dsm (Song's score matching for dx = sigma^t dw, which at
             sigma = 25 knows noise up to 9.8: sample with karras(sigma_max=9.8)).
-        sigma_data: standard deviation of the data (edm).
-        p_mean: mean of the logarithm of the noise level (edm).
+        sigma_data: standard deviation of what the network sees (edm); null for 0.5 with digits and
+            mnist, and else for that of the data, which is measured.
+        p_mean: mean of the logarithm of the noise level (edm); null for -1.2 + log(sigma_data /
+            0.5).
         p_std: standard deviation of the logarithm of the noise level (edm).
         sigma: base of the process (dsm).
         eps: smallest time (dsm).
@@ -72,8 +74,8 @@ class LossConfig:
     """
 
     name: Literal["edm", "dsm"] = "edm"
-    sigma_data: float = 0.5
-    p_mean: float = -1.2
+    sigma_data: float | None = None
+    p_mean: float | None = None
     p_std: float = 1.2
     sigma: float = 25.0
     eps: float = 1e-5
@@ -144,7 +146,8 @@ class SampleConfig:
         sampler: a sampler of the library with its options, for example
             heun, or "churn(heun, s_churn=40)".
         schedule: a schedule of the library with its options, for example
-            karras, or "karras(sigma_max=20)".
+            karras, or "karras(sigma_max=20)"; null for karras between the levels that the network
+            was trained for.
         num_steps: noise levels visited, the last zero not counted.
         chunk_size: samples computed at once (limits memory, changes no sample).
         seed: sample i depends on the seed and on i alone.
@@ -154,7 +157,7 @@ class SampleConfig:
 
     num_samples: int = 512
     sampler: str = "heun"
-    schedule: str = "karras"
+    schedule: str | None = None
     num_steps: int = 18
     chunk_size: int = 512
     seed: int = 0
@@ -169,8 +172,17 @@ class Config:
     """A whole run: train a network on a dataset, then draw samples with it.
 
     Args:
-        data: the dataset, digits (comes with scikit-learn) or mnist (downloaded once).
+        data: what is learned: digits (comes with scikit-learn), mnist (downloaded once), a file
+            .npy or .npz (arrays x, and y or cond), a directory of images (a sub-folder is a class),
+            or package.module:function (the user's own).
         data_dir: directory with the dataset's files; null for the download cache (mnist).
+        data_size: height and width to which images of a directory are resized and cropped; null
+            where all have one size.
+        data_channels: where a sample has its channels, last, first or none; null for last, and for
+            none in samples of two axes, which are grey images.
+        data_scale: what the network sees: range (least and greatest become -1 and 1), standard
+            (mean 0, standard deviation 1), none (the data as they are) or auto; null for auto,
+            which is 0 to 255 for bytes, range for other whole numbers and standard for floats.
         out: directory for everything that is written; running again resumes from its checkpoint.
         seed: of the initial parameters, the batches and the noise.
         net: the network.
@@ -186,6 +198,9 @@ class Config:
 
     data: str = "digits"
     data_dir: str | None = None
+    data_size: int | None = None
+    data_channels: Literal["last", "first", "none"] | None = None
+    data_scale: Literal["auto", "range", "standard", "none"] | None = None
     out: str = "runs/new"
     seed: int = 0
     net: NetConfig = field(default_factory=NetConfig)
@@ -209,9 +224,20 @@ RATES = ("learning_rate", "adam_learning_rate", "warmup", "decay")
 MAY_CHANGE = ("steps", *RATES)
 
 
+# Entries that were added since: while they are null the run is that of before, and so is its
+# identity, so that runs and weights of before go on.
+ADDED = ("data_size", "data_channels", "data_scale")
+
+
 def identity(config: Config) -> dict[str, Any]:
     """The entries that decide what a run computes, as nested dictionaries."""
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
+    found = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FREE}
+    for name in ADDED:
+        *group, entry = name.split(".")
+        entries = found[group[0]] if group else found
+        if entries[entry] is None:
+            del entries[entry]
+    return found
 
 
 def fixed(identity: Mapping[str, Any]) -> dict[str, Any]:

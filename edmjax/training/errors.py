@@ -17,6 +17,10 @@ class TrainingWarning(UserWarning):
     """Something that the user of a run should know, although the run continues."""
 
 
+class DataError(ValueError):
+    """What is wrong with the data of a run; the message begins with the name of the file."""
+
+
 class Stopped(KeyboardInterrupt):
     """A run was asked to stop, and has saved its state. `exit_code` is 128 + the signal's number.
 
@@ -24,9 +28,9 @@ class Stopped(KeyboardInterrupt):
     stops there too: 143 for SIGTERM, 130 for SIGINT (Ctrl-C).
     """
 
-    def __init__(self, number: int, step: int, total: int):
+    def __init__(self, number: int, done: int, total: int, what: str = "step"):
         super().__init__(
-            f"Stopped by {signal.Signals(number).name} after step {step} of {total}, which is "
+            f"Stopped by {signal.Signals(number).name} after {what} {done} of {total}, which is "
             "saved: the same command resumes from there."
         )
         self.exit_code: int = 128 + number
@@ -87,6 +91,9 @@ def plain_errors() -> Iterator[None]:
         except Stopped as stop:
             print(stop, file=sys.stderr)
             sys.exit(stop.exit_code)
+        except DataError as err:
+            # It begins with a file's name, so that tools find it.
+            sys.exit(str(err))
         except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as err:
             raised_in = Path(traceback.extract_tb(err.__traceback__)[-1].filename).resolve()
             if not raised_in.is_relative_to(_PACKAGE):

@@ -17,6 +17,7 @@ from edmjax.training import build
 from edmjax.training.checkpoints import Checkpoints
 from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
+from edmjax.training.defaults import measured, resolved
 from edmjax.training.devices import gather_flags, is_first, make_mesh
 from edmjax.training.errors import Stopped, stop_requests
 from edmjax.training.longer import continued, load_start, steps_of_a_call
@@ -70,6 +71,8 @@ def train(
         mesh = make_mesh()
     if mesh is not None:
         check_batch(config.optim.batch_size, mesh)
+    known = measured(dataset)
+    config = resolved(config, dataset, known)
 
     # The network, its state at step 0, and the function that advances it.
     num_classes = dataset.num_classes if config.net.classes else 0
@@ -110,7 +113,7 @@ def train(
             state = start(*load_start(config, apply, params))
         step = int(state.step)
         num_steps = steps_of_a_call(step, total, config.scan_steps)
-        outputs = Outputs(config, dataset, num_classes, step)
+        outputs = Outputs(config, dataset, known, num_classes, step)
         feed = Feed(config, dataset, mesh)
         if step == total:  # the run is complete: its weights may have been deleted since
             outputs.save_weights(state, snapshots=True)

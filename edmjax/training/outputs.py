@@ -15,11 +15,11 @@ from edmjax._common.mesh import to_host
 from edmjax.training.checkpoints import WEIGHTS, save_weights
 from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
+from edmjax.training.defaults import Measured, trained_levels
 from edmjax.training.devices import agree, gather_flags, is_first
 from edmjax.training.ema import save_snapshots
 from edmjax.training.files import StrPath, advice, make_directory, write_file
 from edmjax.training.state import TrainState
-from edmjax.training.widths import widths
 
 # What the commands write into a run's directory.
 FILES = ("config.yaml", "loss.csv", "loss.png", WEIGHTS, "samples.npz", "samples.png")
@@ -31,7 +31,14 @@ class Outputs:
     Made, it has written `config.yaml`, and cut `loss.csv` back to the steps that were taken.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, num_classes: int, step: int):
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        known: Measured | None,
+        num_classes: int,
+        step: int,
+    ):
         self.out: Path = Path(config.out)
         self.snapshots: bool = bool(config.optim.ema_sigma_rel)
         # Not where it lies: the same run in two directories leaves files with the same bytes.
@@ -41,12 +48,15 @@ class Outputs:
             "num_classes": num_classes,
             "clip": dataset.clips(config.sample.clip),
         }
+        # Without them samples are written as the network gives them.
+        if not dataset.network_units:
+            self.description["units"] = dataset.units.describe()
+        if known is not None:
+            self.description |= {"std": known.std, "spread": known.spread}
+            if not dataset.network_units:
+                self.description["levels"] = list(trained_levels(config.loss, known.spread))
         self.log: LossLog | None = None
         if is_first():
-            # In four digits: the last ones of a sum depend on the machine.
-            if known := widths(dataset):
-                std, spread = (float(f"{width:.4g}") for width in known)
-                self.description |= {"std": std, "spread": spread}
             make_directory(self.out, *FILES)
             values = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
             write_file(self.out / "config.yaml", values.encode())

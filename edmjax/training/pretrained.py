@@ -5,14 +5,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Float, Shaped
 
-from edmjax import guidance, processes
-from edmjax._common.arguments import positive
+from edmjax import guidance
+from edmjax._common.arguments import ordered, positive
 from edmjax._common.typing import Denoiser, Number, PyTree, Sigma, X
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.build import build_denoiser, build_net
 from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig
+from edmjax.training.data.units import Units
+from edmjax.training.defaults import SIGMA_DATA, trained_levels
 from edmjax.training.files import StrPath
 
 
@@ -28,6 +31,11 @@ class Trained(NamedTuple):
     num_classes: int
     label_dropout: float  # how often the class was hidden; at 0 the network never went without
     clip: bool = True  # whether samples are cut to [-1, 1]
+    units: Units | None = None  # of the data; None where samples stay as the network gives them
+
+    def to_data(self, samples: Float[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
+        """Samples of the network in the units, shape and dtype of the data."""
+        return samples if self.units is None else self.units.to_data(samples)
 
 
 class NoiseLevels(NamedTuple):
@@ -76,7 +84,7 @@ def load_trained(path: StrPath) -> Trained:
     buffers = {name: arrays[name] for name in apply.buffers}
     trained = Functional(apply.graphdef, buffers)
     denoise = build_denoiser(loss, trained.bind({n: arrays[n] for n in params}))
-    return Trained(denoise, shape, num_classes, loss.label_dropout, read.clip)
+    return Trained(denoise, shape, num_classes, loss.label_dropout, read.clip, read.units)
 
 
 def levels_of(path: StrPath) -> NoiseLevels:
@@ -91,12 +99,8 @@ def levels_of(path: StrPath) -> NoiseLevels:
         ValueError: its file is damaged, or was written by another version.
     """
     read = _read(path)
-    loss, widths = read.loss, read.widths or (read.loss.sigma_data, None)
-    if loss.name == "dsm":
-        # The times that the loss draws from are eps to 1.
-        sigma = processes.song_ve(loss.sigma).sigma
-        return NoiseLevels(float(sigma(loss.eps)), float(sigma(1.0)), *widths)
-    return NoiseLevels(0.002, 80.0, *widths)
+    levels = read.levels or trained_levels(read.loss, None)
+    return NoiseLevels(*levels, *(read.widths or (read.loss.sigma_data or SIGMA_DATA, None)))
 
 
 class _Read(NamedTuple):
@@ -109,6 +113,8 @@ class _Read(NamedTuple):
     num_classes: int
     clip: bool
     widths: tuple[float, float] | None
+    levels: tuple[float, float] | None
+    units: Units | None
 
 
 def _read(path: StrPath) -> _Read:
@@ -117,10 +123,13 @@ def _read(path: StrPath) -> _Read:
         net, loss = NetConfig(**config["net"]), LossConfig(**config["loss"])
         # Files of earlier versions say nothing of clipping: all were of whole numbers.
         rest = tuple(config["image_shape"]), config.get("num_classes", 0), config.get("clip", True)
-        widths = None
+        widths = levels = None
         if "spread" in config:
             widths = positive(config["std"], "std"), positive(config["spread"], "spread")
-        return _Read(arrays, net, loss, *rest, widths)
+        if "levels" in config:
+            levels = ordered(*config["levels"])
+        units = Units.read(config["units"]) if "units" in config else None
+        return _Read(arrays, net, loss, *rest, widths, levels, units)
     except (KeyError, TypeError, ValueError) as err:
         says = f"{path} was written by another version: its configuration has {err}."
         raise ValueError(says) from err

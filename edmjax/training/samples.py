@@ -26,6 +26,7 @@ from edmjax.running.chunks import mesh_of_samples, run_in_chunks
 from edmjax.running.sizes import start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
+from edmjax.training.data.units import Units
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import StrPath, make_directory, write_file
 
@@ -56,7 +57,7 @@ def generate(
         MemoryError: a chunk does not fit on the device; it names a size that would.
     """
     plan = ej.make_plan(
-        parse_sampler(config.sampler), parse_schedule(config.schedule, config.num_steps)
+        parse_sampler(config.sampler), parse_schedule(config.schedule or "karras", config.num_steps)
     )
     return draw(
         denoise,
@@ -85,13 +86,15 @@ def draw(
     progress: bool = False,
     on_chunk: Callable[[int], object] = lambda evaluations: None,
     clip: bool = True,
+    first: int = 0,
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples of a plan, drawn as `generate` draws them; see there.
 
     They start from noise of the plan's first level, in the scale in which it holds its points. The
     noise is drawn by another rule than in `ej.sample_in_chunks`, and a smaller last chunk is not
     filled up: both keep the bits of earlier versions. `on_chunk` is called after every chunk with
-    the number of evaluations of single samples in it. `clip` cuts samples to [-1, 1].
+    the number of evaluations of single samples in it. `clip` cuts samples to [-1, 1]. They are the
+    samples number `first ... first + num_samples - 1` of the seed.
     """
     check_plan(plan)
     mesh = mesh_of_samples(mesh)
@@ -105,15 +108,15 @@ def draw(
     progress = progress and jax.process_count() == 1
     key_start, key_steps = random.split(random.key(as_seed(seed)))
 
-    def begin(first: int, rows: int) -> tuple[jax.Array, Keys]:
-        x = _start(ej.sample_keys(key_start, rows, first), std, image_shape)
-        return x, ej.sample_keys(key_steps, rows, first)
+    def begin(number: int, rows: int) -> tuple[jax.Array, Keys]:
+        x = _start(ej.sample_keys(key_start, rows, first + number), std, image_shape)
+        return x, ej.sample_keys(key_steps, rows, first + number)
 
     def run(x: jax.Array, keys: Keys, cond: PyTree) -> PyTree:
         return ej.sample(denoise, plan, x, keys, cond=cond, progress=progress)
 
-    def after(first: int, made: np.ndarray) -> None:
-        _check_finite(made, first)
+    def after(number: int, made: np.ndarray) -> None:
+        _check_finite(made, first + number)
         on_chunk(len(made) * plan.nfe)
 
     samples = run_in_chunks(
@@ -176,34 +179,46 @@ def write_samples(
     samples: Shaped[np.ndarray, "n ..."],
     directory: StrPath,
     labels: Int[np.ndarray, " n"] | None = None,
+    units: Units | None = None,
 ) -> list[Path]:
     """Writes `samples.npz`, and then `samples.png`; returns the paths of what was written.
 
     The arrays are `x`, and `y` where there are labels. The picture shows the first 100 in a square,
-    enlarged, values from -1 to 1. Of samples that are no images with one channel or three there is
-    none, and a `TrainingWarning` says so. `OSError` where a file cannot be written.
+    enlarged, values from -1 to 1. Where the samples are in the `units` of the data it shows what a
+    network sees of them, floats from the least to the greatest of those shown. Of images with
+    other than one channel or three there is none, and a `TrainingWarning` says so; of vectors and
+    other samples there is none. `OSError` where a file cannot be written.
     """
     directory = Path(directory)
     make_directory(directory)
-    arrays: dict[str, Any] = {"x": samples} if labels is None else {"x": samples, "y": labels}
+    arrays: dict[str, Any] = {"x": samples}
+    if labels is not None:
+        arrays["y"] = labels
     numbers, picture = io.BytesIO(), io.BytesIO()
     np.savez(numbers, **arrays)
     # The numbers first: whatever happens to the picture, they are kept.
     written = [directory / "samples.npz"]
     write_file(written[0], numbers.getvalue())
+    shown = samples[:100]
+    if units is not None:
+        shown = np.asarray(units.seen(units.stored(shown)))
     try:
-        check_images(np.shape(samples), "samples")
+        check_images(np.shape(shown), "samples")
     except ValueError as err:
         # A picture of an earlier call would be one of other samples.
         (directory / "samples.png").unlink(missing_ok=True)
-        warnings.warn(
-            f"{written[0]} is written, and no picture can be drawn: {err}",
-            TrainingWarning,
-            stacklevel=2,
-        )
+        if np.ndim(shown) == 4:
+            warnings.warn(
+                f"{written[0]} is written, and no picture can be drawn: {err}",
+                TrainingWarning,
+                stacklevel=2,
+            )
         return written
-    zoom = max(1, _SIDE // samples.shape[1])
-    shown = tiles(samples[:100].repeat(zoom, axis=1).repeat(zoom, axis=2), gap=_GAP)
+    zoom = max(1, _SIDE // shown.shape[1])
+    if units is not None and not units.whole:
+        low, high = float(shown.min()), float(shown.max())
+        shown = (shown - low) / ((high - low) or 1.0) * 2 - 1
+    shown = tiles(shown.repeat(zoom, axis=1).repeat(zoom, axis=2), gap=_GAP)
     shown = np.nan_to_num((shown[..., 0] if shown.shape[-1] == 1 else shown) / 2 + 0.5)
     image.imsave(picture, shown, cmap="gray", vmin=0, vmax=1, format="png")
     written.append(directory / "samples.png")

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support.helpers import later
 from support.runs import TINY, check_samples, config, run as run, script
 
 import edmjax as ej
+from edmjax import training
 from edmjax.cli import fit_plan
 from edmjax.training import levels_of
 
@@ -110,10 +112,35 @@ def test_the_results_page_is_what_the_script_writes(tmp_path):
 CHOICE = "chooses the sampler and its levels"
 
 
-def sample(run, out, *options):
+def sample(run, out, *options, read=True):
     common = ["--checkpoint", str(run), "--num-samples", "5", "--out", str(out)]
     script("sample")([*common, *options])
-    return check_samples(out, 5)
+    return check_samples(out, 5) if read else None
+
+
+def test_sampling_that_is_interrupted_goes_on(run, tmp_path, monkeypatch):
+    options = ["--num-samples", "5", "--chunk-size", "2", "--num-steps", "3"]
+    whole = sample(run, tmp_path / "whole", *options)
+    drawn, draw = [], training.draw
+
+    def stopped(*args, first, **rest):
+        drawn.append(first)
+        if len(drawn) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return draw(*args, first=first, **rest)
+
+    monkeypatch.setattr(training, "draw", stopped)
+    with pytest.raises(SystemExit) as end:
+        sample(run, tmp_path / "parts", *options)
+    assert end.value.code == 130 and not (tmp_path / "parts" / "samples.npz").exists()
+    again = sample(run, tmp_path / "parts", *options)
+    assert drawn == [0, 2, 4]
+    np.testing.assert_array_equal(again, whole)
+    assert not (tmp_path / "parts" / "shards").exists()
+    kept = sample(run, tmp_path / "kept", *options, "--format", "shards", read=False)
+    found = [np.load(path)["x"] for path in sorted((tmp_path / "kept" / "shards").glob("*.npz"))]
+    assert kept is None and [len(part) for part in found] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(found), whole)
 
 
 @pytest.mark.parametrize(

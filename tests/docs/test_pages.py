@@ -25,6 +25,14 @@ def adaptive(names):
     assert np.isfinite(names["slope"]).all() and names["y0"].shape == names["x0"].shape
 
 
+def data(names):
+    fields, seen = names["fields"], np.asarray(names["seen"])
+    mean, std = fields.mean((0, 1, 2)), fields.std((0, 1, 2))
+    np.testing.assert_allclose(seen, (fields[:4] - mean) / std, atol=1e-4)
+    np.testing.assert_allclose(names["back"], fields[:4], rtol=1e-6)
+    assert names["back"].dtype == np.float64 and names["dataset"].num_classes == 3
+
+
 def diffrax(names):
     """All samples are of the mixture that the page denoises."""
     assert 20 < int(names["report"].nfe.max()) < 300

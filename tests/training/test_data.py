@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from edmjax import training
-from edmjax.training import mnist
-from edmjax.training.data import Dataset, batch_indices
+from edmjax.training.data import Dataset, batch_indices, mnist
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_weights_to_start_from_must_be_of_the_network(tmp_path):
         np.testing.assert_array_equal(found.buffers[name], array)
 
     wide = dataclasses.replace(asked, loss=training.LossConfig(sigma_data=1.0))
-    with pytest.warns(training.TrainingWarning, match=r"loss\.sigma_data is 0\.5 there and 1\.0"):
+    with pytest.warns(training.TrainingWarning, match=r"loss\.sigma_data is None there and 1\.0"):
         load_start(wide, other, fresh)
     short = {name: array for name, array in params.items() if name != "last.bias"}
     says = r"`init`: the arrays of .* last\.bias is 'float32\[1\]' there and None here"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import warnings
 from typing import Any
 
 import jax
@@ -207,9 +208,16 @@ def test_samples_depend_on_seed_and_index_alone(digits):
     assert np.abs(samples(seed=2) - whole).max() > 0.1
 
 
-@pytest.mark.parametrize(
-    "shape", [(3, 8, 8, 2), (3, 8, 8, 4), (3, 8, 8, 5), (3, 8, 8), (0, 8, 8, 1)]
-)
+@pytest.mark.parametrize("shape", [(3, 2), (3, 8, 8), (3, 4, 4, 4, 1)])
+def test_samples_that_are_no_images_have_no_picture(shape, tmp_path):
+    (tmp_path / "samples.png").write_bytes(b"of other samples")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        written = training.write_samples(np.zeros(shape), tmp_path)
+    assert written == [tmp_path / "samples.npz"] and list(tmp_path.iterdir()) == written
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8, 2), (3, 8, 8, 4), (3, 8, 8, 5), (0, 8, 8, 1)])
 def test_samples_without_a_picture_are_written_all_the_same(shape, tmp_path):
     samples = np.random.default_rng(0).normal(size=shape)
     (tmp_path / "samples.png").write_bytes(b"of other samples")

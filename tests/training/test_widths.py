@@ -5,11 +5,10 @@ import pytest
 from support.runs import config
 
 from edmjax import training
-from edmjax.training import widths as module
 from edmjax.training.checkpoints import save_weights
 from edmjax.training.config import identity
-from edmjax.training.data import Dataset
-from edmjax.training.widths import widths
+from edmjax.training.data import Dataset, widths as module
+from edmjax.training.data.widths import widths
 
 
 def dataset(rows):
@@ -21,7 +20,7 @@ def test_of_a_known_covariance():
     rng = np.random.default_rng(0)
     deviations = np.array([3.0, 2.9, *np.full(30, 0.5)])
     turn = np.linalg.qr(rng.normal(size=(32, 32)))[0]
-    width, spread = widths(dataset(7.0 + (rng.normal(size=(4000, 32)) * deviations) @ turn))
+    _, width, spread = widths(dataset(7.0 + (rng.normal(size=(4000, 32)) * deviations) @ turn))
     np.testing.assert_allclose(width, np.sqrt(np.mean(deviations**2)), rtol=0.02)
     np.testing.assert_allclose(
         spread, 3.0, rtol=0.06
@@ -31,7 +30,7 @@ def test_of_a_known_covariance():
 def test_few_images_of_many_pixels_are_no_wider_than_they_are():
     # The largest eigenvalue of the covariance of these 64 is 5.7 times the true one.
     rows = np.random.default_rng(0).normal(size=(64, 16 * 64))
-    width, spread = widths(dataset(rows))
+    _, width, spread = widths(dataset(rows))
     np.testing.assert_allclose((width, spread), (1.0, 1.0), rtol=0.2)
 
 
@@ -54,7 +53,8 @@ def test_of_digits_as_a_network_sees_them():
     digits = training.load_dataset("digits")
     x = digits.images.reshape(len(digits.images), -1) / 8.0 - 1.0
     values = np.linalg.eigvalsh(np.cov(x, rowvar=False))
-    width, spread = widths(digits)
+    total, width, spread = widths(digits)
+    np.testing.assert_allclose(total, x.std(), rtol=1e-6)
     np.testing.assert_allclose(width, np.sqrt(values.mean()), rtol=1e-3)
     np.testing.assert_allclose(spread, np.sqrt(values[-1]), rtol=0.05)
 
@@ -70,9 +70,9 @@ def levels(path, about):
 def test_weights_tell_of_them_and_those_of_earlier_versions_do_not(tmp_path):
     found = levels(tmp_path / "now", ABOUT | {"std": 0.5, "spread": 2.0})
     assert found == training.NoiseLevels(0.002, 80.0, 0.5, 2.0)
-    sigma_data = ABOUT["loss"]["sigma_data"]
-    found = levels(tmp_path / "former", ABOUT)
-    assert found == training.NoiseLevels(0.002, 80.0, sigma_data, None)
+    former = {**ABOUT, "loss": {**ABOUT["loss"], "sigma_data": 0.4}}
+    found = levels(tmp_path / "former", former)
+    assert found == training.NoiseLevels(0.002, 80.0, 0.4, None)
 
 
 @pytest.mark.parametrize("std, spread", [(-1.0, 2.0), ("wide", 2.0), (0.5, None), (0.5, np.inf)])

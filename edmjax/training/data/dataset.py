@@ -1,0 +1,207 @@
+"""The data of a run: checked, with what a network sees of them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from edmjax._common.arguments import describe, whole
+from edmjax._common.typing import Arraylike, PyTree
+from edmjax.training.data.images import check_entries, check_images, check_labels
+from edmjax.training.data.units import Units, measure, pieces
+
+if TYPE_CHECKING:
+    Images: TypeAlias = Shaped[np.ndarray, "n ..."]
+    Labels: TypeAlias = Int[np.ndarray, " n"]
+else:
+    Images = Labels = Any  # wrong ones must reach the messages of `Dataset`
+
+
+class Examples(NamedTuple):
+    """Samples as they wait on the device, and what a network is given beside them."""
+
+    images: Any
+    labels: np.ndarray | jax.Array | None = None
+    cond: np.ndarray | jax.Array | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples with labels or conditions, checked. `Dataset.of` makes one of any arrays.
+
+    Made by its fields it holds images, `(n, height, width, channels)`, with labels `(n,)`. Images
+    of whole numbers (uint8) have `largest`, the number that white has: a network sees 0 as -1 and
+    `largest` as 1. Other data, such as latents, are floats with `largest` None, which the network
+    sees as they are. Labels are whole numbers `0 ... num_classes - 1`, held as int32; data without
+    classes have `np.zeros(n, np.int32)` and `num_classes` 1. The arrays are not copied: do not
+    change them.
+
+    Attributes:
+        cond: the conditions of the samples, floats `(n, ...)`, or None.
+        units: what the data are, and what a network sees of them; for a pytree of arrays, a tree of
+            these.
+        network_units: whether a run writes its samples as the network gives them, float32 from -1
+            to 1, and not in the data's own units.
+
+    Raises:
+        TypeError: `images` or `labels` are no arrays, or of another dtype; `largest` or
+            `num_classes` is no integer.
+        ValueError: `images` have another shape than above, no entries, channels in front, entries
+            above `largest` or not finite; or there is not one label an image, from 0 to
+            `num_classes - 1`.
+    """
+
+    name: str
+    images: Images
+    labels: Labels
+    largest: int | None
+    num_classes: int
+    cond: Any = None
+    units: Any = None
+    network_units: bool = False
+
+    def __post_init__(self) -> None:
+        if self.units is not None:  # of `Dataset.of`, which has checked
+            return
+        check_images(self.images)
+        largest = None if self.largest is None else whole(self.largest, "largest", most=255)
+        check_entries(self.images, largest)
+        num_classes = whole(self.num_classes, "num_classes")
+        check_labels(self.labels, len(self.images), num_classes)
+        units = Units(self.images.shape[1:], self.images.dtype.name)
+        if largest is not None:
+            half = largest / 2
+            units = Units(units.shape, "uint8", "last", "range", half, half, 0, largest)
+        # The dataclass is frozen; a narrow dtype could not hold the label for "no class".
+        object.__setattr__(self, "labels", self.labels.astype(np.int32))
+        object.__setattr__(self, "largest", largest)
+        object.__setattr__(self, "num_classes", num_classes)
+        object.__setattr__(self, "units", units)
+
+    @classmethod
+    def of(
+        cls,
+        x: PyTree,
+        *,
+        labels: Arraylike | None = None,
+        cond: Arraylike | None = None,
+        name: str = "data",
+        scale: str = "auto",
+        channels: str | None = None,
+    ) -> "Dataset":
+        """A data set of an array, or a pytree of arrays, with samples on axis 0 of every leaf.
+
+        A sample may have any shape and any real dtype. What a network sees is the data shifted and
+        divided by numbers that `scale` chooses: "auto" maps uint8 from 0 to 255, and other whole
+        numbers from their least to their greatest, to -1 to 1, and gives floats the mean 0 and the
+        standard deviation 1, each coordinate of a vector and each channel of other data for itself;
+        "range" maps least and greatest to -1 and 1, "standard" is the rule of floats, and "none"
+        leaves the data as they are. The numbers are stored with the weights, and samples are
+        written in the data's own units and dtype.
+
+        Args:
+            x: the data.
+            labels: the class of each sample, whole numbers from 0 on, shape `(n,)`.
+            cond: the condition of each sample, floats with axis 0 of length n. A network is given
+                them with mean 0 and standard deviation 1.
+            name: for messages.
+            scale: the rule, as above.
+            channels: where samples have their channels: "last", "first", or "none". By default last,
+                and none in samples of one number, or of two axes, which are grey images.
+
+        Raises:
+            TypeError: a leaf of `x`, `labels` or `cond` is no array of real numbers.
+            ValueError: an axis is empty, an entry is not finite, the lengths of axis 0 differ, or a
+                label is negative.
+        """
+        leaves, tree = jax.tree_util.tree_flatten_with_path(x)
+        if not leaves:
+            raise TypeError(f"{name} holds no arrays, got {describe(x)}.")
+        names = [name + jax.tree_util.keystr(path) for path, _ in leaves]
+        values = [np.asarray(v) if isinstance(v, jax.Array) else v for _, v in leaves]
+        units = [
+            measure(v, n, rule=scale, channels=channels) for v, n in zip(values, names, strict=True)
+        ]
+        n = len(values[0])
+        for other, array in zip(names, values, strict=True):
+            if len(array) != n:
+                raise ValueError(
+                    f"{names[0]} has {n} samples on axis 0, and {other} has {len(array)}: give "
+                    "every array one entry a sample."
+                )
+        num_classes = 0
+        if labels is not None:
+            labels = np.asarray(labels)
+            num_classes = _number_of_classes(labels, n, name)
+            labels = labels.astype(np.int32)
+        if cond is not None:
+            cond = _conditions(cond, n, name)
+        x, units = tree.unflatten(values), tree.unflatten(units)
+        return cls(name, x, labels, None, num_classes, cond, units)  # pyright: ignore[reportArgumentType]
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves(self.images)[0])
+
+    @property
+    def image_shape(self) -> Any:
+        """The shape of one sample as a network sees it; of a pytree, a tree of shapes."""
+        return jax.tree.map(lambda units: units.net_shape, self.units)
+
+    def clips(self, clip: bool | None) -> bool:
+        """Whether samples are cut to [-1, 1], with `clip` what `sample.clip` says of it."""
+        return all(u.whole for u in jax.tree.leaves(self.units)) if clip is None else clip
+
+    def examples(self, *, labels: bool, cond: bool = False) -> Examples:
+        """All samples as they wait on the device, with their labels or conditions or without."""
+        stored = jax.tree.map(_stored, self.units, self.images)
+        return Examples(stored, self.labels if labels else None, self.cond if cond else None)
+
+    def some(self, which: Int[np.ndarray, " k"]) -> PyTree:
+        """What a network sees of the samples at these indices."""
+        return self.scale(jax.tree.map(lambda u, x: u.stored(x[which]), self.units, self.images))
+
+    def scale(self, images: PyTree) -> PyTree:
+        """What a network sees of samples that wait as `examples` has them, in float32."""
+        return jax.tree.map(lambda units, values: units.seen(values), self.units, images)
+
+
+def _stored(units: Units, x: np.ndarray) -> np.ndarray:
+    if units.as_stored:
+        return units.stored(x)
+    return np.concatenate([units.stored(part) for _, part in pieces(x)])
+
+
+def _number_of_classes(labels: np.ndarray, n: int, name: str) -> int:
+    """One more than the greatest label; a sentence where there is not one whole number a sample."""
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(
+            f"{name} has labels of {labels.dtype}, and classes are whole numbers: convert them, or "
+            "pass them as a condition, `cond`."
+        )
+    if labels.shape != (n,):
+        hot = " Of one-hot rows take labels.argmax(axis=1)." if labels.ndim == 2 else ""
+        raise ValueError(
+            f"{name} has {n} samples and labels of shape {labels.shape}: give one label a sample, "
+            f"shape ({n},).{hot}"
+        )
+    low = int(labels.min())
+    if low < 0:
+        where = int(labels.argmin())
+        raise ValueError(
+            f"{name} has the label {low} at index {where}: number the classes from 0, and leave "
+            "samples without a class out."
+        )
+    return int(labels.max()) + 1
+
+
+def _conditions(cond: Arraylike, n: int, name: str) -> np.ndarray:
+    """Conditions in float32 with mean 0 and standard deviation 1, one a sample."""
+    cond = np.asarray(cond)
+    units = measure(cond, f"{name}, `cond`,", rule="standard")
+    if len(cond) != n:
+        raise ValueError(
+            f"{name} has {n} samples and {len(cond)} conditions: give one entry of `cond` a sample."
+        )
+    return units.stored(cond)

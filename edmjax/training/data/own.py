@@ -1,0 +1,55 @@
+"""Data that a function of the user's returns."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from edmjax._common.arguments import describe
+from edmjax.training.data.arrays import from_arrays
+from edmjax.training.data.dataset import Dataset
+from edmjax.training.errors import DataError
+
+
+def dataset_of(found: object, name: str, **options: Any) -> Dataset:
+    """The data that the function `name` returned: a `Dataset`, an array or a dictionary of arrays.
+
+    `DataError` where it is something else.
+    """
+    if isinstance(found, Dataset):
+        return found
+    if isinstance(found, np.ndarray | jax.Array):
+        return Dataset.of(found, name=name, **options)
+    if isinstance(found, Mapping):
+        return from_arrays(found, name, **options)
+    raise DataError(
+        f"{name} must return a `Dataset`, an array, or a dictionary with the array `x`, got "
+        f"{describe(found)}."
+    )
+
+
+def look_up(name: str) -> Any:
+    """The object `package.module:name`, the working directory first on the path.
+
+    `DataError` where there is no such module, or nothing of this name in it. What importing the
+    module raises is not caught.
+    """
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as err:
+        if err.name and not f"{module}.".startswith(f"{err.name}."):
+            raise  # the module is there, and imports another that is not
+        raise DataError(
+            f"{name}: there is no module {module} in the working directory or among the installed "
+            "packages."
+        ) from err
+    finally:
+        sys.path.remove("")
+    if not hasattr(found, attribute):
+        raise DataError(f"{name}: {found.__name__} has no {attribute}.")
+    return getattr(found, attribute)

@@ -1,0 +1,97 @@
+"""What a configuration leaves to the data: entries that are null, decided before the first step."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+from edmjax import processes
+from edmjax.training.config import Config, LossConfig
+from edmjax.training.data.dataset import Dataset
+from edmjax.training.data.widths import widths
+
+# Karras et al. (2022), table 1: the levels and the loss for data of standard deviation 0.5.
+SIGMA_DATA, SIGMA_MIN, SIGMA_MAX, P_MEAN = 0.5, 0.002, 80.0, -1.2
+# The first level over the data's widest direction: its share of a sample's variance is then 1/400.
+LEAST_RATIO = 20.0
+
+
+class Measured(NamedTuple):
+    """What the data say, each in four digits: the last ones of a sum depend on the machine.
+
+    Attributes:
+        sigma_data: the standard deviation of all numbers that a network sees.
+        std: that about the mean of each component.
+        spread: that along the widest direction.
+    """
+
+    sigma_data: float
+    std: float
+    spread: float
+
+
+def measured(dataset: Dataset) -> Measured | None:
+    """The widths of the data; None where they have fewer than four samples, or these are alike."""
+    found = widths(dataset)
+    return found and Measured(*(_rounded(width) for width in found))
+
+
+def resolved(config: Config, dataset: Dataset, known: Measured | None) -> Config:
+    """`config` with `loss.sigma_data`, `loss.p_mean` and `sample.schedule`, where these are null.
+
+    For `digits` and `mnist` these are the values of Karras et al. (2022), whose `sigma_data` is
+    0.5. For other data it is measured, and `p_mean` is -1.2 + log(sigma_data / 0.5).
+    """
+    loss = config.loss
+    if loss.sigma_data is None:
+        sigma_data = SIGMA_DATA
+        if known is not None and not dataset.network_units:
+            sigma_data = known.sigma_data
+        loss = dataclasses.replace(loss, sigma_data=sigma_data)
+    if loss.p_mean is None:
+        shift = math.log((loss.sigma_data or SIGMA_DATA) / SIGMA_DATA)
+        loss = dataclasses.replace(loss, p_mean=P_MEAN + round(shift, 4))
+    sample = config.sample
+    if sample.schedule is None:
+        spread = None if known is None or dataset.network_units else known.spread
+        low, high = trained_levels(loss, spread)
+        sample = dataclasses.replace(sample, schedule=karras(low, high))
+    return dataclasses.replace(config, loss=loss, sample=sample)
+
+
+def about(config: Config, dataset: Dataset, known: Measured | None) -> str:
+    """One paragraph on the data, for the terminal."""
+    text = f"{dataset.name}: {len(dataset)} samples, {dataset.units}"
+    text += f", {dataset.num_classes} classes." if dataset.num_classes > 1 else "."
+    if known is None:
+        return text
+    return (
+        f"{text} The network sees numbers of standard deviation {known.sigma_data}, and "
+        f"{known.spread} along their widest direction; loss.sigma_data is {config.loss.sigma_data}."
+    )
+
+
+def trained_levels(loss: LossConfig, spread: float | None) -> tuple[float, float]:
+    """The least and the greatest noise level that a network of this loss is for.
+
+    After Song's loss these are the levels of its SDE at the times that the loss draws from. After
+    the EDM loss they are 0.002 to 80 for data of standard deviation 0.5, and in proportion for
+    others; the greatest is at least 20 times the `spread` of the data, where it is known.
+    """
+    if loss.name == "dsm":
+        sigma = processes.song_ve(loss.sigma).sigma
+        return float(sigma(loss.eps)), float(sigma(1.0))
+    if spread is None:
+        return SIGMA_MIN, SIGMA_MAX
+    ratio = (loss.sigma_data or SIGMA_DATA) / SIGMA_DATA
+    return _rounded(SIGMA_MIN * ratio), _rounded(max(SIGMA_MAX * ratio, LEAST_RATIO * spread))
+
+
+def karras(low: float, high: float) -> str:
+    """The text of Karras' schedule between two levels."""
+    if (low, high) == (SIGMA_MIN, SIGMA_MAX):
+        return "karras"
+    return f"karras(sigma_min={low!r}, sigma_max={high!r})"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
