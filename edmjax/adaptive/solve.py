@@ -92,7 +92,7 @@ def _run(denoise, make, method, x, key, noise, cond, levels, *, max_steps, diffe
     # Its float64 numbers would widen the steps of float32 points where x64 is on.
     method = jax.tree.map(lambda leaf: jnp.asarray(leaf, task.sigma_max.dtype), method)
     attempt = functools.partial(method.attempt, task)
-    start = vary_like(method.start(task), x)
+    start = vary_like(method.start(task), (denoise, x, key, noise, cond))
     if differentiable:
 
         def body(at, _):

@@ -24,6 +24,7 @@ from jax import lax
 
 from edmjax._common.arrays import working_dtype
 from edmjax._common.exported import serializable
+from edmjax._common.manual import vary_like
 from edmjax._common.trees import Layout, check_batch_axis, floating_tree
 from edmjax._common.typing import Array, Keys, PyTree, Scalar, X
 from edmjax.noise.keys import check_key, check_keys, cut_draw, draw, keys_of
@@ -214,6 +215,7 @@ def unit_increment(keys: Keys, times: Array, x: PyTree, length: Scalar = 1.0) ->
     total = jax.tree.map(
         lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(lambda: draw(keys, 0, held))
     )
+    total = vary_like(total, (keys, times))
     total = lax.fori_loop(octave_a, octave_b, whole_octave, total)
     total = add(total, unit * (index_b - jnp.where(shared, index_a, 0)), octave_b, 0)
     total = add(total, unit * jnp.where(shared, 0, -index_a), octave_a, 0)

@@ -29,6 +29,7 @@ from jax import lax
 from edmjax._common.exported import serializable_tuple
 from edmjax._common.functions import outputs_of
 from edmjax._common.held import cast, evaluate, is_far
+from edmjax._common.manual import vary_like
 from edmjax._common.trees import check_like
 from edmjax._common.typing import Array, Corrector, Denoiser, Keys, NoiseFunction, PyTree, Scalar
 from edmjax.noise.keys import keys_of
@@ -125,7 +126,7 @@ class Body:
         sums = [combine({0: weight}, [held]) for weight in self.table.first]
         fresh = self.draws(self.first_draws)
         # Where evaluations scale the draws, the carry has them held, so the first ones are too.
-        return Carry(stack(sums), self.points.unpack(fresh) if self.learned else fresh)
+        return self._typed(Carry(stack(sums), self.points.unpack(fresh) if self.learned else fresh))
 
     def advance(self, carry: Carry, slices: dict[str, Any]) -> tuple[Carry, Any]:
         """One evaluation: the new carry, and what `look` made of the visit."""
@@ -136,10 +137,14 @@ class Body:
         x = self.points.show_wide(point, row.unscale)
         outputs = self._evaluate(x, row.sigma)
         held = [point, self.points.hold(outputs[0]), self.points.hold(outputs[1])]
-        carry = self._absorb(held, outputs[2], later, row, slices)
+        carry = self._typed(self._absorb(held, outputs[2], later, row, slices))
         denoised = self.points.show(held[1])
         seen = cast(x, self.points.dtypes)
         return carry, self.look(Visit(seen, denoised, row.sigma, outputs, self.points.batched))
+
+    def _typed(self, carry: Carry) -> Carry:
+        """`carry`, of one type in all iterations: in `shard_map` each argument may vary or not."""
+        return vary_like(carry, (self.denoise, self.x, self.key, self.noise, self.cond))
 
     def edited(self, carry: Carry, before: PyTree) -> Carry:
         """The carry of a run whose next point was `before`, and now is `x`."""

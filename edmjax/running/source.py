@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from edmjax._common.manual import vary_like
 from edmjax._common.packed import pack_comparable
 from edmjax._common.trees import floating_tree
 from edmjax._common.typing import Array, Keys, NoiseFunction, PyTree, Scalar
@@ -131,7 +132,8 @@ def draws_of_row(
     # `cond` needs both branches alike, and the shape of a carried draw is the generator's own.
     def nothing(ordinal: Scalar) -> Any:
         shapes = jax.eval_shape(one, ordinal)
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return vary_like(zeros, (key, noise))
 
     return [lax.cond(ordinal >= 0, one, nothing, ordinal) for ordinal in asked]
 
