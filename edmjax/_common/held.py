@@ -13,6 +13,7 @@ import jax
 from jax.tree_util import Partial
 
 from edmjax._common.functions import outputs_of, with_cond
+from edmjax._common.states import linen_for_sampling
 from edmjax._common.trees import Flat, floating_tree
 from edmjax._common.typing import Denoiser, Level, PyTree, Sigma
 
@@ -52,9 +53,10 @@ def evaluate(denoise: Denoiser, x: PyTree, sigma: Any, cond: PyTree, dtypes: PyT
     """What `denoise` returns at a held point `x`, for a user whose points have `dtypes`."""
     own = _inside(denoise)
     given, asked = jax.tree.leaves(dtypes_of(x)), jax.tree.leaves(dtypes)
-    if isinstance(own, Held) and given != asked:
-        return own.held(x, sigma, cond, dtypes)
-    return with_cond(denoise, cast(x, dtypes), sigma, cond=cond)
+    with linen_for_sampling():
+        if isinstance(own, Held) and given != asked:
+            return own.held(x, sigma, cond, dtypes)
+        return with_cond(denoise, cast(x, dtypes), sigma, cond=cond)
 
 
 def is_held(denoise: Denoiser) -> bool:

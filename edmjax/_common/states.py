@@ -6,6 +6,7 @@ The packages of networks are not imported here: where they are not loaded, no ne
 """
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -49,10 +50,42 @@ def constant_state(function: object) -> Iterator[None]:
         )
 
 
+@contextlib.contextmanager
+def linen_for_sampling() -> Iterator[None]:
+    """Raises ValueError where a layer of Flax Linen is called in its form for training.
+
+    `mutable` and `rngs` hide it: the call raises nothing, and what it changed is dropped.
+    """
+    linen: Any = sys.modules.get("flax.linen")
+    if linen is None:
+        yield
+        return
+    flags = {linen.BatchNorm: "use_running_average", linen.Dropout: "deterministic"}
+
+    def look(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        layer, name = context.module, flags.get(type(context.module))
+        if name is not None and context.method_name == "__call__":
+            own = getattr(layer, name)
+            given = kwargs.get(name, args[1] if len(args) > 1 else None)
+            if not (own if given is None else given) and getattr(layer, "rate", None) != 0:
+                raise StateError(
+                    f"The network has a {type(layer).__name__} in its form for training: {_REMEDY}"
+                )
+        return call(*args, **kwargs)
+
+    with linen.intercept_methods(look):
+        yield
+
+
 def refuse_training_mode(function: object, name: str) -> None:
     """Raises ValueError where an Equinox network has a layer that is not in inference mode."""
     equinox: Any = sys.modules.get("equinox")
-    if equinox is None or not isinstance(function, equinox.Module):
+    if equinox is None:
+        return
+    # A bound method, `jax.vmap(net)`, `jax.jit(net)`: the network itself is called.
+    function = inspect.unwrap(function) if callable(function) else function
+    function = getattr(function, "__self__", function)
+    if not isinstance(function, equinox.Module):
         return
     for layer in _layers(function):
         # A Dropout of probability 0, as in every MultiheadAttention, is off in either mode.

@@ -16,6 +16,7 @@ from support.helpers import later
 import edmjax as ej
 from edmjax import training
 
+KEY = jax.random.key(0)
 PLAN = ej.make_plan(ej.samplers.euler(), ej.schedules.karras(3))
 X = np.ones((5, 2), np.float32)
 CHANGES = "The network changes its own state while it is evaluated"
@@ -122,23 +123,39 @@ def variables():
     )
 
 
-@pytest.mark.parametrize(
-    "options, says",
-    [
-        ({}, f"{CHANGES} \\(Cannot update variable"),
-        ({"mutable": ["batch_stats"]}, f"{CHANGES} \\(Dropout_0 needs PRNG"),
-        (
-            {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}},
-            "The network must return the structure.*Return the output alone",
-        ),
-    ],
-)
-def test_linen_in_training_mode_is_a_sentence(variables, options, says):
+@pytest.mark.parametrize("mutable, rngs", [(False, None), (["batch_stats"], {"dropout": KEY})])
+def test_linen_in_training_mode_is_a_sentence(variables, mutable, rngs):
     def net(x, c_noise):
-        return Linen().apply(variables, x, c_noise, True, **options)
+        out = Linen().apply(variables, x, c_noise, True, mutable=mutable, rngs=rngs)
+        return out[0] if mutable else out
 
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match="has a BatchNorm in its form for training"):
         jax.eval_shape(lambda: ej.sample(ej.denoisers.edm(net), PLAN, X))
+
+
+@pytest.mark.parametrize("given", [{}, {"deterministic": False}])
+def test_a_mask_of_linen_that_is_the_same_in_all_steps_is_a_sentence(given):
+    layer = linen.Dropout(0.5, deterministic=None if given else False)
+
+    def denoise(x, sigma):
+        return layer.apply({}, x, rngs={"dropout": KEY}, **given)
+
+    with pytest.raises(ValueError, match="has a Dropout in its form for training"):
+        jax.eval_shape(lambda: ej.sample(denoise, PLAN, X))
+
+
+def test_what_linen_gathers_while_it_is_sampled_is_accepted(variables):
+    """`mutable` is for more than training: `sow` keeps activations in a collection."""
+
+    def pair(x, c_noise):
+        return Linen().apply(variables, x, c_noise, False, mutable=["intermediates"])
+
+    def run(net):
+        return jax.eval_shape(lambda: ej.sample(ej.denoisers.edm(net), PLAN, X))
+
+    assert run(lambda x, c_noise: pair(x, c_noise)[0]).shape == X.shape
+    with pytest.raises(ValueError, match=r"The network must return the structure.*output alone"):
+        run(pair)
 
 
 def test_linen_for_sampling_is_accepted(variables):
@@ -163,6 +180,9 @@ def test_equinox_out_of_inference_mode_is_a_sentence():
         ej.denoisers.edm(net)
     with pytest.raises(ValueError, match=r"`denoise` has a Dropout that is not in inference mode"):
         ej.sample(net, PLAN, X)
+    for called in (net.__call__, jax.vmap(net, (0, None)), jax.jit(net)):
+        with pytest.raises(ValueError, match="a Dropout that is not in inference mode"):
+            ej.denoisers.edm(called)
 
 
 def test_a_module_of_another_package_has_no_functional_form(unchecked):
