@@ -30,7 +30,8 @@ class PartialSample:
     `x` may be edited where a step starts, by `dataclasses.replace(half, x=...)`, and nothing else
     may. A sample that equals another one of the run is a copy of it, with its history, so samples
     can be permuted or resampled. A sample that equals none continues from its new point. In a
-    multistep method it keeps the outputs of its former points.
+    multistep method it keeps the outputs of its former points. To move samples and then change
+    them, move them, call `sample_until` with the same `stop`, and change the `x` that it returns.
 
     Attributes:
         x: the point that comes next, like the `x` of `sample`; the sample once `evaluation` is the
@@ -126,10 +127,9 @@ def sample_until(
         point, carry = dispatch(_begin, denoise, plan, x, *arguments, batched=batched)
         held = (carry, point)
     else:
-        point, held = begun.x, begun.held
+        # A sample that is done has no history to move.
+        point, held = begun.x, begun.held if done == plan.nfe else _edited(begun, plan, batched)
     if stop > done:
-        if begun is not None:
-            held = _edited(begun, plan, batched)
         rest = (None, *held, done, np.int32(stop))
         point, carry = dispatch(
             _resume, denoise, plan, point, *arguments, *rest, batched=batched, begins=False

@@ -183,6 +183,20 @@ def test_an_edit_of_a_multistep_run_keeps_the_former_outputs(x64):
     np.testing.assert_allclose(got, points, rtol=0, atol=1e-12)
 
 
+@pytest.mark.thorough
+def test_samples_are_moved_and_then_changed(x64):
+    """A copy of a sample that is then changed ends where that sample ends, changed so."""
+    x, parent = X[:4].astype(jnp.float64), np.array([2, 2, 0, 1])
+    plan = ej.make_plan(s.dpmpp_2m(), GRID)
+    half = edited(ej.sample_until(mixture(), plan, x, stop=3), lambda x: np.asarray(x)[parent])
+    half = edited(ej.sample_until(mixture(), plan, half, stop=3), lambda x: 0.9 * x)
+    got = ej.sample_until(mixture(), plan, half, stop=plan.nfe).x
+    for i, row in enumerate(parent):
+        one = edited(ej.sample_until(mixture(), plan, x[row][None], stop=3), lambda x: 0.9 * x)
+        one = ej.sample_until(mixture(), plan, one, stop=plan.nfe).x
+        np.testing.assert_allclose(got[i], one[0], rtol=1e-12)
+
+
 def test_an_edit_of_one_sample_in_half_precision():
     plan, rest = ej.make_plan(s.euler(), GRID), ej.make_plan(s.euler(), GRID[3:])
     half = ej.sample_until(gaussian(), plan, X[0].astype(jnp.bfloat16), stop=3, batched=False)
