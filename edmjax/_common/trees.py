@@ -28,16 +28,21 @@ def floating_tree(x: PyTree, name: str, shapes: bool = False) -> Any:
         leaves = [jnp.asarray(leaf, jnp.asarray(leaf).dtype) for leaf in leaves]
     for leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            hint = f"convert it with `{name}.astype(jnp.float32)`."
-            if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-                hint = (
-                    "pass its parts as a pytree, such as `{'real': z.real, 'imag': z.imag}`, and "
-                    "put them together in the denoiser."
-                )
+            hint = parts_hint(leaf.dtype) or f"convert it with `{name}.astype(jnp.float32)`."
             raise TypeError(
                 f"`{name}` must hold floating arrays, got {leaf.dtype}{list(leaf.shape)}: {hint}"
             )
     return treedef.unflatten(leaves)
+
+
+def parts_hint(dtype: Any) -> str:
+    """What to do with points of a complex dtype; empty for others."""
+    if not jnp.issubdtype(dtype, jnp.complexfloating):
+        return ""
+    return (
+        "pass its parts as a pytree, such as `{'real': z.real, 'imag': z.imag}`, and put them "
+        "together in the denoiser."
+    )
 
 
 def check_batch_axis(x: PyTree, name: str, batched: bool) -> None:

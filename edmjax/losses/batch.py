@@ -13,7 +13,7 @@ from edmjax._common.arguments import describe
 from edmjax._common.arrays import from_left, reals, working_dtype
 from edmjax._common.exported import serializable_tuple
 from edmjax._common.functions import check_function, with_cond
-from edmjax._common.trees import check_like, conditions, floating_tree
+from edmjax._common.trees import check_like, conditions, floating_tree, parts_hint
 from edmjax._common.typing import Arraylike, Level, NoiseFunction, PyTree
 from edmjax.noise.keys import check_single_key, sample_keys
 from edmjax.noise.own import check_noise_function, drawn
@@ -149,9 +149,10 @@ def _data(x0: Any) -> Any:
         floating = hasattr(x0, "dtype") and jnp.issubdtype(x0.dtype, jnp.floating)
         if not floating:
             got = x0.dtype if hasattr(x0, "dtype") else f"{type(x0).__name__} {x0!r:.80}"
+            parts = parts_hint(x0.dtype) if hasattr(x0, "dtype") else ""
+            hint = parts or "scale images to about [-1, 1] in float32."
             raise TypeError(
-                f"`x0` must be a floating array, or a pytree of them, got {got}: scale images to "
-                "about [-1, 1] in float32."
+                f"`x0` must be a floating array, or a pytree of them, got {got}: {hint}"
             )
     x0 = floating_tree(x0, "x0")
     shapes = [leaf.shape for leaf in jax.tree.leaves(x0)]

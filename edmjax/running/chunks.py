@@ -19,7 +19,7 @@ from edmjax._common.arrays import has_tracers
 from edmjax._common.functions import as_data, check_denoiser, check_function
 from edmjax._common.mesh import split_parameters, split_samples, to_host
 from edmjax._common.progress import require_tqdm
-from edmjax._common.trees import Layout, conditions, is_shared
+from edmjax._common.trees import Layout, conditions, is_shared, parts_hint
 from edmjax._common.typing import Corrector, Denoiser, Int, Keys, NoiseFunction, PyTree
 from edmjax.noise.keys import is_typed
 from edmjax.noise.paths import Brownian, KeyLike
@@ -280,7 +280,8 @@ def _one_sample(shape: Any) -> Any:
                 f"them, got {shape!r:.80}."
             )
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"`shape` must be of a floating dtype, got {leaf.dtype}.")
+            hint = parts_hint(leaf.dtype) or "ask for float32."
+            raise TypeError(f"`shape` must be of a floating dtype, got {leaf.dtype}: {hint}")
         if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
             raise ValueError(
                 f"`shape` asks for {leaf.dtype}, which JAX computes in float32 here: set "

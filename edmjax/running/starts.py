@@ -12,7 +12,7 @@ from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_tracers, working_dtype
 from edmjax._common.functions import program
 from edmjax._common.packed import pack_comparable
-from edmjax._common.trees import Layout, check_alike
+from edmjax._common.trees import Layout, check_alike, parts_hint
 from edmjax._common.typing import Denoiser, Keys, NoiseFunction, PyTree
 from edmjax.noise.keys import check_key, normal_like
 from edmjax.noise.own import check_noise_function, own_noise
@@ -72,7 +72,8 @@ def _all_starts(x: PyTree, num_samples: int, like: Layout) -> Any:
     given = jax.tree.map(np.asarray, x)  # they stay on the host
     for leaf in jax.tree.leaves(given):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"`x` must hold floating arrays, got {describe(leaf)}.")
+            hint = parts_hint(leaf.dtype) or "convert it with `x.astype(np.float32)`."
+            raise TypeError(f"`x` must hold floating arrays, got {describe(leaf)}: {hint}")
     check_alike(given, whole, "`x` must have", "samples")
     return jax.tree.map(lambda value, leaf: value.astype(leaf.dtype, copy=False), given, whole)
 

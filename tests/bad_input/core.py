@@ -64,6 +64,8 @@ CASES = [
      "a function of keys, one a sample: pass a key as well, got a path"),
     ("ej.sample(told, NOISY, X, KEY, cond=np.zeros(3))", ValueError, "counts the 4 samples"),
     ("ej.sample(half, PLAN, X * 1j)", TypeError, "pass its parts as a pytree, such as"),
+    ("ej.sample_in_chunks(half, PLAN, KEY, num_samples=2, chunk_size=2,"
+     " shape=jax.ShapeDtypeStruct((2,), jnp.complex64))", TypeError, "pass its parts as a pytree"),
     ("ej.sample(half, PLAN, X, corrector=3)", TypeError, "`corrector` must be a function"),
     ("ej.sample(half, HEUN, X, KEY, corrector=CORRECTOR)", ValueError, "inner evaluations"),
     ("ej.sample(half, MULTI, X, KEY, corrector=CORRECTOR)", ValueError, "history"),

@@ -62,6 +62,7 @@ CASES = [
     ("losses.edm(raw, None, 'x', KEY)", TypeError, "`x0` must be a floating array, or a.*'x'"),
     ("losses.edm(raw, None, np.ones((4, 2), np.uint8), KEY)", TypeError,
      r"got uint8: scale images to about \[-1, 1\]"),
+    ("losses.edm(raw, None, X * 1j, KEY)", TypeError, "pass its parts as a pytree, such as"),
     ("losses.edm(raw, None, X[:0], KEY)", ValueError, r"at least one of them, got shape \(0, 2\)"),
     ("losses.edm(raw, None, X[0, 0], KEY)", ValueError, "Axis 0 of `x0` counts samples"),
     ("losses.edm(raw, None, X, random.PRNGKey(0))", TypeError, r"typed key.*uint32\[2\]"),
