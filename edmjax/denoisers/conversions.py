@@ -14,7 +14,7 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.arrays import as_sigma, has_no_value, weighted, working_dtype
 from edmjax._common.functions import as_pytree, denoiser_as_pytree, outputs_of
-from edmjax._common.held import Held, cast, dtypes_of, evaluate
+from edmjax._common.held import Held, cast, dtypes_of, evaluate, is_held
 from edmjax._common.trees import argument_like, check_like, floating_tree
 from edmjax._common.typing import Denoiser, Function, PyTree, Scalar, Sigma, X
 from edmjax.denoisers.network import call
@@ -82,7 +82,7 @@ class Converted(Held):
     def held(self, x: PyTree, sigma: Sigma, cond: PyTree, dtypes: PyTree) -> PyTree:
         """The converted output, in the structure, shapes and dtypes of `x`."""
         level = as_sigma(sigma, x)
-        if self.name == "denoise":
+        if self.name == "denoise" or is_held(self.fn):
             output, *_ = outputs_of(evaluate(self.fn, x, level, cond, dtypes), x)
         else:
             output = call(self.fn, cast(x, dtypes), level, cond)

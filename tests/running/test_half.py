@@ -41,13 +41,20 @@ MAKERS = {
     "auto": lambda net: guidance.autoguidance(denoisers.edm(net), denoisers.flow(net), 1.5),
     "cfg++": lambda net: guidance.cfg_pp(denoisers.edm(net), 0.6, uncond=np.float32(0)),
     "dynamic": lambda net: guidance.dynamic_threshold(denoisers.edm(net)),
+    "of itself": lambda net: denoisers.from_x0(denoisers.edm(net)),
+    "there and back": lambda net: denoisers.from_eps(denoisers.to_eps(denoisers.edm(net))),
     "split": lambda net: s.gaussian_split([0.1, -0.2], 0.25)(denoisers.edm(net)),
 }
 
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize(
-    "name", over(MAKERS, ("edm", "cfg"), ("flow", "eps", "clip", "auto", "dynamic", "split"))
+    "name",
+    over(
+        MAKERS,
+        ("edm", "cfg"),
+        ("flow", "eps", "clip", "auto", "dynamic", "there and back", "split"),
+    ),
 )
 def test_a_run_of_half_points_is_the_wide_run_around_the_same_network(name, dtype):
     """The points are held wide, so the run is that of wide points, rounded once at the end.
