@@ -93,7 +93,7 @@ def prediction(
     if prediction_type not in _TYPES:
         raise ValueError(
             "`prediction_type` must be 'epsilon', 'v_prediction' or 'sample', got "
-            f"{prediction_type!r}; for the velocity of a flow use `denoisers.flow`."
+            f"{prediction_type!r:.80}; for the velocity of a flow use `denoisers.flow`."
         )
     if quantize and not isinstance(process, DDPM):
         raise ValueError(

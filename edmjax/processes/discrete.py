@@ -280,7 +280,7 @@ def _table(
     if betas not in _ENDS:
         raise ValueError(
             "`betas` must be 'linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid' or the "
-            f"betas themselves, got {betas!r}."
+            f"betas themselves, got {betas!r:.80}."
         )
     first, last = _ENDS[betas]
     first = first if start is None else positive(start, "beta_start")

@@ -120,5 +120,5 @@ def spaced(n: int, num_timesteps: int, spacing: str) -> np.ndarray:
     if spacing == "linspace":
         return np.round(np.linspace(0, last, n))[::-1].astype(int) if n > 1 else np.array([last])
     raise ValueError(
-        f"spacing must be 'legacy', 'trailing', 'leading' or 'linspace', got {spacing!r}."
+        f"spacing must be 'legacy', 'trailing', 'leading' or 'linspace', got {spacing!r:.80}."
     )
