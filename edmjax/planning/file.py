@@ -28,6 +28,9 @@ from edmjax._common.typing import Arraylike
 FORMAT, VERSION = "edmjax plan", 1
 _OPTIONAL = ("r", "scale", "v")
 _INTEGERS = ("step", "draws")
+# Churn and restarts evaluate above the level of their step, by less than this.
+FARTHEST = 10.0
+LARGEST_WEIGHT = 1e30
 _REMEDY = "make the plan again, or take another copy of the file"
 
 
@@ -258,6 +261,12 @@ def senseless(arrays: dict[str, np.ndarray]) -> str | None:
     grid, step, draws = (arrays[name] for name in ("grid", "step", "draws"))
     if not ((grid[1:] < grid[:-1]).all() or (grid[1:] > grid[:-1]).all()):
         return "has a `grid` that goes neither down throughout nor up"
+    highest, sigmas = grid.max(), arrays["sigmas"]
+    if not sigmas.any() or sigmas.max() > FARTHEST * highest:
+        return f"has `sigmas` up to {sigmas.max():g}, and a `grid` up to {highest:g}"
+    for name in ("y", "d", "z"):
+        if np.abs(arrays[name]).max(initial=0.0) > LARGEST_WEIGHT:
+            return f"holds {np.abs(arrays[name]).max():g} in `{name}`, which no sampler gives"
     if step[0] != 0 or (np.diff(step) < 0).any() or step[-1] > len(grid) - 2:
         return f"has numbers in `step` that are not those of {len(grid) - 1} steps in order"
     if draws.size and not (draws.min() >= -1 and draws.max() < draws.size):

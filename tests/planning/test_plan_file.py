@@ -38,7 +38,7 @@ def test_the_bits_of_every_sampler(name, tmp_path):
 
 
 def test_the_bits_of_floats_that_are_hard_to_write(tmp_path):
-    hard = [5e-324, -0.0, 1.7976931348623157e308, 0.1, 1 / 3, np.nextafter(1.0, 2), 2.0**-1022]
+    hard = [5e-324, -0.0, 1.7976931348623157e29, 0.1, 1 / 3, np.nextafter(1.0, 2), 2.0**-1022]
     rows = np.resize(hard, HEUN.d.shape)
     for dtype in (np.float64, np.float32):
         with np.errstate(over="ignore"):
@@ -263,7 +263,10 @@ def test_a_file_that_is_no_plan_gets_a_sentence(damage, words, tmp_path):
         ("sigmas", "values", [80.0, 3, 2, 1, 1, 1, "inf"], "numbers in `sigmas` that are not fin"),
         ("grid", "values", [80.0, 3.0, 3.0, 1.0, 0.0], "`grid` that goes neither down"),
         ("grid", "values", [80.0, 3.0, "inf", 1.0, 0.0], "numbers in `grid` that are not finite"),
+        ("sigmas", "values", [0.0] * 7, "has `sigmas` up to 0, and a `grid` up to 80"),
+        ("sigmas", "values", [1e9, 3, 3, 2, 2, 1, 1], "has `sigmas` up to 1e.09, and a `grid` up"),
         ("y", "values", ["inf"] * HEUN.y.size, "numbers in `y` that are not finite"),
+        ("y", "values", [1e308] * HEUN.y.size, "holds 1e.308 in `y`, which no sampler gives"),
         ("d", "values", ["inf"] * HEUN.d.size, "numbers in `d` that are not finite"),
         ("step", "values", [0, 0, 1, 1, 2, 2, 9], "numbers in `step` that are not those of 4"),
         ("step", "values", [0, 2, 1, 1, 2, 2, 3], "numbers in `step` that are not those of 4"),
