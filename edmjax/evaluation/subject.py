@@ -62,8 +62,10 @@ def load_subject(path: str | os.PathLike[str]) -> Subject:
             "that was trained on mnist."
         )
     loss, own, levels = config["loss"], None, levels_of(path)
-    if loss.get("name") == "dsm":
-        schedule = {"sigma_data": 0.5, "sigma_max": levels.sigma_max}
+    if loss.get("name") != "edm":
+        schedule = {"sigma_data": 0.5}
+        if levels.sigma_max != 80:
+            schedule["sigma_max"] = levels.sigma_max
     else:
         given = {name: loss[name] for name in OWN if loss[name] is not None}
         own = {name: float(value) for name, value in (OWN | given).items()}

@@ -1,5 +1,6 @@
 """What the losses share: a checked batch, what is drawn for it, and weighted sums of squares."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -13,12 +14,14 @@ from edmjax._common.arguments import describe
 from edmjax._common.arrays import from_left, reals, working_dtype
 from edmjax._common.exported import serializable_tuple
 from edmjax._common.functions import check_function, with_cond
+from edmjax._common.packed import is_module
 from edmjax._common.trees import check_like, conditions, floating_tree, parts_hint
 from edmjax._common.typing import Arraylike, Level, NoiseFunction, PyTree
 from edmjax.noise.keys import check_single_key, sample_keys
 from edmjax.noise.own import check_noise_function, drawn
 
-# `net(params, x, c_noise) -> F`, and `net(params, x, c_noise, cond)` where `cond` is given.
+# `net(params, x, c_noise) -> F`, and `net(params, x, c_noise, cond)` where `cond` is given; without
+# `params` where they are None and `net` is a module that holds its own.
 ParametricNetwork: TypeAlias = Callable[..., PyTree]
 # One number a sample, or the function `(key, n)` that draws them.
 Law: TypeAlias = Arraylike | Callable[[Key[Array, ""], int], Arraylike]
@@ -59,7 +62,9 @@ class Batch:
         noise: NoiseFunction | None,
     ):
         extra = () if cond is None else ("cond",)
-        check_function(net, "net", "params", "x", "c_noise", *extra)
+        self.holds_params: bool = _holds_params(net, params)
+        arguments = ("x", "c_noise") if self.holds_params else ("params", "x", "c_noise")
+        check_function(net, "net", *arguments, *extra)
         self.x0: Any = _data(x0)
         self.n: int = jax.tree.leaves(self.x0)[0].shape[0]  # or a symbolic size
         check_single_key(key)
@@ -110,7 +115,12 @@ class Batch:
 
     def outputs(self, x: Any, c_noise: Any) -> Any:
         """What the network returns, which is like the data."""
-        output = with_cond(self.net, self.params, x, c_noise, cond=self.cond)
+        if self.holds_params:
+            # Dropout's keys and BatchNorm's statistics may move: the module is the caller's.
+            given = () if self.cond is None else (self.cond,)
+            output = self.net(x, c_noise, *given)
+        else:
+            output = with_cond(self.net, self.params, x, c_noise, cond=self.cond)
         # Another shape would be broadcast, and the loss would be one of something else.
         return check_like(output, x, "The network", "x0")
 
@@ -141,6 +151,20 @@ def stratified_uniform(key: Key[Array, ""], n: int, dtype: Any) -> Float[Array, 
     # The normal quantile is infinite at both ends, and the last number may be rounded to 1.
     number = jnp.clip(number, 1e-7, 1 - 6e-8)
     return random.permutation(key_order, number)
+
+
+def _holds_params(net: Any, params: Any) -> bool:
+    """Whether `net` is a module with its own parameters, `net(x, c_noise)`; TypeError for both."""
+    nnx: Any = sys.modules.get("flax.nnx")  # where it is not loaded, no network is one of its
+    if nnx is None or not isinstance(net, nnx.Module):
+        return params is None and is_module(net)
+    if params is not None:
+        raise TypeError(
+            f"`params` must be None where `net` is a module of flax.nnx, such as this "
+            f"{type(net).__name__}, which holds its own: `loss(net, None, x0, key)`, within "
+            "`nnx.grad`. To have them apart, `net, params = ej.nn.functional(net)`."
+        )
+    return True
 
 
 def _data(x0: Any) -> Any:

@@ -2,7 +2,8 @@
 
 config         what a run is made of: entries with their ranges
 choices        samplers and schedules from text such as `churn(heun, s_churn=40)`
-build          the network, loss, optimiser and averages that a configuration names
+build          the network, optimiser and averages that a configuration names
+objectives     the loss that it names, and the denoiser and the levels that go with it
 data           where samples come from, and what a network sees of them
 state, loop    the state, the compiled steps that advance it, and the whole run
 longer         where a run starts, and what may change when it is resumed
@@ -20,8 +21,6 @@ from edmjax._common.extras import missing
 try:
     from edmjax.training.build import (
         build_averages,
-        build_denoiser,
-        build_loss,
         build_net,
         build_optimizer,
         build_uncertainty,
@@ -51,6 +50,7 @@ try:
     from edmjax.training.errors import DataError, Stopped, TrainingWarning, plain_errors
     from edmjax.training.loop import train
     from edmjax.training.mesh import shard_batch, shard_state
+    from edmjax.training.objectives import build_denoiser, build_loss, trained_range
     from edmjax.training.pretrained import (
         NoiseLevels,
         Trained,
@@ -120,6 +120,7 @@ __all__ = [
     "shard_state",
     "split_over_cores",
     "train",
+    "trained_range",
     "write_samples",
 ]
 

@@ -1,9 +1,9 @@
-"""The objects that a configuration names: network, loss, denoiser, optimiser, averages."""
+"""The objects that a configuration names: network, optimiser, averages; losses: `objectives`."""
 
 import dataclasses
+import inspect
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ import optax
 from flax import nnx
 from optax import contrib
 
-from edmjax import denoisers, losses
-from edmjax._common.typing import Denoiser, Network
+from edmjax import losses
 from edmjax.nn.functional import Arrays
 from edmjax.nn.patch_unet import PatchUNet
 from edmjax.nn.score_net import ScoreNet
@@ -28,6 +27,20 @@ _NUM_BLOCKS: dict[str, Any] = {"unet": int, "patch_unet": list, "score_net": ()}
 SMALLEST = 16
 # Muon's own coefficients, which are a part of its state: float32, whatever x64.
 NEWTON_SCHULZ: Any = np.asarray((3.4445, -4.7750, 2.0315), np.float32)
+
+
+def with_frequencies(net: NetConfig, loss: LossConfig) -> NetConfig:
+    """`net` with a `fourier_scale` for timesteps, where the loss counts them and none is chosen.
+
+    A network's own is for numbers such as log(sigma) / 4, which span 2.4 over the levels of `ddpm`.
+    Of timesteps, 0 to 999, its features would be as of 1,000 unrelated levels.
+    """
+    if loss.name != "ddpm" or net.fourier_scale is not None or net.name not in _NETS:
+        return net
+    own = inspect.signature(_NETS[net.name].__init__).parameters.get("fourier_scale")
+    if own is None:
+        return net
+    return dataclasses.replace(net, fourier_scale=2.4e-3 * own.default)
 
 
 def build_net(
@@ -55,26 +68,9 @@ def build_net(
     return _NETS[name](image_shape, rngs=rngs, **options)
 
 
-def build_loss(config: LossConfig) -> Callable[..., losses.PerSample]:
-    """The loss `(net, params, x0, key, cond=None) -> PerSample` that a configuration names."""
-    loss, names = losses.edm_per_sample, ("sigma_data", "p_mean", "p_std", "stratified")
-    if config.name == "dsm":
-        loss, names = losses.dsm_per_sample, ("sigma", "eps", "stratified")
-    # None leaves an option to the loss, whose defaults are 0.5 and -1.2.
-    options = {name: getattr(config, name) for name in names}
-    return partial(loss, **{name: value for name, value in options.items() if value is not None})
-
-
 def build_uncertainty(config: LossConfig, image_shape: tuple[int, ...]) -> Arrays | None:
     """The initial parameters of the loss's learned weighting; None where it has none."""
     return losses.init_uncertainty(math.prod(image_shape)) if config.uncertainty else None
-
-
-def build_denoiser(config: LossConfig, net: Network) -> Denoiser:
-    """The denoiser `(x, sigma) -> E[x0 | x]` of a network trained with this loss."""
-    if config.name == "dsm":
-        return denoisers.song(net, config.sigma)
-    return denoisers.edm(net, 0.5 if config.sigma_data is None else config.sigma_data)
 
 
 def build_averages(config: OptimConfig) -> Sequence[ema.Share]:

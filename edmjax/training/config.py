@@ -17,6 +17,9 @@ from edmjax._common.arguments import LARGEST_SEED, one_of, real, whole
 _CHECKS: dict[type, Callable[..., Any]] = {bool: scalar.flag, int: whole, float: real}
 _POSITIVE, _BELOW_1 = {"above": 0}, {"least": 0, "below": 1}
 _SEED = {"least": 0, "most": LARGEST_SEED}
+# Entries that only some losses have.
+_PREDICT, _FLOW = ("vp", "cosine", "ddpm"), ("flow",)
+_ENTRIES_OF = {"predict": _PREDICT, "time": _FLOW, "coupling": _FLOW}
 
 
 @dataclass(frozen=True)
@@ -56,24 +59,34 @@ class LossConfig:
     """The loss, and with it how the network's output is read.
 
     Args:
-        name: edm (Karras et al. 2022) or dsm (Song's score matching for dx = sigma^t dw, which at
-            sigma = 25 knows noise up to 9.8: sample with karras(sigma_max=9.8)).
+        name: edm (Karras et al. 2022), dsm (Song's score matching for dx = sigma^t dw, which at
+            sigma = 25 knows noise up to 9.8), vp (Song et al. 2021, beta from 0.1 to 20), cosine
+            (Nichol and Dhariwal 2021), ddpm (Ho et al. 2020, 1,000 timesteps, as diffusers has
+            them) or flow (flow matching, Lipman et al. 2023).
         sigma_data: standard deviation of what the network sees (edm); null for 0.5 with digits and
             mnist, and else for that of the data, which is measured.
         p_mean: mean of the logarithm of the noise level (edm); null for -1.2 + log(sigma_data /
             0.5).
         p_std: standard deviation of the logarithm of the noise level (edm).
         sigma: base of the process (dsm).
-        eps: smallest time (dsm).
+        eps: smallest time (dsm, vp).
         stratified: whether the noise levels of a batch are drawn together, one in each of as many
             equally likely intervals, so that batches differ less.
         label_dropout: probability that an image's class is hidden, so that the network learns to do
             without it, as classifier-free guidance needs (net.classes).
         uncertainty: whether each noise level is weighted by a learned estimate of its loss (Karras
             et al. 2024). Gradients then shrink by about the loss, and optim.clip_norm seldom acts.
+        predict: what the network returns, eps, v or x0 (vp, cosine, ddpm); null for v with cosine,
+            and for eps with vp and ddpm.
+        weighting: of the noise levels, none (that of the loss itself), min_snr (Hang et al. 2023)
+            or p2 (Choi et al. 2022); null for none.
+        time: how times are drawn, uniform or logit_normal (Esser et al. 2024), which has more in
+            the middle (flow); null for uniform.
+        coupling: none, or minibatch, which pairs the noises of a batch with its samples so that
+            paths are short (flow); null for none. Sample with a method for the ODE, such as heun.
     """
 
-    name: Literal["edm", "dsm"] = "edm"
+    name: Literal["edm", "dsm", "vp", "cosine", "ddpm", "flow"] = "edm"
     sigma_data: float | None = None
     p_mean: float | None = None
     p_std: float = 1.2
@@ -82,11 +95,26 @@ class LossConfig:
     stratified: bool = False
     label_dropout: float = 0.1
     uncertainty: bool = False
+    predict: Literal["eps", "v", "x0"] | None = None
+    weighting: Literal["none", "min_snr", "p2"] | None = None
+    time: Literal["uniform", "logit_normal"] | None = None
+    coupling: Literal["none", "minibatch"] | None = None
 
     def __post_init__(self) -> None:
         ranges = {"sigma": {"above": 1}, "eps": {"above": 0, "below": 1}}
         shares = {"label_dropout": {"least": 0, "most": 1}}
         _check(self, "loss", sigma_data=_POSITIVE, p_std=_POSITIVE, **ranges, **shares)
+        for entry, names in _ENTRIES_OF.items():
+            if getattr(self, entry) not in (None, "none") and self.name not in names:
+                raise ValueError(
+                    f"`loss.{entry}` is an entry of {', '.join(names)}, and loss.name is "
+                    f"{self.name!r}: leave it null."
+                )
+        if self.uncertainty and self.weighting not in (None, "none"):
+            raise ValueError(
+                "loss.uncertainty learns a weight for each noise level, so that loss.weighting "
+                f"{self.weighting!r} would change nothing: leave one of the two out."
+            )
 
 
 @dataclass(frozen=True)
@@ -226,7 +254,10 @@ MAY_CHANGE = ("steps", *RATES)
 
 # Entries that were added since: while they are null the run is that of before, and so is its
 # identity, so that runs and weights of before go on.
-ADDED = ("data_size", "data_channels", "data_scale")
+ADDED = (
+    *("data_size", "data_channels", "data_scale"),
+    *("loss.predict", "loss.weighting", "loss.time", "loss.coupling"),
+)
 
 
 def identity(config: Config) -> dict[str, Any]:

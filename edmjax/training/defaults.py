@@ -4,10 +4,10 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-from edmjax import processes
 from edmjax.training.config import Config, LossConfig
 from edmjax.training.data.dataset import Dataset
 from edmjax.training.data.widths import widths
+from edmjax.training.objectives import trained_range
 
 # Karras et al. (2022), table 1: the levels and the loss for data of standard deviation 0.5.
 SIGMA_DATA, SIGMA_MIN, SIGMA_MAX, P_MEAN = 0.5, 0.002, 80.0, -1.2
@@ -73,17 +73,19 @@ def about(config: Config, dataset: Dataset, known: Measured | None) -> str:
 def trained_levels(loss: LossConfig, spread: float | None) -> tuple[float, float]:
     """The least and the greatest noise level that a network of this loss is for.
 
-    After Song's loss these are the levels of its SDE at the times that the loss draws from. After
-    the EDM loss they are 0.002 to 80 for data of standard deviation 0.5, and in proportion for
-    others; the greatest is at least 20 times the `spread` of the data, where it is known.
+    They are 0.002 to 80 for data of standard deviation 0.5, and in proportion for others; the
+    greatest is at least 20 times the `spread` of the data, where it is known. None is outside the
+    levels that the loss draws from, and after Song's loss these are all of them.
     """
+    low, high = trained_range(loss)
     if loss.name == "dsm":
-        sigma = processes.song_ve(loss.sigma).sigma
-        return float(sigma(loss.eps)), float(sigma(1.0))
-    if spread is None:
-        return SIGMA_MIN, SIGMA_MAX
-    ratio = (loss.sigma_data or SIGMA_DATA) / SIGMA_DATA
-    return _rounded(SIGMA_MIN * ratio), _rounded(max(SIGMA_MAX * ratio, LEAST_RATIO * spread))
+        return low, high
+    least, greatest = SIGMA_MIN, SIGMA_MAX
+    if spread is not None:
+        ratio = (loss.sigma_data or SIGMA_DATA) / SIGMA_DATA
+        least = _rounded(SIGMA_MIN * ratio)
+        greatest = _rounded(max(SIGMA_MAX * ratio, LEAST_RATIO * spread))
+    return max(low, least), min(high, greatest)
 
 
 def karras(low: float, high: float) -> str:

@@ -22,6 +22,7 @@ from edmjax.training.devices import gather_flags, is_first, make_mesh
 from edmjax.training.errors import Stopped, stop_requests
 from edmjax.training.longer import continued, load_start, steps_of_a_call
 from edmjax.training.mesh import Feed, check_batch, shard_state, shard_steps
+from edmjax.training.objectives import build_loss
 from edmjax.training.outputs import Outputs
 from edmjax.training.state import (
     BatchLoss,
@@ -76,7 +77,8 @@ def train(
 
     # The network, its state at step 0, and the function that advances it.
     num_classes = dataset.num_classes if config.net.classes else 0
-    net = build.build_net(config.net, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
+    described = build.with_frequencies(config.net, config.loss)
+    net = build.build_net(described, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
     apply, params = functional(net)
     optimizer = build.build_optimizer(config.optim)
     averages = build.build_averages(config.optim)
@@ -94,7 +96,7 @@ def train(
 
     state = start(apply, params)
     batch_loss = make_batch_loss(
-        build.build_loss(config.loss),
+        build_loss(config.loss),
         dataset.scale,
         num_classes=num_classes,
         label_dropout=config.loss.label_dropout,

@@ -11,12 +11,13 @@ from edmjax import guidance
 from edmjax._common.arguments import ordered, positive
 from edmjax._common.typing import Denoiser, Number, PyTree, Sigma, X
 from edmjax.nn.functional import Arrays, Functional, functional
-from edmjax.training.build import build_denoiser, build_net
+from edmjax.training.build import build_net
 from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig
 from edmjax.training.data.units import Units
 from edmjax.training.defaults import SIGMA_DATA, trained_levels
 from edmjax.training.files import StrPath
+from edmjax.training.objectives import build_denoiser
 
 
 class Trained(NamedTuple):
@@ -90,8 +91,8 @@ def load_trained(path: StrPath) -> Trained:
 def levels_of(path: StrPath) -> NoiseLevels:
     """The noise levels that a run's network is for.
 
-    These are 0.002 to 80 after the EDM loss, and after Song's loss the levels of its SDE at the
-    times that the loss draws from. The widths are those of the images that it was trained on; files
+    These are 0.002 to 80, or those among them that the loss draws from (`trained_range`), and after
+    Song's loss all of these. The widths are those of the images that it was trained on; files
     of earlier versions do not have them, and for these `sigma_data` is the loss's.
 
     Raises:

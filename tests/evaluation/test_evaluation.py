@@ -538,6 +538,8 @@ def test_what_is_evaluated(tmp_path):
     song = subject.load_subject(checkpoint(tmp_path / "dsm", loss="dsm"))
     assert song.own is None and song.sigma_max == pytest.approx(9.84, abs=0.01)
     assert song.schedule == {"sigma_data": 0.5, "sigma_max": song.sigma_max}
+    of_flow = subject.load_subject(checkpoint(tmp_path / "flow", loss="flow"))
+    assert of_flow.own is None and of_flow.schedule == {"sigma_data": 0.5}
 
 
 @pytest.mark.parametrize(

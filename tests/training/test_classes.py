@@ -337,7 +337,7 @@ def test_losses_tell_the_network_the_labels():
         seen.append(cond)
         return jnp.zeros_like(x)
 
-    for name in ("edm", "dsm"):
+    for name in ("edm", "dsm", "ddpm", "flow"):
         loss = training.build_loss(training.LossConfig(name=name))
         out = loss(net, {}, jnp.zeros((3, 2)), jax.random.key(0), cond=jnp.arange(3))
         assert isinstance(out, losses.PerSample)

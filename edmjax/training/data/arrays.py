@@ -35,8 +35,8 @@ def from_arrays(arrays: Mapping[str, Arraylike], name: str, **options: Any) -> D
     other = sorted(set(arrays) - set(NAMES))
     if "x" not in arrays or other:
         raise DataError(
-            f"{name}: it must hold the samples as `x`, their classes as `y` or conditions as `cond` "
-            f"where there are any, and nothing else; it holds {', '.join(sorted(arrays))}."
+            f"{name}: it must hold the samples as `x`, and their classes as `y` or conditions as "
+            f"`cond` where there are any, and nothing else; it holds {', '.join(sorted(arrays))}."
         )
     return Dataset.of(
         arrays["x"], labels=arrays.get("y"), cond=arrays.get("cond"), name=name, **options

@@ -108,8 +108,8 @@ class Dataset:
                 them with mean 0 and standard deviation 1.
             name: for messages.
             scale: the rule, as above.
-            channels: where samples have their channels: "last", "first", or "none". By default last,
-                and none in samples of one number, or of two axes, which are grey images.
+            channels: where samples have their channels: "last", "first", or "none". By default
+                last, and none in samples of one number, or of two axes, which are grey images.
 
         Raises:
             TypeError: a leaf of `x`, `labels` or `cond` is no array of real numbers.

@@ -35,7 +35,7 @@ def load_folder(path: Path, *, size: int | None = None, **options: Any) -> Datas
     )
     if not files:
         raise DataError(f"{path}: it has no images: files {', '.join(SUFFIXES)} are read.")
-    classes, labels = _classes(path, files)
+    labels = _classes(path, files)
     heads = [_head(file) for file in files]
     if size is None:
         _check_sizes(path, Counter(head[0] for head in heads))
@@ -47,18 +47,18 @@ def load_folder(path: Path, *, size: int | None = None, **options: Any) -> Datas
     return Dataset.of(x, labels=labels, name=str(path), **options)
 
 
-def _classes(path: Path, files: list[Path]) -> tuple[list[str], np.ndarray | None]:
-    """The names of the sub-folders in their order, and the class of each file."""
+def _classes(path: Path, files: list[Path]) -> np.ndarray | None:
+    """The class of each file, the number of its sub-folder in the order of their names."""
     folders = [file.relative_to(path).parts[0] if file.parent != path else "" for file in files]
     names = sorted(set(folders))
     if names == [""]:
-        return [], None
+        return None
     if names[0] == "":
         raise DataError(
             f"{path}: {folders.count('')} images lie in it and {len(files) - folders.count('')} in "
             "sub-folders, which are classes: move all into sub-folders, or none."
         )
-    return names, np.array([names.index(folder) for folder in folders], np.int32)
+    return np.array([names.index(folder) for folder in folders], np.int32)
 
 
 def _pillow() -> Any:

@@ -1,6 +1,7 @@
 """What images with labels must be that `Dataset` is given by its fields."""
 
 import warnings
+
 import numpy as np
 
 from edmjax._common.arguments import describe

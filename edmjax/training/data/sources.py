@@ -14,7 +14,6 @@ from edmjax.training.data.dataset import Dataset
 from edmjax.training.data.folder import load_folder
 from edmjax.training.data.mnist import load_mnist
 from edmjax.training.data.own import dataset_of, look_up
-from edmjax.training.data.units import Units
 from edmjax.training.errors import DataError
 from edmjax.training.files import StrPath
 
@@ -38,8 +37,8 @@ def load_dataset(
       scikit-learn (the test part of UCI's Optical Recognition of Handwritten Digits).
     - "mnist": its 60,000 training images, 28x28, with `data_dir` the directory of its files (see
       `load_mnist`).
-    - A file `.npy`, an array with samples on axis 0, or `.npz` with the array `x`, and maybe classes
-      `y`, whole numbers from 0 on, and conditions `cond`, floats.
+    - A file `.npy`, an array with samples on axis 0, or `.npz` with the array `x`, and maybe
+      classes `y`, whole numbers from 0 on, and conditions `cond`, floats.
     - A directory of PNG, JPEG and WebP images; a sub-folder is a class.
     - "package.module:function", looked up from the working directory too: the function is called
       without arguments, and returns a `Dataset`, an array, or a dictionary as of an `.npz`.

@@ -1,7 +1,7 @@
 """Between the data, in their own units and shape, and what a network sees of them.
 
-A network sees float32 numbers of size 1, with the channels last. A `Units` holds the way there, by a
-rule and the numbers that the data gave it, and the way back. It is stored with the weights.
+A network sees float32 numbers of size 1, with the channels last. A `Units` holds the way there, by
+a rule and the numbers that the data gave it, and the way back. It is stored with the weights.
 """
 
 import math
@@ -120,7 +120,9 @@ class Units:
         one_of(about["channels"], "channels", CHANNELS)
         low, high = about["low"], about["high"]
         last = None if shift.ndim == 0 else len(shift)
-        units = cls(shape, about["dtype"], about["channels"], about["rule"], shift, width, low, high)
+        units = cls(
+            shape, about["dtype"], about["channels"], about["rule"], shift, width, low, high
+        )
         if not (np.isfinite(shift).all() and np.isfinite(width).all() and (width >= 0).all()):
             raise ValueError("numbers in `units` that are not finite, or below 0")
         if shift.shape != width.shape or last not in (None, units.net_shape[-1]):
@@ -173,7 +175,7 @@ def constant_entries(units: Units) -> int:
 
 def _dtype(name: str) -> np.dtype:
     dtype = jnp.dtype(name)  # bfloat16 and its like too
-    if not (jnp.issubdtype(dtype, jnp.number) or dtype == bool):
+    if not (jnp.issubdtype(dtype, jnp.number) or dtype.kind == "b"):
         raise ValueError(f"the dtype {name!r} in `units`")
     return dtype
 
@@ -189,8 +191,8 @@ def _numbers(x: object, name: str) -> np.ndarray:
         )
     if np.iscomplexobj(x):
         raise TypeError(
-            f"{name} holds complex numbers, {x.dtype}: put the real and the imaginary parts side by "
-            "side as channels, np.stack([x.real, x.imag], axis=-1)."
+            f"{name} holds complex numbers, {x.dtype}: put the real and the imaginary parts side "
+            "by side as channels, np.stack([x.real, x.imag], axis=-1)."
         )
     if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool):
         raise TypeError(
@@ -198,7 +200,8 @@ def _numbers(x: object, name: str) -> np.ndarray:
         )
     if not x.ndim or 0 in x.shape:
         raise ValueError(
-            f"{name} must have samples on axis 0, and no axis may be empty, got the shape {x.shape}."
+            f"{name} must have samples on axis 0, and no axis may be empty, got the shape "
+            f"{x.shape}."
         )
     return x
 
@@ -207,9 +210,9 @@ def _where(shape: tuple[int, ...], channels: str | None, name: str) -> str:
     if channels is None:
         return "none" if len(shape) in (0, 2) else "last"
     channels = one_of(channels, "data_channels", CHANNELS)
-    if channels == "first" and len(shape) < 2 or channels == "last" and not shape:
+    if (channels == "first" and len(shape) < 2) or (channels == "last" and not shape):
         raise ValueError(
-            f'{name} has samples of shape {shape}, which have no axis for channels: leave '
+            f"{name} has samples of shape {shape}, which have no axis for channels: leave "
             "data_channels null."
         )
     return channels

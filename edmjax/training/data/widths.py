@@ -15,9 +15,10 @@ def widths(dataset: Dataset) -> tuple[float, float, float] | None:
     """Three standard deviations of what a network sees: of all numbers, about the mean, the widest.
 
     The first is that of all numbers. The second is about the mean of each component, so its square
-    is the mean eigenvalue of the covariance. The square of the third is the largest eigenvalue. The direction comes from one half of the images, by power
-    iteration, and the deviation from the other half: in the images that it was found on it is too
-    large where these are few. None for fewer than four images, and for images that are all alike.
+    is the mean eigenvalue of the covariance. The square of the third is the largest eigenvalue: its
+    direction comes from one half of the samples, by power iteration, and the deviation from the
+    other half, as in the samples that it was found on it is too large where these are few. None for
+    fewer than four samples, and for samples that are all alike.
     """
     n, leaves = len(dataset), jax.tree.leaves(dataset.images)
     if n < 4:
