@@ -4,9 +4,11 @@ from edmjax._common.extras import missing
 
 try:
     from edmjax.nn.convolutions import Conv, ConvTranspose, conv, conv_transpose
+    from edmjax.nn.dit import DiT
     from edmjax.nn.embeddings import Buffer, FourierFeatures
     from edmjax.nn.functional import Functional, functional
     from edmjax.nn.layers import GroupNorm
+    from edmjax.nn.mlp import MLP
     from edmjax.nn.patch_unet import PatchUNet
     from edmjax.nn.score_net import ScoreNet
     from edmjax.nn.unet import UNet
@@ -14,9 +16,11 @@ except ModuleNotFoundError as _err:
     raise missing(_err, "edmjax.nn", "train") from _err
 
 __all__ = [
+    "MLP",
     "Buffer",
     "Conv",
     "ConvTranspose",
+    "DiT",
     "FourierFeatures",
     "Functional",
     "GroupNorm",

@@ -35,6 +35,14 @@ def image(image_shape: Sequence[Int]) -> tuple[int, ...]:
     return shape
 
 
+def data(data_shape: Sequence[Int], least: int, most: int, what: str) -> tuple[int, ...]:
+    """`data_shape`, the shape of one sample, with `least` to `most` axes."""
+    shape = _wholes(data_shape, "data_shape", 1, f"the shape of one sample, {what}")
+    if not least <= len(shape) <= most:
+        raise ValueError(f"`data_shape` must be the shape of one sample, {what}; got {shape}.")
+    return shape
+
+
 def activations(dtype: DType | None) -> np.dtype | None:
     """`dtype`, which must be floating, or None."""
     if dtype is None:

@@ -1,4 +1,4 @@
-"""What a network gets beside the image: the noise level, and a class where there are classes."""
+"""What a network gets beside `x`: the noise level, and a class or a vector where there is one."""
 
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from edmjax._common.arguments import real, whole
 from edmjax._common.arrays import has_no_value
 from edmjax._common.typing import Int as Count
 
-# `c_noise`, a scalar or one number an image, and the class of each image, as a network gets them.
+# `c_noise`, a scalar or one number a sample, and the class of each sample.
 CNoise: TypeAlias = Float[Array | np.ndarray, "..."] | float
 Labels: TypeAlias = Int[Array | np.ndarray, "..."]
 
@@ -42,15 +42,25 @@ class FourierFeatures(nnx.Module):
 
 
 class Conditioning(nnx.Module):
-    """One vector a sample from the noise level and the class: `swish(W fourier(c_noise) + class)`.
+    """One vector a sample: `swish(W fourier(c_noise) + class + vector)`, each in `dim` numbers.
 
     `num_classes = 0` makes an unconditional network, which takes no `cond`. Otherwise `cond` holds
     labels `0 ... num_classes - 1`; the label `num_classes`, and `cond=None`, mean "no class", which
     classifier-free guidance trains and evaluates beside the classes. Under `jit` labels cannot be
     checked: one that is too large gives NaN, and one below 0 counts from the end.
+
+    `cond_vector` is the number of entries of a vector `v`, which enters as `V swish(U v)`.
     """
 
-    def __init__(self, dim: int, scale: float, num_classes: int = 0, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        dim: int,
+        scale: float,
+        num_classes: int = 0,
+        *,
+        cond_vector: int = 0,
+        rngs: nnx.Rngs,
+    ):
         self.num_classes: int = whole(num_classes, "num_classes", least=0)
         self.fourier: FourierFeatures = FourierFeatures(dim, scale, rngs=rngs)
         self.linear: nnx.Linear = nnx.Linear(dim, dim, rngs=rngs)
@@ -60,34 +70,39 @@ class Conditioning(nnx.Module):
             if num_classes
             else None
         )
+        self.vector: nnx.List[nnx.Linear] | None = (
+            nnx.List([nnx.Linear(cond_vector, dim, rngs=rngs), nnx.Linear(dim, dim, rngs=rngs)])
+            if cond_vector
+            else None
+        )
 
     def __call__(
         self,
         batch: Count,
         c_noise: Float[Array | np.ndarray, ""] | Float[Array | np.ndarray, " batch"] | float,
-        cond: Labels | None = None,
+        label: Labels | None = None,
+        vector: Float[Array, "batch features"] | None = None,
     ) -> Float[Array, "batch dim"]:
         if np.shape(c_noise) not in ((), (batch,)):
             raise ValueError(
-                f"`c_noise` must be a scalar or one number for each of the {batch} images, got "
+                f"`c_noise` must be a scalar or one number for each of the {batch} samples, got "
                 f"shape {np.shape(c_noise)}."
             )
         c_noise = jnp.broadcast_to(jnp.asarray(c_noise, jnp.float32), (batch,))
-        vector = self.linear(self.fourier(c_noise))
+        total = self.linear(self.fourier(c_noise))
         if self.classes is not None:
-            label = self._label(self.num_classes if cond is None else cond, batch)
-            vector = vector + self.classes(label)
-        elif cond is not None:
-            raise ValueError(
-                "This network knows no classes: build it with num_classes, or call it without cond."
-            )
-        return nnx.swish(vector)
+            label = self._label(self.num_classes if label is None else label, batch)
+            total = total + self.classes(label)
+        if self.vector is not None and vector is not None:
+            first, second = self.vector
+            total = total + second(nnx.swish(first(vector)))
+        return nnx.swish(total)
 
     def _label(self, cond: Labels | int, batch: Count) -> Int[Array, " batch"]:
         dtype = jnp.result_type(cond)
         if np.shape(cond) not in ((), (1,), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
             raise ValueError(
-                f"`cond` must be integer labels, one or one for each of the {batch} images, got "
+                f"`cond` must be integer labels, one or one for each of the {batch} samples, got "
                 f"{dtype} of shape {np.shape(cond)}."
             )
         if not has_no_value(cond):

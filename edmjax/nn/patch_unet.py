@@ -7,12 +7,11 @@ from flax import nnx
 from jaxtyping import Array
 
 from edmjax._common.arguments import whole
-from edmjax._common.typing import Shape
 from edmjax.nn import _options
 from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
+from edmjax.nn.conditions import Kinds
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.layers import GroupNorm, Linear
 from edmjax.nn.unet import ResidualBlock, double, halve
 
@@ -30,10 +29,10 @@ class PatchUNet(ImageNetwork):
     pixels are averaged or repeated, and a dense layer changes the width. On the way up each level
     adds the output that the way down had there.
 
-    Each side of the image must be divisible by `patch * 2 ** (len(channels) - 1)`: `ValueError`
-    where it is not, when the network is built or called. The parameters do not depend on the size.
+    Inside, an image is padded with zeros to sides that `patch * 2 ** (len(channels) - 1)` divides,
+    and the output is cut to the sides of `x`. The parameters do not depend on the size.
 
-    Blocks, conditioning and `dtype` are as in `UNet`; patches as in Luhman and Luhman 2022,
+    Blocks, conditions and `dtype` are as in `UNet`; patches as in Luhman and Luhman 2022,
     "Improving diffusion model efficiency through patching".
     """
 
@@ -47,6 +46,8 @@ class PatchUNet(ImageNetwork):
         embed_dim: int = 128,
         fourier_scale: float = 16.0,
         num_classes: int = 0,
+        cond_vector: int = 0,
+        cond_image: int = 0,
         impl: Impl = "auto",
         dtype: DType | None = None,
         rngs: nnx.Rngs,
@@ -58,8 +59,10 @@ class PatchUNet(ImageNetwork):
                 f"{list(num_blocks)} for {list(channels)}."
             )
         self.patch: int = whole(patch, "patch")
-        conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
-        super().__init__(image_shape, len(channels), conditioning)
+        kinds = Kinds.of(num_classes, cond_vector=cond_vector, cond_image=cond_image)
+        factor = self.patch * 2 ** (len(channels) - 1)
+        levels: dict[str, Any] = dict(num_levels=len(channels), factor=factor)
+        super().__init__(image_shape, kinds, embed_dim, fourier_scale, **levels, rngs=rngs)
         pixels = self.patch**2 * self.image_channels
         layer: dict[str, Any] = dict(dtype=_options.activations(dtype), rngs=rngs)
         options: dict[str, Any] = dict(impl=impl, **layer)
@@ -73,7 +76,8 @@ class PatchUNet(ImageNetwork):
         def dense(a: int, b: int) -> Linear:
             return Linear(channels[a], channels[b], **layer)
 
-        self.first: Conv = Conv(pixels, channels[0], padding=1, **options)
+        inputs = pixels + self.patch**2 * kinds.image
+        self.first: Conv = Conv(inputs, channels[0], padding=1, **options)
         last = len(channels) - 1
         self.down: _Levels = nnx.List([blocks(i, num_blocks[i] // 2) for i in range(last)])
         self.narrower: nnx.List[Linear] = nnx.List([dense(i, i + 1) for i in range(last)])
@@ -83,7 +87,7 @@ class PatchUNet(ImageNetwork):
         self.norm: GroupNorm = GroupNorm(channels[0])
         self.last: Conv = Conv(channels[0], pixels, padding=1, kernel_init=_zeros, **options)
 
-    def _output(self, x: Array, embedding: Array) -> Array:
+    def _layers(self, x: Array, embedding: Array) -> Array:
         h = self.first(_to_patches(x, self.patch))
         skips = []
         for blocks, layer in zip(self.down, self.narrower, strict=True):
@@ -98,10 +102,6 @@ class PatchUNet(ImageNetwork):
             for block in blocks:
                 h = block(h, embedding)
         return _to_pixels(self.last(nnx.swish(self.norm(h))), self.patch)
-
-    def _check(self, shape: Shape) -> None:
-        why = f"patches of {self.patch}, {self.num_levels} levels"
-        self._check_sides(shape, self.patch * 2 ** (self.num_levels - 1), why)
 
 
 def _to_patches(x: Array, patch: int) -> Array:

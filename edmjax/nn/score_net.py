@@ -12,8 +12,8 @@ from edmjax._common.typing import Shape
 from edmjax.nn import _options
 from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
+from edmjax.nn.conditions import Kinds
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
-from edmjax.nn.embeddings import Conditioning
 from edmjax.nn.layers import GroupNorm, alike
 
 
@@ -28,7 +28,7 @@ class ScoreNet(ImageNetwork):
 
     A side of `n` pixels becomes `n - 2`, then `(n - 1) // 2` at each further level, so with four
     levels it must have 17 pixels or more: `ValueError` where it has fewer, when the network is
-    built or called. The parameters do not depend on the size.
+    built or called. The parameters do not depend on the size. Conditions are those of `UNet`.
 
     `dtype` is the dtype of the activations, float32 by default; bfloat16 is for accelerators.
     Parameters are float32, under x64 too; statistics, the noise level's embedding and the output
@@ -46,17 +46,20 @@ class ScoreNet(ImageNetwork):
         embed_dim: int = 256,
         fourier_scale: float = 30.0,
         num_classes: int = 0,
+        cond_vector: int = 0,
+        cond_image: int = 0,
         impl: Impl = "auto",
         dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         channels, dtype = _options.widths(channels), _options.activations(dtype)
-        conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
-        super().__init__(image_shape, len(channels), conditioning)
+        kinds = Kinds.of(num_classes, cond_vector=cond_vector, cond_image=cond_image)
+        levels: dict[str, Any] = dict(num_levels=len(channels), rngs=rngs)
+        super().__init__(image_shape, kinds, embed_dim, fourier_scale, **levels)
         self.dtype: DType | None = dtype
         options: dict[str, Any] = dict(impl=impl, dtype=dtype, rngs=rngs)
 
-        down, up, width = [], [], self.image_channels
+        down, up, width = [], [], self.image_channels + kinds.image
         for level, features in enumerate(channels):
             stride, groups = (1, 4) if level == 0 else (2, 32)
             layer = Conv(width, features, stride=stride, use_bias=False, **options)
@@ -70,7 +73,7 @@ class ScoreNet(ImageNetwork):
         self.up: nnx.List[_Level] = nnx.List(up)
         self.last: ConvTranspose = ConvTranspose(width, self.image_channels, **options)
 
-    def _output(self, x: Array, embedding: Array) -> Array:
+    def _layers(self, x: Array, embedding: Array) -> Array:
         skips = []
         for level in self.down:
             x = level(x, embedding)

@@ -9,13 +9,12 @@ from flax import nnx
 from jaxtyping import Array
 
 from edmjax._common.arguments import whole
-from edmjax._common.typing import Shape
 from edmjax.nn import _options
 from edmjax.nn._network import ImageNetwork
 from edmjax.nn._options import DType
+from edmjax.nn.conditions import Kinds
 from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.embeddings import Conditioning
-from edmjax.nn.layers import GroupNorm, Linear, alike
+from edmjax.nn.layers import GroupNorm, Linear, alike, parts
 
 _Levels: TypeAlias = "nnx.List[nnx.List[ResidualBlock]]"
 _zeros = nnx.initializers.zeros
@@ -27,12 +26,17 @@ class UNet(ImageNetwork):
     A level has `num_blocks` residual blocks. Between levels, 2x2 pixels are averaged on the way
     down and repeated on the way up, where each block also reads the output of its mirror image. At
     the coarsest level come a block, self-attention and another block. The noise level's Fourier
-    features and the class enter each block as a scale and a shift after its second norm. The last
-    layers start at zero, so blocks and attention start as the identity and the network as zero.
+    features, the class and the vector enter each block as a scale and a shift after its second
+    norm. The last layers start at zero, so blocks and attention start as the identity and the
+    network as zero.
 
-    `channels` are the widths of the levels, finest first. Each side of the image must be divisible
-    by `2 ** (len(channels) - 1)`: `ValueError` where it is not, when the network is built or
-    called. The parameters do not depend on the size.
+    `channels` are the widths of the levels, finest first. Inside, an image is padded with zeros to
+    sides that `2 ** (len(channels) - 1)` divides, and the output is cut to the sides of `x`. The
+    parameters do not depend on the size.
+
+    The condition is a class (`num_classes`), a vector of `cond_vector` entries, an image with
+    `cond_image` channels (resized to `x`, and read beside it by the first layer) or several of
+    these, as a dict with the names `label`, `vector` and `image`.
 
     `dtype` is the dtype of the activations, float32 by default; bfloat16 is for accelerators.
     Parameters are float32, under x64 too; statistics, the noise level's embedding and the output
@@ -52,13 +56,16 @@ class UNet(ImageNetwork):
         fourier_scale: float = 1.0,
         num_heads: int = 1,
         num_classes: int = 0,
+        cond_vector: int = 0,
+        cond_image: int = 0,
         impl: Impl = "auto",
         dtype: DType | None = None,
         rngs: nnx.Rngs,
     ):
         channels, num_blocks = _options.widths(channels), whole(num_blocks, "num_blocks", least=0)
-        conditioning = Conditioning(embed_dim, fourier_scale, num_classes, rngs=rngs)
-        super().__init__(image_shape, len(channels), conditioning)
+        kinds = Kinds.of(num_classes, cond_vector=cond_vector, cond_image=cond_image)
+        levels: dict[str, Any] = dict(num_levels=len(channels), factor=2 ** (len(channels) - 1))
+        super().__init__(image_shape, kinds, embed_dim, fourier_scale, **levels, rngs=rngs)
         layer: dict[str, Any] = dict(dtype=_options.activations(dtype), rngs=rngs)
         options: dict[str, Any] = dict(embed_dim=embed_dim, impl=impl, **layer)
 
@@ -70,7 +77,7 @@ class UNet(ImageNetwork):
             inputs, before = before + skipped, width
             return ResidualBlock(inputs, width, **options)
 
-        self.first: Conv = Conv(self.image_channels, before, **convolution)
+        self.first: Conv = Conv(self.image_channels + kinds.image, before, **convolution)
         self.down: _Levels = nnx.List(
             [nnx.List([block(width) for _ in range(num_blocks)]) for width in channels]
         )
@@ -87,7 +94,7 @@ class UNet(ImageNetwork):
         self.norm: GroupNorm = GroupNorm(before)
         self.last: Conv = Conv(before, self.image_channels, kernel_init=_zeros, **convolution)
 
-    def _output(self, x: Array, embedding: Array) -> Array:
+    def _layers(self, x: Array, embedding: Array) -> Array:
         x = self.first(x)
         skips = []
         for level, blocks in enumerate(self.down):
@@ -102,9 +109,6 @@ class UNet(ImageNetwork):
             for block in blocks:
                 x = block(jnp.concatenate([x, skips.pop()], axis=-1), embedding)
         return self.last(nnx.swish(self.norm(x)))
-
-    def _check(self, shape: Shape) -> None:
-        self._check_sides(shape, 2 ** (self.num_levels - 1), f"{self.num_levels} levels")
 
 
 class ResidualBlock(nnx.Module):
@@ -134,7 +138,7 @@ class ResidualBlock(nnx.Module):
         )
 
     def __call__(self, x: Array, embedding: Array) -> Array:
-        scale, shift = _halves(self.modulate, embedding)
+        scale, shift = (part[:, None, None] for part in parts(self.modulate, embedding, 2))
         h = self.conv1(nnx.swish(self.norm1(x)))
         h = self.norm2(h)
         h = self.conv2(nnx.swish(h * alike(1 + scale, h) + alike(shift, h)))
@@ -160,21 +164,6 @@ class SelfAttention(nnx.Module):
         qkv = self.qkv(self.norm(x)).reshape(batch, height * width, 3, self.num_heads, -1)
         h = jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
         return x + self.out(h.reshape(batch, height, width, channels))
-
-
-def _halves(layer: Any, x: Array) -> tuple[Array, Array]:
-    """The two halves of an nnx.Linear's output, for each pixel.
-
-    As two products: XLA would slice a single one inside the loop over all pixels, which makes that
-    loop four times as slow.
-    """
-    dtype = layer.dtype or x.dtype
-    arrays = jnp.split(layer.kernel[...], 2, axis=1), jnp.split(layer.bias[...], 2)
-    first, second = (
-        x.astype(dtype) @ kernel.astype(dtype) + bias.astype(dtype)
-        for kernel, bias in zip(*arrays, strict=True)
-    )
-    return first[:, None, None], second[:, None, None]
 
 
 def halve(x: Array) -> Array:

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,51 @@ from flax import nnx
 from optax import contrib
 
 from edmjax import losses
+from edmjax._common.arguments import describe
+from edmjax.nn.dit import DiT
 from edmjax.nn.functional import Arrays
+from edmjax.nn.mlp import MLP
 from edmjax.nn.patch_unet import PatchUNet
 from edmjax.nn.score_net import ScoreNet
 from edmjax.nn.unet import UNet
 from edmjax.training import ema
 from edmjax.training.config import LossConfig, NetConfig, OptimConfig
+from edmjax.training.data.own import look_up
 
-_NETS: dict[str, Any] = {"unet": UNet, "patch_unet": PatchUNet, "score_net": ScoreNet}
-_NUM_BLOCKS: dict[str, Any] = {"unet": int, "patch_unet": list, "score_net": ()}
+_NETS: dict[str, Any] = {
+    "mlp": MLP,
+    "unet": UNet,
+    "patch_unet": PatchUNet,
+    "score_net": ScoreNet,
+    "dit": DiT,
+}
+_NUM_BLOCKS: dict[str, Any] = {"patch_unet": list, "score_net": ()}  # of the others an int
+# Entries of NetConfig that only some networks have.
+_OF_SOME = {
+    "channels": ("unet", "patch_unet", "score_net"),
+    "patch": ("patch_unet", "dit"),
+    "width": ("mlp", "dit"),
+    "num_heads": ("unet", "dit"),
+}
+# The network of a sample with this many axes: vectors, sequences, images, volumes.
+_BY_AXES = {1: "mlp", 2: "dit", 3: "unet", 4: "dit"}
+_IMAGES = "images (height, width, channels)"
+# What each network is for; the numbers are those of axes.
+_FOR: dict[str, tuple[str, tuple[int, ...]]] = {
+    "mlp": ("vectors (d,)", (1,)),
+    "unet": (_IMAGES, (3,)),
+    "patch_unet": (_IMAGES, (3,)),
+    "score_net": (_IMAGES, (3,)),
+    "dit": (f"sequences (length, features), {_IMAGES} and volumes", (2, 3, 4)),
+}
+# Which conditions a network takes, by the names of `edmjax.nn.conditions.KINDS`.
+TAKES: dict[str, tuple[str, ...]] = {
+    "mlp": ("label", "vector"),
+    "unet": ("label", "vector", "image"),
+    "patch_unet": ("label", "vector", "image"),
+    "score_net": ("label", "vector", "image"),
+    "dit": ("label", "vector", "image", "sequence"),
+}
 
 # Muon makes matrices orthogonal; with fewer inputs or outputs than this, as in the last layer, that
 # gains nothing.
@@ -43,29 +79,116 @@ def with_frequencies(net: NetConfig, loss: LossConfig) -> NetConfig:
     return dataclasses.replace(net, fourier_scale=2.4e-3 * own.default)
 
 
+def named_net(config: NetConfig, shape: Sequence[int]) -> NetConfig:
+    """`config` with the name of its network, which follows the shape of a sample where it is null.
+
+    These are mlp for (d,), unet for (height, width, channels), dit for (length, features) and
+    (depth, height, width, channels).
+    """
+    if config.name is not None:
+        return config
+    if len(shape) not in _BY_AXES:
+        raise ValueError(
+            f"There is no network for samples of shape {tuple(shape)}: they may have one axis "
+            "(vectors) to four (volumes with channels). Reshape them, or name a network of your "
+            "own, net.name package.module:Class."
+        )
+    return dataclasses.replace(config, name=_BY_AXES[len(shape)])
+
+
 def build_net(
-    config: NetConfig, image_shape: tuple[int, ...], num_classes: int = 0, *, rngs: nnx.Rngs
+    config: NetConfig,
+    image_shape: Sequence[int],
+    num_classes: int = 0,
+    *,
+    cond_shapes: Mapping[str, Sequence[int]] | None = None,
+    rngs: nnx.Rngs,
 ) -> nnx.Module:
-    """The network that a configuration names, for images of this shape.
+    """The network that a configuration names, for samples of this shape.
 
     `num_classes` is the number of classes of the dataset; it is used with `config.classes` alone.
+    `cond_shapes` are the shapes of the other conditions of a sample, as the network is given them:
+    `vector` (d,), `image` with as many axes as a sample, `sequence` (length, features). The user's
+    own class is called as `Class(image_shape, rngs=rngs, **config.options)`, where there are
+    conditions with `num_classes`, `cond_vector`, `cond_image` and `cond_sequence`, which are the
+    last numbers of these shapes.
+
+    Raises:
+        ValueError: the network has no such option, does not take one of the conditions, or is not
+            for samples of this shape; or the user's class does not make a module of Flax NNX.
     """
-    options = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-    name = options.pop("name")
-    classes = options.pop("classes", False)
+    config = named_net(config, image_shape)
+    # Not by `asdict`, which would copy what the user's own options hold.
+    entries = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    entries = {k: v for k, v in entries.items() if v is not None}
+    name, own = entries.pop("name"), entries.pop("options", {})
+    classes = entries.pop("classes", False)
     if classes and not num_classes:
         raise ValueError(
             "net.classes gives the network the class of an image, and these data have no classes: "
             "leave it null, or pass `num_classes`."
         )
-    options["num_classes"] = num_classes if classes else 0
-    blocks, wants = options.get("num_blocks"), _NUM_BLOCKS[name]
+    conditions = {
+        f"cond_{kind}": shape[-1] for kind, shape in (cond_shapes or {}).items() if kind != "mask"
+    }
+    if classes:
+        conditions["num_classes"] = num_classes
+    if name not in _NETS:
+        return _own_net(name, image_shape, entries, {**conditions, **own}, rngs)
+    if own:
+        raise ValueError(
+            "net.options are those of a network of your own, net.name package.module:Class; those "
+            f"of {name} are entries of net."
+        )
+    what, axes = _FOR[name]
+    if len(image_shape) not in axes:
+        raise ValueError(
+            f"net.name {name} is for {what}, and a sample of these data has the shape "
+            f"{tuple(image_shape)}: leave it null, and the network follows the shape."
+        )
+    _check_entries(name, entries, cond_shapes or {})
+    return _NETS[name](tuple(image_shape), rngs=rngs, **entries, **conditions)
+
+
+def _check_entries(name: str, entries: Mapping[str, Any], cond_shapes: Mapping[str, Any]) -> None:
+    """Raises where a network of ours has no such option, or takes no such condition."""
+    for entry, names in _OF_SOME.items():
+        if entry in entries and name not in names:
+            raise ValueError(
+                f"net.{entry} is an option of {' and '.join(names)}; {name} has none: leave it "
+                "null."
+            )
+    blocks, wants = entries.get("num_blocks"), _NUM_BLOCKS.get(name, int)
     if blocks is not None and not isinstance(blocks, wants):
         says = {int: "is one number", list: "has a number for each level", (): "does not exist"}
         raise ValueError(f"net.num_blocks {says[wants]} for {name}; got {blocks!r}.")
-    if name != "patch_unet" and "patch" in options:
-        raise ValueError(f"net.patch is an option of patch_unet; {name} has none: leave it null.")
-    return _NETS[name](image_shape, rngs=rngs, **options)
+    for kind in cond_shapes:
+        if kind not in TAKES[name] and not (kind == "mask" and "sequence" in TAKES[name]):
+            takers = [net for net, kinds in TAKES.items() if kind in kinds]
+            remedy = f"take {' or '.join(takers)}" if takers else "pass label, vector or the like"
+            raise ValueError(
+                f"{name} takes as a condition {', '.join(TAKES[name])}, and these data have the "
+                f"condition {kind}: {remedy}."
+            )
+
+
+def _own_net(
+    name: str, shape: Sequence[int], entries: Any, options: dict[str, Any], rngs: nnx.Rngs
+) -> nnx.Module:
+    if entries:
+        raise ValueError(
+            f"net.{next(iter(entries))} is an entry for the networks of edmjax: what {name} takes "
+            "is in net.options."
+        )
+    make = look_up(name)
+    try:
+        net = make(tuple(shape), rngs=rngs, **options)
+    except TypeError as err:
+        given = ", ".join(["a sample's shape", "rngs", *options])
+        raise ValueError(f"{name} was called with {given}: {err}") from err
+    if not isinstance(net, nnx.Module):
+        raise ValueError(f"{name} must make a module of flax.nnx, and made {describe(net)}.")
+    return net
 
 
 def build_uncertainty(config: LossConfig, image_shape: tuple[int, ...]) -> Arrays | None:

@@ -27,28 +27,37 @@ class NetConfig:
     """The network; an entry that is null takes the network's own default.
 
     Args:
-        name: unet (any small image), patch_unet (the same on patches of pixels, which is cheaper:
-            for images of 28 pixels and more) or score_net (the score-SDE tutorial's, sides of 17 or
-            more).
-        channels: width of every level, finest first.
-        num_blocks: residual blocks a level: one number (unet), or one for each level (patch_unet).
-        patch: the side of a patch in pixels (patch_unet).
+        name: mlp (vectors), unet (any small image), patch_unet (the same on patches of pixels,
+            which is cheaper: for images of 28 pixels and more), score_net (the score-SDE
+            tutorial's, sides of 17 or more), dit (a transformer, for images, sequences and
+            volumes) or package.module:Class, the user's own; null for mlp, unet or dit by the
+            shape of a sample.
+        channels: width of every level, finest first (unet, patch_unet, score_net).
+        num_blocks: residual blocks a level, one number (unet) or one for each level (patch_unet);
+            blocks in all (mlp, dit).
+        patch: the side of a patch in pixels (patch_unet, dit).
+        width: of every block (mlp, dit).
+        num_heads: of the attention (unet, dit).
         embed_dim: width of the noise level's embedding.
         fourier_scale: standard deviation of the embedding's frequencies.
-        classes: whether the network is given the class of an image, one of as many as the dataset
+        classes: whether the network is given the class of a sample, one of as many as the dataset
             has.
         dtype: of the activations, float32 or, for accelerators, bfloat16. Parameters, statistics,
             losses and the optimiser stay float32.
+        options: keyword arguments of the user's own network.
     """
 
-    name: Literal["unet", "patch_unet", "score_net"] = "unet"
+    name: Literal["mlp", "unet", "patch_unet", "score_net", "dit"] | str | None = None
     channels: list[int] | None = None
     num_blocks: int | list[int] | None = None
     patch: int | None = None
+    width: int | None = None
+    num_heads: int | None = None
     embed_dim: int | None = None
     fourier_scale: float | None = None
     classes: bool | None = None
     dtype: Literal["float32", "bfloat16"] | None = None
+    options: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check(self, "net", num_blocks={"least": 0}, fourier_scale=_POSITIVE)
@@ -201,7 +210,7 @@ class Config:
 
     Args:
         data: what is learned: digits (comes with scikit-learn), mnist (downloaded once), a file
-            .npy or .npz (arrays x, and y or cond), a directory of images (a sub-folder is a class),
+            .npy or .npz (arrays x, and y), a directory of images (a sub-folder is a class),
             or package.module:function (the user's own).
         data_dir: directory with the dataset's files; null for the download cache (mnist).
         data_size: height and width to which images of a directory are resized and cropped; null
@@ -257,6 +266,7 @@ MAY_CHANGE = ("steps", *RATES)
 ADDED = (
     *("data_size", "data_channels", "data_scale"),
     *("loss.predict", "loss.weighting", "loss.time", "loss.coupling"),
+    *("net.width", "net.num_heads", "net.options"),
 )
 
 
@@ -309,11 +319,16 @@ def _checked(value: Any, name: str, hint: Any, limits: Mapping[str, float | int]
         (each,) = typing.get_args(several[0])
         return [_checked(one, f"{name}[{i}]", each, limits) for i, one in enumerate(value)]
     kind = kinds[0]
-    if typing.get_origin(kind) is Literal:
+    if typing.get_origin(kind) is dict:
+        kind = dict
+    # A name with a colon is of an object of the user's.
+    own = str in kinds and isinstance(value, str) and ":" in value
+    if typing.get_origin(kind) is Literal and not own:
         return one_of(value, name, typing.get_args(kind))
     if kind in _CHECKS:
         return _CHECKS[kind](value, name, **limits)
-    if not isinstance(value, kind):
-        what = "text" if kind is str else f"`{kind.__name__}(...)`"
+    if not own and not isinstance(value, kind):
+        words = {str: "text", dict: "a mapping of names to values"}
+        what = words.get(kind, f"`{kind.__name__}(...)`")
         raise TypeError(f"`{name}` must be {what}, got {value!r:.80}.")
     return value

@@ -1,5 +1,6 @@
 """A whole training run, which a second call of the same run resumes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -72,10 +73,16 @@ def train(
         mesh = make_mesh()
     if mesh is not None:
         check_batch(config.optim.batch_size, mesh)
+    if dataset.cond is not None:
+        raise ValueError(
+            f"{dataset.name} holds conditions, and a run gives a network classes alone: leave "
+            "`cond` out, or train with a loop of your own."
+        )
     known = measured(dataset)
     config = resolved(config, dataset, known)
 
     # The network, its state at step 0, and the function that advances it.
+    config = replace(config, net=build.named_net(config.net, dataset.image_shape))
     num_classes = dataset.num_classes if config.net.classes else 0
     described = build.with_frequencies(config.net, config.loss)
     net = build.build_net(described, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))

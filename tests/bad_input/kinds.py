@@ -71,7 +71,7 @@ CASES = [
     ("training.parse_sampler('churn(' * 10**5)", ValueError, "does not describe a sampler"),
     ("training.parse_sampler('heun(' + '1+' * 900 + '1)')", ValueError, "does not describe a samp"),
     ("training.parse_schedule('a' * 10**6, 3)", ValueError, "does not describe a schedule"),
-    ("training.NetConfig(name='a' * 10**6)", ValueError, "`net.name` must be 'unet'"),
+    ("training.NetConfig(name='a' * 10**6)", ValueError, "`net.name` must be 'mlp'"),
     ("training.parse_sampler(3)", ValueError, "3 does not describe a sampler"),
     ("training.parse_sampler('churn(heun, s_churn=\"a\")')", ValueError,
      "`s_churn` must be a real scalar, got 'a'"),

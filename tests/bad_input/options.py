@@ -3,8 +3,9 @@
 AREA = "options"
 
 CASES = [
-    ("training.NetConfig(name='mlp')", ValueError, "`net.name` must be 'unet'.*got 'mlp'"),
+    ("training.NetConfig(name='mlps')", ValueError, "`net.name` must be 'mlp'.*got 'mlps'"),
     ("training.NetConfig(name='unnet')", ValueError, "Did you mean 'unet'"),
+    ("training.NetConfig(options=3)", TypeError, "`net.options` must be a mapping.*got 3"),
     ("training.NetConfig(dtype='float16')", ValueError, "`net.dtype` must be.*'bfloat16', got"),
     ("training.NetConfig(channels=[])", ValueError, "`net.channels` is empty.*or null"),
     ("training.NetConfig(channels=8)", TypeError, "`net.channels` must be a list, got 8"),
@@ -122,12 +123,12 @@ CASES = [
     ("ej.nn.GroupNorm(8, 0)", ValueError, "`num_groups` must be at least 1, got 0"),
     ("ej.nn.GroupNorm(8, 3)", ValueError, "3 groups cannot share 8 channels"),
     ("ej.nn.FourierFeatures(0, 1.0, rngs=nnx.Rngs(0))", ValueError, "`dim` must be at least 2"),
-    ("UNET(jnp.ones((2, 8, 8, 1)), jnp.ones(3))", ValueError, "each of the 2 images, got shape"),
+    ("UNET(jnp.ones((2, 8, 8, 1)), jnp.ones(3))", ValueError, "each of the 2 samples, got shape"),
     ("UNET(jnp.ones((2, 8, 8, 1)), 0.0, cond=np.array([0, 4]))", ValueError,
      "Labels are 0 to 2, or 3 for no class, got 4"),
     ("UNET(jnp.ones((2, 8, 8, 1)), 0.0, cond=np.array([0.0, 1.0]))", ValueError,
      "`cond` must be integer labels.*got float32"),
-    ("UNET(jnp.ones((2, 8, 8, 1)), 0.0, cond=np.zeros(5, int))", ValueError, "of the 2 images"),
+    ("UNET(jnp.ones((2, 8, 8, 1)), 0.0, cond=np.zeros(5, int))", ValueError, "of the 2 samples"),
     ("ej.plot.sigmas('karras')", TypeError,
      "`grids`, such as.*must be an array of real numbers, got 'karras'"),
     ("ej.plot.sigmas(PLAN)", TypeError, "must be an array of real numbers, got Plan"),

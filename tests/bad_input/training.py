@@ -94,7 +94,7 @@ CASES = [
     ("script('train', '--config', write('c.yaml', 'optim: {steps: many}'))", SystemExit, "steps"),
     ("script('train', '--config', write('c.yaml', 'optim: ['))", SystemExit,
      "Problems parsing config"),
-    ("script('train', '--net.name', 'mlp')", SystemExit, "mlp"),
+    ("script('train', '--net.name', 'mlp')", SystemExit, "net.name mlp is for vectors"),
     ("script('train', '--optim.batch_size', 'x', '--out', 'o')", SystemExit, "batch_size"),
     ("script('train', '--data', 'cifar', '--out', 'o')", SystemExit, "cifar"),
     ("script('train', '--sample.sampler', 'huen', '--out', 'o')", SystemExit, "heun"),

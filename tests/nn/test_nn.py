@@ -8,25 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 from support.helpers import later
+from support.networks import NETWORKS, SHAPES, SMALL, build, normal
 
 import edmjax as ej
 from edmjax import nn
 from edmjax.nn.layers import Linear
-
-
-def normal(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def build(make, seed=0):
-    """The functional form of `make()` with random parameters everywhere, and nothing compiled."""
-    apply, shapes = nn.functional(nnx.eval_shape(make))
-    rng = np.random.default_rng(seed)
-
-    def fill(tree):
-        return {n: (rng.normal(size=a.shape) * 0.3).astype(np.float32) for n, a in tree.items()}
-
-    return nn.Functional(apply.graphdef, fill(apply.buffers)), fill(shapes)
 
 
 def conv_by_loops(x, kernel, stride):
@@ -210,7 +196,7 @@ def test_score_net_keeps_every_size_it_can_be_built_for(size):
     [
         (nn.ScoreNet, (16, 28, 1), "17 pixels or more"),
         (nn.ScoreNet, (8, 8, 1), "17 pixels or more"),
-        (nn.UNet, (7, 8, 1), "sides that 2 divides"),
+        (nn.UNet, (8, 1), "must be .height, width, channels., got"),
     ],
 )
 def test_sizes_that_cannot_work_are_a_sentence(build, shape, needs):
@@ -308,6 +294,20 @@ def test_a_plan_runs_the_network_inside_one_scan(unet):
     assert jnp.isfinite(out).all()
 
 
+@pytest.mark.parametrize("name", ["MLP", *later(*NETWORKS[1:])])
+def test_the_sampler_holds_one_copy_of_a_network(name):
+    apply, params = nn.functional(nnx.eval_shape(SMALL[name]))
+    plan = ej.make_plan(ej.samplers.heun(), ej.schedules.karras(3))
+    x = jax.ShapeDtypeStruct((2, *SHAPES[name]), jnp.float32)
+
+    def sample(buffers, params, x):
+        net = nn.Functional(apply.graphdef, buffers).bind(params)
+        return ej.sample(ej.denoisers.edm(net), plan, x)
+
+    text = jax.jit(sample).lower(apply.buffers, params, x).as_text()
+    assert text.count("stablehlo.cosine") == 1  # of the noise level's features, and nothing else
+
+
 def test_classes_condition_and_no_class_is_the_last_label():
     options = dict(channels=(4,), embed_dim=8, num_classes=3)
     apply, params = build(lambda: nn.UNet((4, 4, 1), **options, rngs=nnx.Rngs(0)))
@@ -376,22 +376,34 @@ def test_patch_unet_has_the_blocks_it_is_asked_for():
     y, slopes = run(apply, params, x)
     assert y.shape == x.shape and np.all(np.abs(y - y.mean()) > 0)
     assert all(np.any(slope != 0) for slope in slopes.values()), "every parameter takes part"
-    with pytest.raises(ValueError, match=r"sides that 8 divides .* got \(12, 8, 3\)"):
-        apply(params, x[:, :12], 0.3)
+    with pytest.raises(ValueError, match=r"for images \(height, width, 3\), got \(16, 8, 2\)"):
+        apply(params, x[..., :2], 0.3)
     with pytest.raises(ValueError, match=r"as long as channels: got \[1\] for \[4, 8\]"):
         nn.PatchUNet((8, 8, 1), channels=[4, 8], num_blocks=[1], rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("name", later("PatchUNet", "UNet", "ScoreNet", mark=pytest.mark.slow))
+LAYERS = ("dot_general", "conv_general_dilated", "edmjax_convolve", "edmjax_spread")
+
+
+def equations(jaxpr):
+    """The name of each operation and the dtypes of its inputs, those within others too."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name, [v.aval.dtype for v in equation.invars]
+        for inner in jax.tree.leaves(equation.params, is_leaf=lambda v: hasattr(v, "jaxpr")):
+            if hasattr(inner, "jaxpr"):
+                yield from equations(inner.jaxpr)
+
+
+@pytest.mark.parametrize("name", later(*NETWORKS, mark=pytest.mark.slow))
 def test_bfloat16_is_for_the_activations_alone(name):
     """All layers compute in it; the gradients are float32, and as near float32's as rounding is.
 
     That is: as near as those at parameters and images that were rounded to it, of float32 layers.
     """
-    shape = (20, 20, 1)
-    options = dict(
-        channels=(8, 8), embed_dim=8, **({"num_blocks": (2, 1)} if "Patch" in name else {})
-    )
+    shape = (20, 20, 1) if len(SHAPES[name]) == 3 else SHAPES[name]
+    images = name in ("PatchUNet", "ScoreNet", "UNet")
+    options = dict(channels=(8, 8), embed_dim=8) if images else dict(width=16, embed_dim=8)
+    options |= {"num_blocks": (2, 1)} if "Patch" in name else {}
     x, slopes = normal(0, 2, *shape), []
     for dtype in (None, "bfloat16"):
         apply, params = build(
@@ -404,10 +416,12 @@ def test_bfloat16_is_for_the_activations_alone(name):
             return jnp.mean(jnp.square(y))
 
         slopes.append(jax.jit(jax.grad(loss)))
-        lines = str(jax.make_jaxpr(loss)(params, x)).splitlines()
-        layers = [line for line in lines if re.search(r"= edmjax_\w+\[|= conv_general", line)]
-        wanted = ":f32[" if dtype is None else ":bf16["
-        assert len(layers) > 3 and all(wanted in line.split("=")[0] for line in layers)
+        found = [e for e in equations(jax.make_jaxpr(loss)(params, x).jaxpr) if e[0] in LAYERS]
+        layers = [dtypes for kind, dtypes in found if not images or kind != "dot_general"]
+        assert len(layers) > 3
+        # The embedding of the noise level is float32.
+        others = sum(set(dtypes) != {jnp.dtype(dtype or "float32")} for dtypes in layers)
+        assert others == (dtype is not None and not images)
 
     def rounded(tree):
         return jax.tree.map(lambda v: jnp.asarray(v, jnp.bfloat16).astype(jnp.float32), tree)
@@ -435,22 +449,6 @@ def test_a_bias_in_bfloat16_has_the_gradient_of_all_pixels(make):
     assert slope.bias[...].dtype == jnp.float32 and slope.bias[...].tolist() == [4096.0]
 
 
-# Every network and layer of the room with parameters, as small as it can be.
-SMALL = {
-    "Conv": lambda **o: nn.Conv(2, 3, rngs=nnx.Rngs(0)),
-    "ConvTranspose": lambda **o: nn.ConvTranspose(2, 3, rngs=nnx.Rngs(0)),
-    "FourierFeatures": lambda **o: nn.FourierFeatures(4, 1.0, rngs=nnx.Rngs(0)),
-    "GroupNorm": lambda **o: nn.GroupNorm(8),
-    "PatchUNet": lambda **o: nn.PatchUNet(
-        (8, 8, 1), channels=(4, 8), num_blocks=(2, 1), embed_dim=4, **o, rngs=nnx.Rngs(0)
-    ),
-    "ScoreNet": lambda **o: nn.ScoreNet(
-        (8, 8, 1), channels=(4, 8), embed_dim=4, **o, rngs=nnx.Rngs(0)
-    ),
-    "UNet": lambda **o: nn.UNet((8, 8, 1), channels=(4, 8), embed_dim=4, **o, rngs=nnx.Rngs(0)),
-}
-
-
 def test_every_module_of_the_room_is_in_the_table_above():
     modules = {
         name
@@ -463,24 +461,29 @@ def test_every_module_of_the_room_is_in_the_table_above():
 @pytest.mark.parametrize("name", SMALL)
 def test_parameters_are_float32_whatever_x64(x64, name):
     """As those of flax's own layers are, whose `param_dtype` is float32."""
-    options = {"num_classes": 3} if name in ("PatchUNet", "ScoreNet", "UNet") else {}
+    options = {"num_classes": 3, "cond_vector": 2} if name in NETWORKS else {}
     arrays = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: SMALL[name](**options))))
     assert arrays and {array.dtype for array in arrays} == {jnp.dtype("float32")}
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["PatchUNet", "ScoreNet", "UNet"])
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_a_float32_image_meets_no_float64_under_x64(x64, name, dtype):
     """Neither the output nor the gradients of image and parameters hold a float64 value."""
-    make = SMALL[name]
-    apply, params = nn.functional(nnx.eval_shape(lambda: make(num_classes=3, dtype=dtype)))
-    x, label = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), np.zeros(2, np.int32)
+    make, widths = SMALL[name], {"num_classes": 3, "cond_vector": 2}
+    given = {"label": np.zeros(2, np.int32), "vector": np.ones((2, 2))}
+    if name == "DiT":
+        widths["cond_sequence"], given["sequence"] = 2, np.ones((2, 3, 2))
+    if name != "MLP":
+        widths["cond_image"], given["image"] = 2, np.ones((1, 4, 4, 2))
+    apply, params = nn.functional(nnx.eval_shape(lambda: make(**widths, dtype=dtype)))
+    x = jax.ShapeDtypeStruct((2, *SHAPES[name]), jnp.float32)
     level = np.full(2, 0.3, np.float32)
 
     def both(params, buffers, x):
         net = nn.Functional(apply.graphdef, buffers)
-        y, pull = jax.vjp(lambda p, x: net(p, x, level, label), params, x)
+        y, pull = jax.vjp(lambda p, x: net(p, x, level, given), params, x)
         return y, pull(y)
 
     program = jax.make_jaxpr(both)(params, apply.buffers, x)

@@ -136,7 +136,9 @@ def test_a_training_step_of_score_net_is_lowered_for_a_tpu_as_with_lax():
     "kind, shape, options",
     [
         (nn.ScoreNet, (20, 18, 1), {"channels": (4, 32)}),
-        (nn.UNet, (8, 8, 3), {"channels": (8, 8)}),
+        (nn.UNet, (7, 8, 3), {"channels": (8, 8)}),
+        (nn.MLP, (3,), {"width": 8}),
+        (nn.DiT, (5, 4), {"width": 8, "num_blocks": 1}),
     ],
 )
 def test_a_network_and_its_slopes_take_a_symbolic_batch(kind, shape, options):

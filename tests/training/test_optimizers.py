@@ -87,7 +87,7 @@ def test_a_rate_for_adam_beside_adamw_is_a_sentence():
         (dict(name="unet", num_blocks=[1, 2]), "is one number for unet; got"),
         (dict(name="patch_unet", num_blocks=2), "has a number for each level for patch_unet"),
         (dict(name="score_net", num_blocks=2), "does not exist for score_net; got 2"),
-        (dict(name="unet", patch=2), "patch is an option of patch_unet; unet has none"),
+        (dict(name="unet", patch=2), "patch is an option of patch_unet and dit; unet has none"),
     ],
 )
 def test_an_option_of_another_network_is_a_sentence(net, words):

@@ -99,7 +99,7 @@ def test_a_header_of_brackets_is_a_sentence(path):
     ({"net": {"channels": [0]}}, "net.channels"),
     ({"net": {"weights": 3}}, "weights"),
     ({"image_shape": 5}, "written by another version"),
-    ({"image_shape": [7, 7, 1]}, "describes a network that cannot be built.*sides"),
+    ({"image_shape": [7, 7, 1, 1, 1]}, "describes a network that cannot be built.*axis"),
     ({"num_classes": "ten"}, "describes a network that cannot be built"),
 ])  # fmt: skip
 def test_a_network_that_cannot_be_built_is_a_sentence(change, words, path, unchecked):
