@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.extend.core import jaxpr_as_fun
 
 from edmjax._common.typing import PyTree
 
@@ -47,6 +46,8 @@ def untyped(run: Callable[..., Any], *arguments: PyTree) -> Any:
     """
     if not _axes(arguments):
         return run(*arguments)
+    from jax.extend.core import jaxpr_as_fun  # not at the top: jax.extend loads Pallas
+
     leaves, tree = jax.tree.flatten(arguments)
     shapes = [jax.ShapeDtypeStruct(jax.numpy.shape(v), jax.typeof(v).dtype) for v in leaves]
     made, like = jax.make_jaxpr(lambda *v: run(*tree.unflatten(v)), return_shape=True)(*shapes)
