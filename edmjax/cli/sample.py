@@ -27,8 +27,8 @@ and dtype of the data; array y, the labels, where there are any) and, of images 
 three, samples.png. Networks of digits and mnist give float32 from -1 to 1, as the run says
 (sample.clip). Sample i depends on the seed, on i and on its label alone.
 
-Samples are drawn --chunk-size at a time, and written to OUT/shards as they are drawn. After an
-interruption the same command goes on with those that are missing, and ends with the same samples.
+Samples are drawn --chunk-size at a time, and written to OUT/shards as they are drawn. If the
+command is interrupted, run it again: it draws what is missing, and the result is the same.
 At the end the shards are joined into samples.npz; with --format shards, and above 1 GB, they stay.
 """
 
@@ -72,10 +72,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             make_directory(args.out, "samples.npz", "samples.png")
         about = identity(
             args.checkpoint,
+            args.guide,
             plan,
             seed=args.seed,
             guidance=args.guidance,
-            guide=args.guide and str(args.guide),
             classes=args.labels,
         )
         shards = Shards(args.out, about, args.num_samples, args.chunk_size)

@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sample = replace(config.sample, clip=dataset.clips(config.sample.clip))
         samples = training.generate(denoise, sample, dataset.image_shape, labels=labels, mesh=mesh)
         if training.is_first():
-            units = None if dataset.network_units else dataset.units
+            units = dataset.sample_units
             samples = samples if units is None else units.to_data(samples)
             written = training.write_samples(samples, config.out, labels, units)
             print(f"{len(samples)} samples: {', '.join(map(str, written))}")

@@ -13,10 +13,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax.evaluation.subject import sha256
 from edmjax.nn.convolutions import Conv
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.training.checkpoints import load_weights
+from edmjax.training.files import sha256
 
 NUM_FEATURES = 64
 

@@ -20,10 +20,8 @@ from edmjax.evaluation.classifier import TrainedClassifier, load_classifier
 from edmjax.evaluation.distances import frechet_distance, make_nearest
 from edmjax.evaluation.losses import LevelLoss, Mean
 from edmjax.evaluation.report import Table, claim, setup
-from edmjax.evaluation.subject import SHAPE, Images, Subject, load_images, load_subject
+from edmjax.evaluation.subject import PAPER, SHAPE, Images, Subject, load_images, load_subject
 
-# Karras et al. 2022, table 1.
-PAPER: dict[str, Any] = {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
 LOSSES = ("network", "best", "excess")
 NO_FEATURES = (
     "Without features of a classifier there are no Fréchet distance, precision, recall and shares "

@@ -1,20 +1,20 @@
 """What is evaluated: a network that was trained on MNIST, and MNIST."""
 
-import hashlib
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from edmjax._common.typing import Denoiser
-from edmjax.training.checkpoints import WEIGHTS, load_weights
+from edmjax.training.checkpoints import load_weights, weights_file
 from edmjax.training.data.mnist import load_mnist
+from edmjax.training.files import sha256
 from edmjax.training.pretrained import NoiseLevels, levels_of, load_trained
 
 SHAPE = (28, 28, 1)
-OWN = {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}  # what a loss has that says nothing else
+# Karras et al. 2022, table 1: what a loss has that says nothing else.
+PAPER: dict[str, Any] = {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
 
 
 class Subject(NamedTuple):
@@ -67,11 +67,11 @@ def load_subject(path: str | os.PathLike[str]) -> Subject:
         if levels.sigma_max != 80:
             schedule["sigma_max"] = levels.sigma_max
     else:
-        given = {name: loss[name] for name in OWN if loss[name] is not None}
-        own = {name: float(value) for name, value in (OWN | given).items()}
+        given = {name: loss[name] for name in PAPER if loss[name] is not None}
+        own = {name: float(value) for name, value in (PAPER | given).items()}
         schedule = {"sigma_data": own["sigma_data"]}
-    file = Path(path) / WEIGHTS if Path(path).is_dir() else path
-    return Subject(trained.denoise, own, levels, schedule, trained.num_classes, sha256(file))
+    digest = sha256(weights_file(path))
+    return Subject(trained.denoise, own, levels, schedule, trained.num_classes, digest)
 
 
 class Images(NamedTuple):
@@ -95,8 +95,3 @@ def load_images(data_dir: str | os.PathLike[str] | None, split: str) -> Images:
 def scaled(images: UInt8[np.ndarray, "n 28 28"]) -> Float[np.ndarray, "n 28 28 1"]:
     """Images of 0 to 255 as networks see them: from -1 to 1, float32."""
     return images[..., None].astype(np.float32) * np.float32(2 / 255) - np.float32(1)
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

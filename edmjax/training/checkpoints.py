@@ -210,6 +210,12 @@ def save_weights(path: StrPath, arrays: Arrays, config: dict[str, Any]) -> None:
     write_file(path, save(arrays, metadata={**metadata, "sha256": digest}))
 
 
+def weights_file(path: StrPath) -> Path:
+    """The file of weights that `path` is, or that lies in the directory `path`."""
+    path = Path(path)
+    return path / WEIGHTS if path.is_dir() else path
+
+
 def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the configuration that `save_weights` wrote; `path` may be their directory.
 
@@ -222,8 +228,7 @@ def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`path` must be a run's directory or a file of weights, got {path!r:.80}.")
-    path = Path(path)
-    path = path / WEIGHTS if path.is_dir() else path
+    path = weights_file(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no {path}: train a network first, or name a directory that holds {WEIGHTS}."

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from edmjax.training.config import Config, LossConfig
 from edmjax.training.data.dataset import Dataset
-from edmjax.training.data.widths import widths
-from edmjax.training.objectives import trained_range
+from edmjax.training.objectives import SIGMA_DATA, trained_range
 
-# Karras et al. (2022), table 1: the levels and the loss for data of standard deviation 0.5.
-SIGMA_DATA, SIGMA_MIN, SIGMA_MAX, P_MEAN = 0.5, 0.002, 80.0, -1.2
+# Karras et al. (2022), table 1, for data of standard deviation `SIGMA_DATA`.
+SIGMA_MIN, SIGMA_MAX, P_MEAN = 0.002, 80.0, -1.2
 # The first level over the data's widest direction: its share of a sample's variance is then 1/400.
 LEAST_RATIO = 20.0
 
@@ -31,7 +30,7 @@ class Measured(NamedTuple):
 
 def measured(dataset: Dataset) -> Measured | None:
     """The widths of the data; None where they have fewer than four samples, or these are alike."""
-    found = widths(dataset)
+    found = dataset.widths
     return found and Measured(*(_rounded(width) for width in found))
 
 
@@ -41,19 +40,16 @@ def resolved(config: Config, dataset: Dataset, known: Measured | None) -> Config
     For `digits` and `mnist` these are the values of Karras et al. (2022), whose `sigma_data` is
     0.5. For other data it is measured, and `p_mean` is -1.2 + log(sigma_data / 0.5).
     """
-    loss = config.loss
+    loss, known = config.loss, None if dataset.network_units else known
     if loss.sigma_data is None:
-        sigma_data = SIGMA_DATA
-        if known is not None and not dataset.network_units:
-            sigma_data = known.sigma_data
+        sigma_data = SIGMA_DATA if known is None else known.sigma_data
         loss = dataclasses.replace(loss, sigma_data=sigma_data)
     if loss.p_mean is None:
         shift = math.log((loss.sigma_data or SIGMA_DATA) / SIGMA_DATA)
         loss = dataclasses.replace(loss, p_mean=P_MEAN + round(shift, 4))
     sample = config.sample
     if sample.schedule is None:
-        spread = None if known is None or dataset.network_units else known.spread
-        low, high = trained_levels(loss, spread)
+        low, high = trained_levels(loss, None if known is None else known.spread)
         sample = dataclasses.replace(sample, schedule=karras(low, high))
     return dataclasses.replace(config, loss=loss, sample=sample)
 

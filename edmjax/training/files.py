@@ -41,6 +41,12 @@ def write_file(path: StrPath, content: bytes) -> None:
             raise
 
 
+def sha256(path: StrPath) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def make_directory(path: StrPath, *names: str) -> None:
     """Makes a directory, and raises `OSError` where no file can be written to it.
 
@@ -94,7 +100,5 @@ def _checksums(directory: Path) -> dict[str, tuple[int, str]]:
     sums = {}
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path.name != CHECKSUMS:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            sums[path.relative_to(directory).as_posix()] = (path.stat().st_size, digest)
+            sums[path.relative_to(directory).as_posix()] = (path.stat().st_size, sha256(path))
     return sums

@@ -25,7 +25,7 @@ from edmjax.losses.batch import stratified_uniform
 from edmjax.processes import Process
 from edmjax.training.config import LossConfig
 
-_SIGMA_DATA = 0.5  # Karras et al. (2022), table 1
+SIGMA_DATA = 0.5  # Karras et al. (2022), table 1
 _TYPES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 _USUAL = {"vp": "eps", "cosine": "v", "ddpm": "eps"}
 _WEIGHTS = {"min_snr": losses.min_snr, "p2": losses.p2}
@@ -74,7 +74,7 @@ def build_denoiser(config: LossConfig, net: Network) -> denoisers.Preconditioned
     After a flow with `coupling` it is for samplers of the ODE, and not `E[x0 | x]`.
     """
     if config.name == "edm":
-        return denoisers.edm(net, _SIGMA_DATA if config.sigma_data is None else config.sigma_data)
+        return denoisers.edm(net, SIGMA_DATA if config.sigma_data is None else config.sigma_data)
     if config.name == "dsm":
         return denoisers.song(net, config.sigma)
     if config.name == "flow":

@@ -49,8 +49,8 @@ class Outputs:
             "clip": dataset.clips(config.sample.clip),
         }
         # Without them samples are written as the network gives them.
-        if not dataset.network_units:
-            self.description["units"] = dataset.units.describe()
+        if dataset.sample_units is not None:
+            self.description["units"] = dataset.sample_units.describe()
         if known is not None:
             self.description |= {"std": known.std, "spread": known.spread}
             if not dataset.network_units:

@@ -15,9 +15,9 @@ from edmjax.training.build import build_net
 from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig
 from edmjax.training.data.units import Units
-from edmjax.training.defaults import SIGMA_DATA, trained_levels
+from edmjax.training.defaults import trained_levels
 from edmjax.training.files import StrPath
-from edmjax.training.objectives import build_denoiser
+from edmjax.training.objectives import SIGMA_DATA, build_denoiser
 
 
 class Trained(NamedTuple):

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 
 from edmjax.planning.table import Plan
-from edmjax.training.checkpoints import WEIGHTS, differences
+from edmjax.training.checkpoints import differences, weights_file
 from edmjax.training.devices import agree, is_first
-from edmjax.training.files import StrPath, make_directory, write_file
+from edmjax.training.files import StrPath, make_directory, sha256, write_file
 
 FOLDER, ABOUT = "shards", "shards.json"
 LARGEST = 2**30  # bytes of samples that are joined into one file
@@ -138,12 +138,16 @@ def draw_shards(
     return 0
 
 
-def identity(checkpoint: StrPath, plan: Plan, **others: Any) -> dict[str, Any]:
-    """What decides a sample, beside its number: the weights, the plan, and `others`."""
-    path = Path(checkpoint)
-    content = (path / WEIGHTS if path.is_dir() else path).read_bytes()
+def identity(
+    checkpoint: StrPath, guide: StrPath | None, plan: Plan, **others: Any
+) -> dict[str, Any]:
+    """What decides a sample, beside its number: weights, a guide's weights, plan, and `others`."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(plan):
         digest.update(np.asarray(leaf).tobytes())
-    found = {"weights_sha256": hashlib.sha256(content).hexdigest(), "plan": digest.hexdigest()}
-    return found | others
+    return {
+        "weights_sha256": sha256(weights_file(checkpoint)),
+        "guide_sha256": sha256(weights_file(guide)) if guide else None,
+        "plan": digest.hexdigest(),
+        **others,
+    }

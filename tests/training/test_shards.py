@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from edmjax.training.shards import FOLDER, Shards, draw_shards
+import edmjax as ej
+from edmjax.training.shards import FOLDER, Shards, draw_shards, identity
 
 ALL = np.random.default_rng(0).normal(size=(23, 2, 3)).astype(np.float32)
 ABOUT = {"seed": 3, "plan": "a"}
@@ -75,3 +76,16 @@ def test_what_is_joined_is_a_matter_of_size(tmp_path, monkeypatch):
     assert shards.joinable
     monkeypatch.setattr("edmjax.training.shards.LARGEST", ALL.nbytes - 1)
     assert not shards.joinable
+
+
+def test_weights_guide_and_plan_are_told_apart_by_their_content(tmp_path):
+    for name in ("weights", "guide"):
+        (tmp_path / name).write_bytes(name.encode())
+    plan = ej.make_plan(ej.samplers.euler(), ej.schedules.karras(4))
+    other = ej.make_plan(ej.samplers.euler(), ej.schedules.karras(4, rho=5.0))
+    before = identity(tmp_path / "weights", tmp_path / "guide", plan, seed=3)
+    assert before == identity(tmp_path / "weights", tmp_path / "guide", plan, seed=3)
+    assert before["plan"] != identity(tmp_path / "weights", None, other)["plan"]
+    (tmp_path / "guide").write_bytes(b"trained longer")
+    now = identity(tmp_path / "weights", tmp_path / "guide", plan, seed=3)
+    assert {name for name in now if now[name] != before[name]} == {"guide_sha256"}

@@ -8,7 +8,10 @@ from edmjax import training
 from edmjax.training.checkpoints import save_weights
 from edmjax.training.config import identity
 from edmjax.training.data import Dataset, widths as module
-from edmjax.training.data.widths import widths
+
+
+def widths(dataset):
+    return dataset.widths
 
 
 def dataset(rows):

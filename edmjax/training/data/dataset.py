@@ -1,6 +1,7 @@
 """The data of a run: checked, with what a network sees of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
@@ -9,8 +10,9 @@ from jaxtyping import Int, Shaped
 
 from edmjax._common.arguments import describe, whole
 from edmjax._common.typing import Arraylike, PyTree
-from edmjax.training.data.images import check_entries, check_images, check_labels
+from edmjax.training.data.images import check_entries, check_images, check_labels, one_hot_hint
 from edmjax.training.data.units import Units, measure, pieces
+from edmjax.training.data.widths import chosen, widths
 
 if TYPE_CHECKING:
     Images: TypeAlias = Shaped[np.ndarray, "n ..."]
@@ -149,6 +151,18 @@ class Dataset:
         """The shape of one sample as a network sees it; of a pytree, a tree of shapes."""
         return jax.tree.map(lambda units: units.net_shape, self.units)
 
+    @property
+    def sample_units(self) -> Any:
+        """The units in which a run writes its samples; None for those of the network."""
+        return None if self.network_units else self.units
+
+    @cached_property
+    def widths(self) -> tuple[float, float, float] | None:
+        """The three standard deviations of `widths`, of what a network sees."""
+        numbers = sum(leaf[0].size for leaf in jax.tree.leaves(self.images))
+        seen = self.some(chosen(len(self), numbers))
+        return widths([np.asarray(leaf) for leaf in jax.tree.leaves(seen)])
+
     def clips(self, clip: bool | None) -> bool:
         """Whether samples are cut to [-1, 1], with `clip` what `sample.clip` says of it."""
         return all(u.whole for u in jax.tree.leaves(self.units)) if clip is None else clip
@@ -181,10 +195,9 @@ def _number_of_classes(labels: np.ndarray, n: int, name: str) -> int:
             "pass them as a condition, `cond`."
         )
     if labels.shape != (n,):
-        hot = " Of one-hot rows take labels.argmax(axis=1)." if labels.ndim == 2 else ""
         raise ValueError(
             f"{name} has {n} samples and labels of shape {labels.shape}: give one label a sample, "
-            f"shape ({n},).{hot}"
+            f"shape ({n},).{one_hot_hint(labels)}"
         )
     low = int(labels.min())
     if low < 0:

@@ -69,6 +69,11 @@ def check_entries(images: np.ndarray, largest: int | None) -> None:
         )
 
 
+def one_hot_hint(labels: np.ndarray) -> str:
+    """What to do with labels that have a row a sample; empty for others."""
+    return " Of one-hot rows take labels.argmax(axis=1)." if labels.ndim == 2 else ""
+
+
 def check_labels(labels: object, n: int, num_classes: int) -> None:
     """TypeError or ValueError where there is not one label an image, from 0 on."""
     if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
@@ -78,10 +83,9 @@ def check_labels(labels: object, n: int, num_classes: int) -> None:
             "`num_classes` 1."
         )
     if labels.shape != (n,):
-        hot = " Of one-hot rows take labels.argmax(axis=1)." if labels.ndim == 2 else ""
         raise ValueError(
             f"`labels` must be one label for each of the {n} images, shape ({n},), got "
-            f"{labels.shape}.{hot}"
+            f"{labels.shape}.{one_hot_hint(labels)}"
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:

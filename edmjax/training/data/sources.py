@@ -17,9 +17,6 @@ from edmjax.training.data.own import dataset_of, look_up
 from edmjax.training.errors import DataError
 from edmjax.training.files import StrPath
 
-FORMS = (
-    "a built-in name ({}), a file .npy or .npz, a directory of images, or package.module:function"
-)
 OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 

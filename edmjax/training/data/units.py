@@ -233,8 +233,7 @@ def pieces(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def _moments(x: np.ndarray, units: Units, name: str) -> tuple[np.ndarray, ...]:
     """Least, greatest, mean and standard deviation for each entry of the last axis, in float64."""
-    least, greatest, total, count = np.inf, -np.inf, 0.0, 0
-    parts = []
+    least, greatest, parts = np.inf, -np.inf, []
     for first, part in pieces(x):
         values = _channels_last(part, units.channels).astype(np.float64)
         rows = values.reshape(-1, values.shape[-1])

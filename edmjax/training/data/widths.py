@@ -1,18 +1,24 @@
 """How wide the data are: what `ej.recommend` is told of them."""
 
-import jax
+from collections.abc import Sequence
+
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
-from edmjax.training.data.dataset import Dataset
-
-# With more images the figures change in their third digit.
+# With more samples the figures change in their third digit.
 MOST_IMAGES = 10_000
 MOST_NUMBERS = 2**25  # 256 MiB of float64
 ITERATIONS = 50
 
 
-def widths(dataset: Dataset) -> tuple[float, float, float] | None:
-    """Three standard deviations of what a network sees: of all numbers, about the mean, the widest.
+def chosen(n: int, numbers: int) -> Int[np.ndarray, " k"]:
+    """The samples, of `n` with so many numbers in each, that widths are measured on."""
+    most = min(MOST_IMAGES, max(4, MOST_NUMBERS // numbers))
+    return np.random.default_rng(0).permutation(n)[:most]
+
+
+def widths(leaves: Sequence[Shaped[np.ndarray, "n ..."]]) -> tuple[float, float, float] | None:
+    """Three standard deviations of samples: of all numbers, about the mean, along the widest axis.
 
     The first is that of all numbers. The second is about the mean of each component, so its square
     is the mean eigenvalue of the covariance. The square of the third is the largest eigenvalue: its
@@ -20,13 +26,11 @@ def widths(dataset: Dataset) -> tuple[float, float, float] | None:
     other half, as in the samples that it was found on it is too large where these are few. None for
     fewer than four samples, and for samples that are all alike.
     """
-    n, leaves = len(dataset), jax.tree.leaves(dataset.images)
+    n = len(leaves[0])
     if n < 4:
         return None
-    most = min(MOST_IMAGES, max(4, MOST_NUMBERS // sum(leaf[0].size for leaf in leaves)))
-    which = np.random.default_rng(0).permutation(n)[:most]
-    seen = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(dataset.some(which))]
-    rows = np.concatenate([leaf.reshape(len(which), -1) for leaf in seen], axis=1)
+    parts = [np.asarray(leaf, np.float64).reshape(n, -1) for leaf in leaves]
+    rows: Float[np.ndarray, "n d"] = np.concatenate(parts, axis=1)
     total = float(np.std(rows))
     rows -= rows.mean(axis=0)
     first, second = rows[::2], rows[1::2]
