@@ -37,7 +37,9 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 import edmjax as ej
 from edmjax import training
-from edmjax.training.defaults import about, measured, resolved
+from edmjax.training.configured import prepared
+from edmjax.training.defaults import about
+from edmjax.training.samples import conditions_in_turn
 
 LARGEST = 10_000  # entries of a file: a configuration has about fifty
 USAGE = "edmjax train [--config FILE] [--out DIRECTORY] [--mesh AXES] [--ENTRY VALUE ...]"
@@ -77,22 +79,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             config.data_dir,
             size=config.data_size,
             channels=config.data_channels,
-            scale=config.data_scale,
+            scale=None if config.data_scale == "measure" else config.data_scale,
         )
-        known = measured(dataset)
-        config = resolved(config, dataset, known)
+        config, dataset, known, _ = prepared(config, dataset)
         if training.is_first():
             print(about(config, dataset, known))
         net, params = training.train(config, dataset, mesh=mesh)
         denoise = training.build_denoiser(config.loss, net.bind(params))
         num_classes = dataset.num_classes if config.net.classes else 0
-        labels = training.sample_labels(config.sample.num_samples, num_classes)
+        number = config.sample.num_samples
         sample = replace(config.sample, clip=dataset.clips(config.sample.clip))
-        samples = training.generate(denoise, sample, dataset.image_shape, labels=labels, mesh=mesh)
+        labels, cond, shown = conditions_in_turn(dataset, number, num_classes)
+        samples = training.generate(
+            denoise, sample, dataset.image_shape, labels=labels, cond=cond, mesh=mesh
+        )
         if training.is_first():
             units = dataset.sample_units
             samples = samples if units is None else units.to_data(samples)
-            written = training.write_samples(samples, config.out, labels, units)
+            written = training.write_samples(samples, config.out, labels, units, shown)
             print(f"{len(samples)} samples: {', '.join(map(str, written))}")
 
 

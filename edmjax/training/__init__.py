@@ -5,7 +5,12 @@ choices        samplers and schedules from text such as `churn(heun, s_churn=40)
 build          the network, optimiser and averages that a configuration names
 objectives     the loss that it names, and the denoiser and the levels that go with it
 data           where samples come from, and what a network sees of them
-state, loop    the state, the compiled steps that advance it, and the whole run
+networks       networks of any package as one function and a flat dictionary
+state, loop    the state, the compiled steps that advance it, and the loop of a run
+fit            a run as a function, for research code
+configured     a run as a configuration describes it
+held_out       the loss of what is not trained on, and the weights for which it is least
+watch          what a run shows of itself: curves, samples, events for TensorBoard
 longer         where a run starts, and what may change when it is resumed
 ema            averages of the parameters, and others made of them afterwards
 checkpoints    the state on the disk, and the weights that others read
@@ -28,6 +33,7 @@ try:
     from edmjax.training.checkpoints import WEIGHTS, Checkpoints, load_weights, save_weights
     from edmjax.training.choices import parse_sampler, parse_schedule, sampler_names, schedule_names
     from edmjax.training.config import Config, LossConfig, NetConfig, OptimConfig, SampleConfig
+    from edmjax.training.configured import train
     from edmjax.training.data import (
         Dataset,
         Examples,
@@ -48,7 +54,8 @@ try:
     )
     from edmjax.training.ema import reconstruct_ema, save_snapshots
     from edmjax.training.errors import DataError, Stopped, TrainingWarning, plain_errors
-    from edmjax.training.loop import train
+    from edmjax.training.fit import Fit, fit
+    from edmjax.training.loop import Progress
     from edmjax.training.mesh import shard_batch, shard_state
     from edmjax.training.objectives import build_denoiser, build_loss, trained_range
     from edmjax.training.pretrained import (
@@ -72,10 +79,12 @@ __all__ = [
     "DataError",
     "Dataset",
     "Examples",
+    "Fit",
     "LossConfig",
     "NetConfig",
     "NoiseLevels",
     "OptimConfig",
+    "Progress",
     "SampleConfig",
     "Stopped",
     "TrainState",
@@ -92,6 +101,7 @@ __all__ = [
     "build_uncertainty",
     "draw",
     "drop_labels",
+    "fit",
     "generate",
     "guided",
     "init_state",

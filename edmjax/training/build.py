@@ -22,6 +22,7 @@ from edmjax.nn.unet import UNet
 from edmjax.training import ema
 from edmjax.training.config import LossConfig, NetConfig, OptimConfig
 from edmjax.training.data.own import look_up
+from edmjax.training.networks import FORMS, adapted
 
 _NETS: dict[str, Any] = {
     "mlp": MLP,
@@ -103,7 +104,7 @@ def build_net(
     *,
     cond_shapes: Mapping[str, Sequence[int]] | None = None,
     rngs: nnx.Rngs,
-) -> nnx.Module:
+) -> Any:
     """The network that a configuration names, for samples of this shape.
 
     `num_classes` is the number of classes of the dataset; it is used with `config.classes` alone.
@@ -111,11 +112,12 @@ def build_net(
     `vector` (d,), `image` with as many axes as a sample, `sequence` (length, features). The user's
     own class is called as `Class(image_shape, rngs=rngs, **config.options)`, where there are
     conditions with `num_classes`, `cond_vector`, `cond_image` and `cond_sequence`, which are the
-    last numbers of these shapes.
+    last numbers of these shapes; a function in place of the class may return any network that
+    `networks.adapted` takes.
 
     Raises:
         ValueError: the network has no such option, does not take one of the conditions, or is not
-            for samples of this shape; or the user's class does not make a module of Flax NNX.
+            for samples of this shape; or what the user's class makes is no network.
     """
     config = named_net(config, image_shape)
     # Not by `asdict`, which would copy what the user's own options hold.
@@ -174,7 +176,7 @@ def _check_entries(name: str, entries: Mapping[str, Any], cond_shapes: Mapping[s
 
 def _own_net(
     name: str, shape: Sequence[int], entries: Any, options: dict[str, Any], rngs: nnx.Rngs
-) -> nnx.Module:
+) -> Any:
     if entries:
         raise ValueError(
             f"net.{next(iter(entries))} is an entry for the networks of edmjax: what {name} takes "
@@ -186,8 +188,10 @@ def _own_net(
     except TypeError as err:
         given = ", ".join(["a sample's shape", "rngs", *options])
         raise ValueError(f"{name} was called with {given}: {err}") from err
-    if not isinstance(net, nnx.Module):
-        raise ValueError(f"{name} must make a module of flax.nnx, and made {describe(net)}.")
+    try:
+        adapted(net)
+    except TypeError as err:
+        raise ValueError(f"{name} must make {FORMS}, and made {describe(net)}.") from err
     return net
 
 
@@ -205,7 +209,7 @@ def build_averages(config: OptimConfig) -> Sequence[ema.Share]:
 
 def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
     """The optimiser that a configuration names, clipping and learning rates included."""
-    rate = _schedule(config, config.learning_rate)
+    rate = schedule(config, config.learning_rate)
     if config.name == "adamw":
         if config.adam_learning_rate is not None:
             raise ValueError(
@@ -221,7 +225,7 @@ def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
             weight_decay=config.weight_decay,
             adam_b2=config.b2,
             adam_weight_decay=config.weight_decay,
-            adam_learning_rate=rate if other is None else _schedule(config, other),
+            adam_learning_rate=rate if other is None else schedule(config, other),
             muon_weight_dimension_numbers=_matrices,
             consistent_rms=0.2,  # the size of Adam's updates, so that rates are of Adam's size
         )
@@ -230,7 +234,8 @@ def build_optimizer(config: OptimConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
 
 
-def _schedule(config: OptimConfig, peak: float) -> optax.Schedule:
+def schedule(config: OptimConfig, peak: float) -> optax.Schedule:
+    """The learning rate of each step, which grows to `peak` and decays as `config` says."""
     warmup_steps = int(config.warmup * config.steps)
     if config.decay == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, config.steps)

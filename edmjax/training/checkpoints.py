@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +93,7 @@ class Checkpoints:
         if step == before:
             return
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.StandardSave(_saved(state)),
             config=ocp.args.JsonSave(self.config),
             shapes=ocp.args.JsonSave(shapes(state)),
         )
@@ -114,7 +114,7 @@ class Checkpoints:
         found = damage(directory)
         if found is not None:
             return found, None
-        target = jax.tree.map(ocp.tree.to_shape_dtype_struct, state)
+        target = jax.tree.map(ocp.tree.to_shape_dtype_struct, _saved(state))
         described = {"config": ocp.args.JsonRestore(), "shapes": ocp.args.JsonRestore()}
         try:
             stored = self._manager.restore(step, args=ocp.args.Composite(**described))
@@ -123,6 +123,7 @@ class Checkpoints:
             different = different or differences(stored["shapes"], shapes(state))
             args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             restored = None if different else self._manager.restore(step, args=args)["state"]
+            restored = restored and TrainState(*restored)
         except Exception as err:
             if (directory / CHECKSUMS).exists():  # the files are whole, so the disk did not fail
                 raise
@@ -170,6 +171,22 @@ class Checkpoints:
             raise OSError(
                 f"{self.directory} cannot hold checkpoints: {err}. Choose another directory."
             ) from err
+
+
+class _Saved(NamedTuple):
+    """A state without a best average, as checkpoints of earlier versions hold it."""
+
+    step: Any
+    key: Any
+    params: Any
+    ema: Any
+    buffers: Any
+    uncertainty: Any
+    opt_state: Any
+
+
+def _saved(state: TrainState) -> TrainState | _Saved:
+    return state if state.best else _Saved(*state[:-1])
 
 
 def first_of(phrases: list[str], most: int) -> str:

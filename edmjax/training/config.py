@@ -83,6 +83,7 @@ class LossConfig:
             equally likely intervals, so that batches differ less.
         label_dropout: probability that an image's class is hidden, so that the network learns to do
             without it, as classifier-free guidance needs (net.classes).
+        cond_dropout: probability that a sample's condition is hidden, for the same; null for 0.
         uncertainty: whether each noise level is weighted by a learned estimate of its loss (Karras
             et al. 2024). Gradients then shrink by about the loss, and optim.clip_norm seldom acts.
         predict: what the network returns, eps, v or x0 (vp, cosine, ddpm); null for v with cosine,
@@ -108,10 +109,12 @@ class LossConfig:
     weighting: Literal["none", "min_snr", "p2"] | None = None
     time: Literal["uniform", "logit_normal"] | None = None
     coupling: Literal["none", "minibatch"] | None = None
+    cond_dropout: float | None = None
 
     def __post_init__(self) -> None:
         ranges = {"sigma": {"above": 1}, "eps": {"above": 0, "below": 1}}
-        shares = {"label_dropout": {"least": 0, "most": 1}}
+        share = {"least": 0, "most": 1}
+        shares = {"label_dropout": share, "cond_dropout": share}
         _check(self, "loss", sigma_data=_POSITIVE, p_std=_POSITIVE, **ranges, **shares)
         for entry, names in _ENTRIES_OF.items():
             if getattr(self, entry) not in (None, "none") and self.name not in names:
@@ -150,6 +153,8 @@ class OptimConfig:
         ema_sigma_rel: widths of power-function averages, as parts of the run, in place of
             ema_decay, for example [0.05, 0.1]. Samples are drawn with the first; snapshots of all
             make any other width afterwards (benchmarks/reconstruct_ema.py).
+        accumulate: parts of a batch that are computed one after the other, in less memory; null for
+            1, the whole batch at once.
     """
 
     name: Literal["adamw", "muon"] = "adamw"
@@ -165,6 +170,7 @@ class OptimConfig:
     clip_norm: float | None = 10.0
     ema_decay: float = 0.999
     ema_sigma_rel: list[float] | None = None
+    accumulate: int | None = None
 
     def __post_init__(self) -> None:
         # 0.2887 is 12^(-1/2), the width of the plain mean.
@@ -172,6 +178,11 @@ class OptimConfig:
         positive = dict.fromkeys(("learning_rate", "adam_learning_rate", "clip_norm"), _POSITIVE)
         shares = dict.fromkeys(("warmup", "b2", "ema_decay"), _BELOW_1)
         _check(self, "optim", **ranges, **positive, **shares)
+        if self.accumulate is not None and self.batch_size % self.accumulate:
+            raise ValueError(
+                f"`optim.accumulate` {self.accumulate} does not divide optim.batch_size "
+                f"{self.batch_size}: parts of a batch have equal sizes."
+            )
 
 
 @dataclass(frozen=True)
@@ -219,7 +230,9 @@ class Config:
             none in samples of two axes, which are grey images.
         data_scale: what the network sees: range (least and greatest become -1 and 1), standard
             (mean 0, standard deviation 1), none (the data as they are) or auto; null for auto,
-            which is 0 to 255 for bytes, range for other whole numbers and standard for floats.
+            which is 0 to 255 for bytes, range for other whole numbers and standard for floats, and
+            with init the scale of the weights, where these data are alike; measure is auto without
+            that.
         out: directory for everything that is written; running again resumes from its checkpoint.
         seed: of the initial parameters, the batches and the noise.
         net: the network.
@@ -229,15 +242,25 @@ class Config:
         checkpoint_every: steps between checkpoints.
         scan_steps: most steps in one compiled call, after which the progress bar moves; taken
             down to a divisor of optim.steps.
-        init: the weights to start from, a run's directory or its weights.safetensors, which must
-            be of a network with the same arrays; null for random ones.
+        init: the weights to start from, a run's directory or its weights.safetensors, also of
+            other data: what fits is loaded, and what does not is named; null for random ones.
+        held_out: the share of the samples that are not trained on, and whose loss is measured every
+            watch_every steps and written to held_out.csv; null for none.
+        keep: which weights are kept, the last, or those of the best held-out loss so far; null for
+            the last.
+        watch_every: steps between looks at a run, which measure the held-out loss, draw loss.png
+            and samples; null for checkpoint_every.
+        watch_samples: samples drawn at each look into watch/STEP.png; null for none.
+        tensorboard: whether the losses are also written as events for TensorBoard.
+        callbacks: the user's own functions, package.module:function, each called after every call
+            of scan_steps steps with one argument, an edmjax.training.Progress.
     """
 
     data: str = "digits"
     data_dir: str | None = None
     data_size: int | None = None
     data_channels: Literal["last", "first", "none"] | None = None
-    data_scale: Literal["auto", "range", "standard", "none"] | None = None
+    data_scale: Literal["auto", "range", "standard", "none", "measure"] | None = None
     out: str = "runs/new"
     seed: int = 0
     net: NetConfig = field(default_factory=NetConfig)
@@ -247,14 +270,27 @@ class Config:
     checkpoint_every: int = 500
     scan_steps: int = 10
     init: str | None = None
+    held_out: float | None = None
+    keep: Literal["last", "best"] | None = None
+    watch_every: int | None = None
+    watch_samples: int | None = None
+    tensorboard: bool | None = None
+    callbacks: list[str] | None = None
 
     def __post_init__(self) -> None:
-        _check(self, seed=_SEED)
+        _check(self, seed=_SEED, held_out={"above": 0, "below": 1})
+        if self.keep == "best" and self.held_out is None:
+            raise ValueError(
+                "`keep` best needs a part that is held out: add held_out 0.1, or leave it out."
+            )
 
 
 # A run may be resumed with other values of these: where files lie, what happens at the end, and how
 # many steps a call takes. None of them changes what the run computes.
-_FREE = ("data_dir", "out", "sample", "checkpoint_every", "scan_steps")
+_FREE = (
+    *("data_dir", "out", "sample", "checkpoint_every", "scan_steps"),
+    *("watch_every", "watch_samples", "tensorboard", "callbacks"),
+)
 # Entries of `optim` that may change while a run is under way, or has ended and is to be longer:
 # the state has the same arrays whatever they are.
 RATES = ("learning_rate", "adam_learning_rate", "warmup", "decay")
@@ -267,6 +303,7 @@ ADDED = (
     *("data_size", "data_channels", "data_scale"),
     *("loss.predict", "loss.weighting", "loss.time", "loss.coupling"),
     *("net.width", "net.num_heads", "net.options"),
+    *("loss.cond_dropout", "optim.accumulate", "held_out", "keep"),
 )
 
 

@@ -28,10 +28,12 @@ class Stopped(KeyboardInterrupt):
     stops there too: 143 for SIGTERM, 130 for SIGINT (Ctrl-C).
     """
 
-    def __init__(self, number: int, done: int, total: int, what: str = "step"):
+    def __init__(
+        self, number: int, done: int, total: int, what: str = "step", *, saved: bool = True
+    ):
+        then = ", which is saved: the same command resumes from there." if saved else "."
         super().__init__(
-            f"Stopped by {signal.Signals(number).name} after {what} {done} of {total}, which is "
-            "saved: the same command resumes from there."
+            f"Stopped by {signal.Signals(number).name} after {what} {done} of {total}{then}"
         )
         self.exit_code: int = 128 + number
 

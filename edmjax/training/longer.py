@@ -1,14 +1,26 @@
 """Where a run starts, and what may change when it is resumed."""
 
+import contextlib
 import dataclasses
+import math
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from edmjax.nn.functional import Arrays, Functional
+import numpy as np
+
+from edmjax.nn.functional import Arrays
+from edmjax.training.build import schedule
 from edmjax.training.checkpoints import differences, first_of, load_weights, shapes
 from edmjax.training.config import MAY_CHANGE, RATES, Config, OptimConfig
+from edmjax.training.data import Dataset
+from edmjax.training.data.conditions import Conditions
+from edmjax.training.data.units import Units
 from edmjax.training.devices import is_first
 from edmjax.training.errors import TrainingWarning
+from edmjax.training.files import StrPath
+from edmjax.training.networks import Trainable
 
 
 def continued(config: Config, stored: dict[str, Any], step: int) -> Config:
@@ -24,7 +36,8 @@ def continued(config: Config, stored: dict[str, Any], step: int) -> Config:
         return config
     says = f"{config.out} holds a run that has taken {step} of {before['steps']} steps"
     if step < config.optim.steps:
-        _warn(f"{says}. It goes on with other values: {'; '.join(different)}.")
+        jump = _jump(before, config.optim, step) if "learning_rate" in stored["optim"] else ""
+        _warn(f"{says}. It goes on with other values: {'; '.join(different)}.{jump}")
         return config
     if any(now[name] != before[name] for name in RATES):
         raise ValueError(
@@ -35,6 +48,20 @@ def continued(config: Config, stored: dict[str, Any], step: int) -> Config:
         _warn(f"{says}, and optim.steps is {config.optim.steps}: nothing is trained.")
     # What was trained is what is written down.
     return dataclasses.replace(config, optim=OptimConfig(**before))
+
+
+def _jump(before: Mapping[str, Any], now: OptimConfig, step: int) -> str:
+    """What other values do to the learning rate where a run goes on; empty where it is the same."""
+    old, new = (
+        float(np.asarray(schedule(config, config.learning_rate)(step)))
+        for config in (OptimConfig(**before), now)
+    )
+    if math.isclose(old, new, rel_tol=1e-3, abs_tol=1e-12):
+        return ""
+    return (
+        f" The learning rate of step {step + 1} is {new:.3g}, where it would have been {old:.3g}: "
+        "the steps that were taken had the former schedule, and those to come have the new one."
+    )
 
 
 def steps_of_a_call(step: int, total: int, most: int) -> int:
@@ -48,33 +75,116 @@ def steps_of_a_call(step: int, total: int, most: int) -> int:
     return usual if usual in divisors else max(divisors)
 
 
-def load_start(config: Config, apply: Functional, params: Arrays) -> tuple[Functional, Arrays]:
-    """The network and parameters of `config.init`, in place of `apply` and `params`.
+class Start(NamedTuple):
+    """What a run starts from: arrays by their names, and what is known of them."""
+
+    name: str
+    arrays: Arrays
+    about: Mapping[str, Any]
+
+
+def found_start(init: StrPath, out: StrPath | None) -> Start:
+    """What `init` holds, or, where `out` has a checkpoint, what the run itself has written since.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or its arrays are not those of the network.
+        ValueError: the file is damaged.
     """
-    path = str(config.init)
-    arrays, about = load_weights(path)
-    wanted = shapes(params | apply.buffers)
-    different = differences(shapes(arrays), wanted)
-    if different:
-        raise ValueError(
-            f"`init`: the arrays of {path} are not those of this network: "
-            f"{first_of(different, 3)}. Give the network the entries `net` of the run that wrote "
-            "the file, and data of as many channels and classes."
+    if out is not None and any(Path(out, "checkpoint").glob("[0-9]*")):
+        with contextlib.suppress(ValueError, OSError):
+            return Start(str(out), *load_weights(out))
+    return Start(str(init), *load_weights(init))
+
+
+def started(start: Start, dataset: Dataset, config: Config) -> tuple[Dataset, Config]:
+    """The data in the units of the run before, and its `sigma_data`, where samples are alike.
+
+    Data of another shape or dtype, and a `data_scale` of "measure", keep their own. A warning says
+    what is kept, and how the data lie in it.
+    """
+    about = start.about
+    stored = about.get("units")
+    if stored is None or dataset.network_units or not isinstance(dataset.units, Units):
+        return dataset, config
+    if config.data_scale == "measure":
+        return dataset, config
+    own = dataset.units
+    units = Units.read(stored)
+    if units.describe() == own.describe():
+        return dataset, config
+    alike = (own.shape, own.dtype, own.channels) == (units.shape, units.dtype, units.channels)
+    if not alike:
+        _warn(
+            f"`init`: {start.name} is of {units.dtype} data of shape {units.shape}, and these are "
+            f"{own.dtype} of shape {own.shape}: their scale is measured."
         )
+        return dataset, config
+    if own.whole and units.whole and not own.as_stored:
+        low, high = min(own.low or 0, units.low or 0), max(own.high or 0, units.high or 0)
+        units = dataclasses.replace(units, low=low, high=high)
+    dataset = _with_conditions_of(about, dataclasses.replace(dataset, units=units))
+    loss, told = config.loss, about["loss"].get("sigma_data")
+    if loss.sigma_data is None and told is not None:
+        loss = dataclasses.replace(loss, sigma_data=told)
+    seen = dataset.some(np.arange(min(len(dataset), 1000)))
+    _warn(
+        f"`init`: the scale of {start.name} is kept. In it these data have the mean "
+        f"{float(np.mean(seen)):.3g} and the standard deviation {float(np.std(seen)):.3g}; "
+        f"those that it was trained on had a standard deviation of about "
+        f"{about.get('std', 'unknown')}. To measure a new scale: data_scale measure."
+    )
+    return dataset, dataclasses.replace(config, loss=loss)
+
+
+def _with_conditions_of(about: Mapping[str, Any], dataset: Dataset) -> Dataset:
+    """`dataset` with its conditions in the units of the run before, where they are alike."""
+    if "cond" not in about or dataset.conditions is None or dataset.cond is None:
+        return dataset
+    conditions = Conditions.stored(about["cond"], dataset.conditions.hides)
+    try:
+        arrays = conditions.read(dataset.conditions.to_data(dataset.cond))
+    except ValueError:  # of other kinds or shapes
+        return dataset
+    return dataclasses.replace(dataset, cond=arrays, conditions=conditions)
+
+
+def fitting(start: Start, apply: Trainable, params: Arrays) -> tuple[Trainable, Arrays]:
+    """`apply` and `params` with those arrays of `start` that have their names and shapes.
+
+    A warning names what is not loaded; `ValueError` where nothing fits.
+    """
+    wanted, given = shapes(params | apply.buffers), shapes(start.arrays)
+    fits = {name for name, shape in wanted.items() if given.get(name) == shape}
+    different = differences(given, wanted)
+    if not fits & params.keys():
+        raise ValueError(
+            f"`init`: no array of {start.name} fits this network: {first_of(different, 3)}. Give "
+            "the network the entries `net` of the run that wrote the file."
+        )
+    if different:
+        _warn(
+            f"`init`: {len(fits)} of {len(wanted)} arrays are loaded from {start.name}, and the "
+            f"rest start anew: {first_of(different, 3)}."
+        )
+    values = {name: start.arrays[name] for name in fits}
+    buffers = {name: values.get(name, value) for name, value in apply.buffers.items()}
+    chosen = {name: values.get(name, value) for name, value in params.items()}
+    return dataclasses.replace(apply, buffers=buffers), chosen
+
+
+def load_start(
+    config: Config, start: Start, apply: Trainable, params: Arrays
+) -> tuple[Trainable, Arrays]:
+    """`fitting` for the network of a configuration, with a warning where its entries differ."""
     ours = dataclasses.asdict(config)
     other = [
         phrase
         for part in ("net", "loss")
-        for phrase in differences(about.get(part), ours[part], part)
+        for phrase in differences(start.about.get(part), ours[part], part)
     ]
     if other:
-        _warn(f"The weights of {path} were trained otherwise: {'; '.join(other)}.")
-    buffers = {name: arrays[name] for name in apply.buffers}
-    return Functional(apply.graphdef, buffers), {name: arrays[name] for name in params}
+        _warn(f"The weights of {start.name} were trained otherwise: {'; '.join(other)}.")
+    return fitting(start, apply, params)
 
 
 def _warn(text: str) -> None:

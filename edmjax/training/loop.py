@@ -1,29 +1,35 @@
-"""A whole training run, which a second call of the same run resumes."""
+"""The loop of a training run, which a second call of the same run resumes."""
 
+import contextlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax import random
+import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
-from edmjax._common.typing import PyTree
-from edmjax.nn.functional import Arrays, Functional, functional
+from edmjax._common.typing import Denoiser, Network, PyTree
+from edmjax.nn.functional import Arrays
 from edmjax.training import build
 from edmjax.training.checkpoints import Checkpoints
-from edmjax.training.config import Config, identity
+from edmjax.training.config import Config
 from edmjax.training.data import Dataset
-from edmjax.training.defaults import measured, resolved
-from edmjax.training.devices import gather_flags, is_first, make_mesh
-from edmjax.training.errors import Stopped, stop_requests
-from edmjax.training.longer import continued, load_start, steps_of_a_call
-from edmjax.training.mesh import Feed, check_batch, shard_state, shard_steps
-from edmjax.training.objectives import build_loss
+from edmjax.training.defaults import Measured
+from edmjax.training.devices import gather_flags, is_first
+from edmjax.training.errors import DataError, Stopped, stop_requests
+from edmjax.training.held_out import HeldOut, split
+from edmjax.training.longer import continued, steps_of_a_call
+from edmjax.training.mesh import Feed, shard_state, shard_steps
+from edmjax.training.networks import Trainable
+from edmjax.training.objectives import Loss
 from edmjax.training.outputs import Outputs
 from edmjax.training.state import (
     BatchLoss,
@@ -39,115 +45,185 @@ _REMEDY = (
 )
 
 
-def train(
-    config: Config, dataset: Dataset, *, mesh: Mesh | None = None, progress: bool = True
-) -> tuple[Functional, Arrays]:
-    """The pair `(net, params)` of a trained network, `params` being the averaged parameters.
+class Progress(NamedTuple):
+    """What a callback is told after each compiled call of a run.
 
-    Writes into `config.out`: `config.yaml`, `checkpoint/`, `loss.csv`, `loss.png`,
-    `weights.safetensors`, and `snapshots/` where `optim.ema_sigma_rel` asks for them. Called
-    again with the same configuration it resumes from the newest checkpoint with the same batches
-    and noise, and ends, on the same machine, with the same bits as a run that was never
-    interrupted, also after `kill -9`.
-
-    Called again with more `optim.steps`, or other learning rates, the run is resumed with those
-    from its newest checkpoint; a warning names each change. Where the rates of the steps that were
-    taken already are equal in both (`optim.decay` "none", `optim.warmup` 0), it ends with the bits
-    of a run that was as long from the start. `config.init` names the weights that step 0 starts
-    from; it is not read where there is a checkpoint.
-
-    With a `mesh` (`make_mesh`) the batch and the state are split over its devices, and the result
-    equals the result of one device up to the order of sums. Without a mesh one device does all the
-    work; where there are several processes, all their devices split the batch. `progress` shows a
-    bar.
-
-    Raises:
-        ValueError: before anything is written, if `config.out` holds a checkpoint of another
-            configuration, all its checkpoints are damaged, the run is complete and only its rates
-            are others, `config.init` is of another network, or the mesh cannot split the batch.
-        OSError: a file cannot be written. The last checkpoint is kept.
-        FloatingPointError: the loss or the state is not finite. The last checkpoint is kept.
-        Stopped: SIGTERM or SIGINT (Ctrl-C) came, and the state was saved.
+    Attributes:
+        step: steps taken.
+        total: steps of the whole run.
+        losses: of the steps of this call.
+        held_out: the held-out loss, where this call measured it.
+        denoiser: a function that returns the denoiser with the averaged parameters, as
+            `ej.sample` takes it. Its arrays are the run's own: use it before the callback returns.
     """
-    if mesh is None and jax.process_count() > 1:
-        mesh = make_mesh()
-    if mesh is not None:
-        check_batch(config.optim.batch_size, mesh)
-    if dataset.cond is not None:
-        raise ValueError(
-            f"{dataset.name} holds conditions, and a run gives a network classes alone: leave "
-            "`cond` out, or train with a loop of your own."
+
+    step: int
+    total: int
+    losses: Float[np.ndarray, " steps"]
+    held_out: float | None
+    denoiser: Callable[[], Denoiser]
+
+
+Callback: TypeAlias = Callable[[Progress], object]
+
+
+class Task(NamedTuple):
+    """What a run computes, beside its configuration and its data.
+
+    Attributes:
+        net, params: the network and its parameters at step 0.
+        start: returns the two that a new run starts from, in place of these; None for these.
+        optimizer: of the parameters.
+        loss: `(net, params, x0, key, cond=None) -> PerSample`.
+        denoiser: the denoiser of a network that was trained with it.
+        key: of the noise.
+        seed: of the batches.
+        about: what a resumed run must have in common with the run before.
+        num_classes: 0 for a network that is not given classes.
+    """
+
+    net: Trainable
+    params: Arrays
+    start: Callable[[], tuple[Trainable, Arrays]] | None
+    optimizer: optax.GradientTransformation
+    loss: Loss
+    denoiser: Callable[[Network], Denoiser]
+    key: Key[Array, ""]
+    seed: int
+    about: dict[str, Any]
+    num_classes: int
+
+
+def run(
+    config: Config,
+    dataset: Dataset,
+    task: Task,
+    *,
+    known: Measured | None,
+    out: Path | None,
+    mesh: Mesh | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> tuple[TrainState, Float[np.ndarray, " steps"]]:
+    """The state after all steps, and the losses; see `train` and `fit`, which raise what this does.
+
+    Without `out` nothing is written, and nothing can be resumed.
+    """
+    optim, key = config.optim, task.key
+    averages = build.build_averages(optim)
+    which, held_out = split(len(dataset), config.held_out, task.seed)
+    trained_on = len(dataset) if which is None else len(which)
+    if trained_on < optim.batch_size:
+        raise DataError(
+            f"{dataset.name}: there are {trained_on} samples to train on, fewer than a batch of "
+            f"{optim.batch_size}: lower optim.batch_size."
         )
-    known = measured(dataset)
-    config = resolved(config, dataset, known)
+    shapes = jax.tree.leaves(dataset.image_shape, is_leaf=lambda shape: isinstance(shape, tuple))
+    entries = sum(math.prod(shape) for shape in shapes)
+    uncertainty = build.build_uncertainty(config.loss, (entries,))
 
-    # The network, its state at step 0, and the function that advances it.
-    config = replace(config, net=build.named_net(config.net, dataset.image_shape))
-    num_classes = dataset.num_classes if config.net.classes else 0
-    described = build.with_frequencies(config.net, config.loss)
-    net = build.build_net(described, dataset.image_shape, num_classes, rngs=nnx.Rngs(config.seed))
-    apply, params = functional(net)
-    optimizer = build.build_optimizer(config.optim)
-    averages = build.build_averages(config.optim)
-
-    def start(apply: Functional, params: Arrays) -> TrainState:
+    def begin(net: Trainable, params: Arrays) -> TrainState:
         state = init_state(
-            apply,
+            net,
             params,
-            optimizer,
-            random.key(config.seed),
+            task.optimizer,
+            key,
             num_averages=len(averages),
-            uncertainty=build.build_uncertainty(config.loss, dataset.image_shape),
+            uncertainty=uncertainty,
+            keep_best=config.keep == "best",
         )
         return state if mesh is None else shard_state(state, mesh)
 
-    state = start(apply, params)
+    state = begin(task.net, task.params)
     batch_loss = make_batch_loss(
-        build_loss(config.loss),
+        task.loss,
         dataset.scale,
-        num_classes=num_classes,
+        num_classes=task.num_classes,
         label_dropout=config.loss.label_dropout,
+        conditions=dataset.conditions,
+        cond_dropout=config.loss.cond_dropout or 0.0,
     )
-    advance = make_train_steps(apply, batch_loss, optimizer, averages)
+    accumulate = optim.accumulate or 1
+    advance = make_train_steps(
+        task.net, batch_loss, task.optimizer, averages, accumulate=accumulate
+    )
     if mesh is not None:
         advance = shard_steps(advance, state, mesh)
 
-    out, every = Path(config.out), config.checkpoint_every
-    with Checkpoints(out / "checkpoint", identity(config)) as checkpoints, stop_requests() as asked:
-        restored, total = checkpoints.restore(state), config.optim.steps
-        if restored is not None:
+    checkpoints = None if out is None else Checkpoints(out / "checkpoint", task.about)
+    with checkpoints or contextlib.nullcontext(), stop_requests() as asked:
+        restored, total = checkpoints and checkpoints.restore(state), optim.steps
+        if checkpoints is not None and restored is not None:
             state, total = restored, max(total, int(restored.step))
             config = continued(config, checkpoints.restored or {}, int(state.step))
-        elif config.init is not None:
-            state = start(*load_start(config, apply, params))
+        elif task.start is not None:
+            state = begin(*task.start())
         step = int(state.step)
         num_steps = steps_of_a_call(step, total, config.scan_steps)
-        outputs = Outputs(config, dataset, known, num_classes, step)
-        feed = Feed(config, dataset, mesh)
-        if step == total:  # the run is complete: its weights may have been deleted since
-            outputs.save_weights(state, snapshots=True)
-        hidden = not (progress and is_first())
-        with tqdm(total=total, initial=step, unit="step", desc="train", disable=hidden) as bar:
+        labels = bool(task.num_classes)
+        feed = Feed(dataset, task.seed, optim.batch_size, mesh, labels=labels, which=which)
+        judge = None
+        if len(held_out):
+            examples = feed.at(held_out)
+            judge = HeldOut(task.net, batch_loss, examples, key, optim.batch_size)
+        outputs = None
+        if out is not None:
+            outputs = Outputs(config, dataset, known, task.num_classes, step, task.about)
+            if step == total:  # the run is complete: its weights may have been deleted since
+                outputs.save_weights(state, snapshots=True)
+        hidden, seen = not (progress and is_first()), []
+        with tqdm(total=total, initial=step, unit="step", desc="compile", disable=hidden) as bar:
             while step < total:
                 state, losses = advance(state, *feed.steps(step, step + num_steps))
                 losses = np.asarray(losses)
-                outputs.append(losses)
-                check_losses(losses, step, feed, batch_loss, random.key(config.seed))
+                seen.append(losses)
+                if outputs is not None:
+                    outputs.append(losses)
+                check_losses(losses, step, feed, batch_loss, key, accumulate)
                 before, step = step, step + num_steps
-                _show(bar, losses, config.optim.batch_size)
+                _show(bar, losses, optim.batch_size)
+
+                def passed(every: int, before: int = before, step: int = step) -> bool:
+                    return step == total or step // every > before // every
+
                 # All processes stop together, although a signal may reach each in a different call.
                 signal = max(gather_flags(asked()))
-                due = step == total or step // every > before // every
-                if due or signal:
+                due, loss = passed(config.checkpoint_every), None
+                if judge is not None and (due or passed(config.watch_every or total)):
+                    state, loss = judge.measure(state)
+                    if outputs is not None:
+                        outputs.append_held_out(step, loss)
+                if outputs is not None and checkpoints is not None and (due or signal):
                     check_state(state)
                     # Weights first: a checkpoint always has its weights beside it. No snapshots at
                     # a stop: a run that was not stopped would not have them.
                     outputs.save_weights(state, snapshots=due)
                     checkpoints.save(state)
+                _tell(callbacks, task, state, Progress(step, total, losses, loss, _none))
                 if signal:
-                    raise Stopped(signal, step, total)
+                    raise Stopped(signal, step, total, saved=out is not None)
+        check_state(state)
+    if outputs is None:
+        return state, np.concatenate(seen) if seen else np.zeros(0, np.float32)
     outputs.plot()
-    return Functional(apply.graphdef, state.buffers), state.ema[0]
+    return state, outputs.losses
+
+
+def _none() -> Any:
+    raise AssertionError
+
+
+def _tell(callbacks: Sequence[Callback], task: Task, state: TrainState, now: Progress) -> None:
+    def denoiser() -> Denoiser:
+        return task.denoiser(bound(task.net, state.ema[0], state.buffers))
+
+    for callback in callbacks:
+        callback(now._replace(denoiser=denoiser))
+
+
+def bound(net: Trainable, params: Arrays, buffers: Arrays) -> Network:
+    """The network with these arrays, as a denoiser takes it."""
+    return replace(net, buffers=buffers).bind(params)
 
 
 def check_losses(
@@ -156,6 +232,7 @@ def check_losses(
     feed: Feed,
     batch_loss: BatchLoss,
     key: Key[Array, ""],
+    accumulate: int = 1,
 ) -> None:
     """Raises `FloatingPointError` for the first loss that is not finite, with its step's inputs.
 
@@ -170,7 +247,12 @@ def check_losses(
 
     # The levels do not depend on the network, so one that returns zeros will do.
     zero = lambda params, x, c_noise, cond=None: jnp.zeros_like(x)  # noqa: E731
-    sigma = np.asarray(batch_loss(zero, {}, key, step, feed.batch(step)).sigma)
+    batch = jax.tree.map(lambda v: v.reshape(accumulate, -1, *v.shape[1:]), feed.batch(step))
+    parts = [
+        batch_loss(zero, {}, key, step * accumulate + i, jax.tree.map(itemgetter(i), batch)).sigma
+        for i in range(accumulate)
+    ]
+    sigma = np.concatenate([np.asarray(part) for part in parts])
     levels = ", ".join(f"{level:.4g}" for level in sigma)
     raise FloatingPointError(
         f"The loss is {losses[bad[0]]} at step {step + 1}, so training stops. {_REMEDY} The step's "
@@ -196,6 +278,7 @@ def _finite(tree: PyTree) -> list[jax.Array]:
 
 
 def _show(bar: tqdm, losses: np.ndarray, batch_size: int) -> None:
+    bar.set_description("train", refresh=False)
     bar.update(len(losses))
     if not bar.disable:
         seen = bar.format_dict

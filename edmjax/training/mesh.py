@@ -16,7 +16,6 @@ from jaxtyping import Int
 
 from edmjax._common.mesh import along_model, place, split_axis, split_samples
 from edmjax._common.typing import X
-from edmjax.training.config import Config
 from edmjax.training.data import Dataset, Examples, batch_indices
 from edmjax.training.devices import is_first, wait_for_all
 from edmjax.training.errors import TrainingWarning
@@ -118,11 +117,22 @@ class Feed:
     compute with.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, mesh: Mesh | None):
-        self.seed: int = config.seed
-        self.batch_size: int = config.optim.batch_size
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: int,
+        batch_size: int,
+        mesh: Mesh | None = None,
+        *,
+        labels: bool = False,
+        which: Int[np.ndarray, " k"] | None = None,
+    ):
+        self.seed: int = seed
+        self.batch_size: int = batch_size
         self.mesh: Mesh | None = mesh
-        self.examples: Examples = dataset.examples(labels=bool(config.net.classes))
+        self.which: Int[np.ndarray, " k"] | None = which  # the samples that are read; None for all
+        self.size: int = len(dataset) if which is None else len(which)
+        self.examples: Examples = dataset.examples(labels=labels, cond=True)
         self.on_device: Examples | None = jax.device_put(self.examples) if mesh is None else None
 
     def steps(self, start: int, stop: int) -> tuple[Examples | None, Examples | jax.Array]:
@@ -136,9 +146,13 @@ class Feed:
 
     def indices(self, step: int) -> Int[np.ndarray, " batch"]:
         """The indices into the dataset of a step's batch."""
-        return batch_indices(self.seed, step, self.batch_size, len(self.examples.images))
+        chosen = batch_indices(self.seed, step, self.batch_size, self.size)
+        return chosen if self.which is None else self.which[chosen]
 
     def batch(self, step: int) -> Examples:
         """The examples of a step, on the host."""
-        chosen = self.indices(step)
-        return jax.tree.map(lambda values: values[chosen], self.examples)
+        return self.at(self.indices(step))
+
+    def at(self, which: Int[np.ndarray, " k"]) -> Examples:
+        """The examples of these indices into the dataset, on the host."""
+        return jax.tree.map(lambda values: values[which], self.examples)

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ import edmjax as ej
 from edmjax._common.arguments import as_seed, whole
 from edmjax._common.mesh import split_parameters
 from edmjax._common.tiles import check_images, tiles
-from edmjax._common.trees import Layout
+from edmjax._common.trees import Layout, conditions
 from edmjax._common.typing import Denoiser, Keys, PyTree, Scalar
 from edmjax.planning.table import check_plan
 from edmjax.running.chunks import mesh_of_samples, run_in_chunks
 from edmjax.running.sizes import start_std
 from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
+from edmjax.training.data import Dataset
 from edmjax.training.data.units import Units
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import StrPath, make_directory, write_file
@@ -39,16 +40,18 @@ def generate(
     image_shape: tuple[int, ...],
     *,
     labels: Int[np.ndarray, " n"] | None = None,
+    cond: PyTree = None,
     mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Float[np.ndarray, "n height width channels"]:
     """The samples that a configuration asks for, float32, cut to [-1, 1] unless `clip` is False.
 
-    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them. A
-    `mesh` (`make_mesh`) splits the samples over its devices along `data` and the denoiser's arrays
-    along `model`, and all processes are given all samples. Sample `i` is made from
-    `(config.seed, i)` and its label alone, so neither the mesh, nor the size of the chunks, nor the
-    number of samples makes a difference beyond roundings.
+    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them;
+    other conditions are `cond` in their place, as the denoiser takes them, with one entry a sample
+    or one for all. A `mesh` (`make_mesh`) splits the samples over its devices along `data` and the
+    denoiser's arrays along `model`, and all processes are given all samples. Sample `i` is made
+    from `(config.seed, i)` and its condition alone, so neither the mesh, nor the size of the
+    chunks, nor the number of samples makes a difference beyond roundings.
 
     Raises:
         ValueError: the sampler or the schedule does not exist, `labels` does not have one label a
@@ -66,6 +69,7 @@ def generate(
         num_samples=config.num_samples,
         seed=config.seed,
         labels=labels,
+        cond=cond,
         chunk_size=config.chunk_size,
         mesh=mesh,
         progress=progress,
@@ -81,6 +85,7 @@ def draw(
     num_samples: int,
     seed: int,
     labels: Int[np.ndarray, " n"] | None = None,
+    cond: PyTree = None,
     chunk_size: int = 512,
     mesh: Mesh | None = None,
     progress: bool = False,
@@ -123,7 +128,7 @@ def draw(
         begin,
         run,
         Layout(jax.ShapeDtypeStruct(image_shape, jnp.result_type(float))),
-        labels,
+        labels if cond is None else conditions(cond, num_samples),
         num_samples,
         chunk_size,
         filled=False,
@@ -175,15 +180,34 @@ def sample_labels(
     return np.resize(np.asarray(chosen, np.int32), num_samples)
 
 
+def conditions_in_turn(
+    dataset: Dataset, num_samples: int, num_classes: int = 0
+) -> tuple[Int[np.ndarray, " n"] | None, PyTree, dict[str, np.ndarray]]:
+    """The labels, the conditions as a network is given them, and these in the data's units.
+
+    Without other conditions they are the classes in turn, `sample_labels`, None and nothing. Else
+    sample `i` has the conditions and the class of the data's sample `i`, which begin anew after the
+    last.
+    """
+    if dataset.conditions is None or dataset.cond is None:
+        return sample_labels(num_samples, num_classes), None, {}
+    which = np.arange(num_samples) % len(dataset)
+    arrays = {kind: np.asarray(value)[which] for kind, value in dataset.cond.items()}
+    labels = dataset.labels[which] if num_classes else None
+    return labels, dataset.conditions.given(arrays, labels), dataset.conditions.to_data(arrays)
+
+
 def write_samples(
     samples: Shaped[np.ndarray, "n ..."],
     directory: StrPath,
     labels: Int[np.ndarray, " n"] | None = None,
     units: Units | None = None,
+    cond: Mapping[str, Shaped[np.ndarray, "n ..."]] | None = None,
 ) -> list[Path]:
     """Writes `samples.npz`, and then `samples.png`; returns the paths of what was written.
 
-    The arrays are `x`, and `y` where there are labels. The picture shows the first 100 in a square,
+    The arrays are `x`, `y` where there are labels, and the conditions by kind, named as a file of
+    data has them (`cond_vector` ...). The picture shows the first 100 in a square,
     enlarged, values from -1 to 1. Where the samples are in the `units` of the data it shows what a
     network sees of them, floats from the least to the greatest of those shown. Of images with
     other than one channel or three there is none, and a `TrainingWarning` says so; of vectors and
@@ -194,33 +218,39 @@ def write_samples(
     arrays: dict[str, Any] = {"x": samples}
     if labels is not None:
         arrays["y"] = labels
-    numbers, picture = io.BytesIO(), io.BytesIO()
+    arrays |= {f"cond_{kind}": value for kind, value in (cond or {}).items()}
+    numbers = io.BytesIO()
     np.savez(numbers, **arrays)
     # The numbers first: whatever happens to the picture, they are kept.
     written = [directory / "samples.npz"]
     write_file(written[0], numbers.getvalue())
-    shown = samples[:100]
-    if units is not None:
-        shown = np.asarray(units.seen(units.stored(shown)))
     try:
-        check_images(np.shape(shown), "samples")
+        written.append(write_picture(samples, directory / "samples.png", units))
     except ValueError as err:
         # A picture of an earlier call would be one of other samples.
         (directory / "samples.png").unlink(missing_ok=True)
-        if np.ndim(shown) == 4:
+        if np.ndim(samples) == 4:
             warnings.warn(
                 f"{written[0]} is written, and no picture can be drawn: {err}",
                 TrainingWarning,
                 stacklevel=2,
             )
-        return written
+    return written
+
+
+def write_picture(samples: Shaped[np.ndarray, "n ..."], path: Path, units: Units | None) -> Path:
+    """Writes the picture of `write_samples`; `ValueError` where the samples are no images."""
+    shown = samples[:100]
+    if units is not None:
+        shown = np.asarray(units.seen(units.stored(shown)))
+    check_images(np.shape(shown), "samples")
     zoom = max(1, _SIDE // shown.shape[1])
     if units is not None and not units.whole:
         low, high = float(shown.min()), float(shown.max())
         shown = (shown - low) / ((high - low) or 1.0) * 2 - 1
     shown = tiles(shown.repeat(zoom, axis=1).repeat(zoom, axis=2), gap=_GAP)
     shown = np.nan_to_num((shown[..., 0] if shown.shape[-1] == 1 else shown) / 2 + 0.5)
+    picture = io.BytesIO()
     image.imsave(picture, shown, cmap="gray", vmin=0, vmax=1, format="png")
-    written.append(directory / "samples.png")
-    write_file(written[1], picture.getvalue())
-    return written
+    write_file(path, picture.getvalue())
+    return path

@@ -13,7 +13,14 @@ from support.runs import config
 
 from edmjax import nn, training
 from edmjax.training.config import MAY_CHANGE, fixed, identity
-from edmjax.training.longer import continued, load_start, steps_of_a_call
+from edmjax.training.longer import (
+    Start,
+    continued,
+    found_start,
+    load_start,
+    started,
+    steps_of_a_call,
+)
 from edmjax.training.outputs import read_losses
 
 CONSTANT = training.OptimConfig(
@@ -65,7 +72,7 @@ def test_calls_end_with_the_last_step(step, total, most, number):
     assert steps_of_a_call(step, total, most) == number
 
 
-def test_weights_to_start_from_must_be_of_the_network(tmp_path):
+def test_a_run_starts_from_the_weights_that_fit(tmp_path):
     def made(seed):
         """The network with any numbers: to make those that it starts with takes a second."""
         net = config("a").net
@@ -84,25 +91,71 @@ def test_weights_to_start_from_must_be_of_the_network(tmp_path):
     training.save_weights(path, params | apply.buffers, about)
     asked = dataclasses.replace(config("b"), init=str(tmp_path))
     other, fresh = made(4)
+    start = found_start(tmp_path, tmp_path / "new")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, started = load_start(asked, other, fresh)
+        found, begun = load_start(asked, start, other, fresh)
     for name, array in params.items():
-        np.testing.assert_array_equal(started[name], array)
+        np.testing.assert_array_equal(begun[name], array)
     # The frequencies are not trained, and belong to the parameters that were trained with them.
     for name, array in apply.buffers.items():
         np.testing.assert_array_equal(found.buffers[name], array)
 
     wide = dataclasses.replace(asked, loss=training.LossConfig(sigma_data=1.0))
     with pytest.warns(training.TrainingWarning, match=r"loss\.sigma_data is None there and 1\.0"):
-        load_start(wide, other, fresh)
-    short = {name: array for name, array in params.items() if name != "last.bias"}
-    says = r"`init`: the arrays of .* last\.bias is 'float32\[1\]' there and None here"
-    with pytest.raises(ValueError, match=says):
-        load_start(asked, other, short)
-    missing = dataclasses.replace(asked, init="/nowhere")
+        load_start(wide, start, other, fresh)
+    # Of other data or classes: what fits is loaded, and the rest is named and stays as it was.
+    longer = {**fresh, "last.bias": jnp.ones(4)}
+    says = r"26 of 27 .*last\.bias is 'float32\[1\]' there and 'float32\[4\]' here"
+    says = says.replace("26 of 27", rf"{len(fresh) + len(apply.buffers) - 1} of \d+")
+    with pytest.warns(training.TrainingWarning, match=says):
+        _, begun = load_start(asked, start, other, longer)
+    np.testing.assert_array_equal(begun["last.bias"], np.ones(4))
+    np.testing.assert_array_equal(begun["last.kernel"], params["last.kernel"])
+    with pytest.raises(ValueError, match=r"`init`: no array of .* fits this network"):
+        load_start(asked, start, other, {"another": jnp.ones(3)})
     with pytest.raises(FileNotFoundError, match="There is no /nowhere"):
-        load_start(missing, other, fresh)
+        found_start("/nowhere", None)
+
+
+def test_the_scale_of_the_weights_is_kept_for_data_that_are_alike(tmp_path):
+    draws = np.random.default_rng(0)
+    before = training.Dataset.of(draws.normal(3, 2, (500, 4)), cond=draws.normal(1, 3, (500, 2)))
+    new = training.Dataset.of(draws.normal(5, 1, (500, 4)), cond=draws.normal(0, 1, (500, 2)))
+    asked = dataclasses.replace(config("a"), init="start")
+    about = {
+        "loss": {"sigma_data": 0.7},
+        "units": before.units.describe(),
+        "cond": before.conditions.describe(),
+        "std": 1.0,
+    }
+    start = Start("start", {}, about)
+    # (5 - 3) / 2 and 1 / 2, by the scale of the data before.
+    with pytest.warns(training.TrainingWarning, match=r"mean 1\.\d+ and the .* deviation 0\.5"):
+        dataset, found = started(start, new, asked)
+    assert found.loss.sigma_data == 0.7
+    np.testing.assert_allclose(
+        dataset.some(np.arange(3)), (new.images[:3] - before.units.shift) / before.units.width, 1e-5
+    )
+    cond = new.conditions.to_data(new.cond)["vector"]
+    units = before.conditions.units["vector"]
+    np.testing.assert_allclose(
+        dataset.cond["vector"], (cond - units.shift) / units.width, rtol=1e-5, atol=1e-6
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert started(start, dataset, found) == (dataset, found)  # once is enough
+        measure = dataclasses.replace(asked, data_scale="measure")
+        assert started(start, new, measure) == (new, measure)
+    other = training.Dataset.of(draws.normal(size=(50, 5)))
+    with pytest.warns(training.TrainingWarning, match="their scale is measured"):
+        assert started(start, other, asked) == (other, asked)
+
+
+def test_what_a_changed_schedule_means_is_said():
+    stored = identity(config("runs/a"))  # 8 steps, cosine
+    with pytest.warns(training.TrainingWarning, match="The learning rate of step 5 is .* would"):
+        continued(with_optim(config("runs/a"), steps=80), stored, 4)
 
 
 def test_averages_of_a_run_that_was_made_longer_are_of_one_run(tmp_path):

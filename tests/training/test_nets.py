@@ -109,7 +109,7 @@ def test_a_network_of_the_user_is_called_with_shape_options_and_conditions(own):
     [
         ("Net", dict(width=8), "net.width is an entry for the networks of edmjax"),
         ("Net", {}, "was called with a sample's shape, rngs: .*depth"),
-        ("plain", {}, r"must make a module of flax\.nnx, and made int 3"),
+        ("plain", {}, r"must make a module of flax\.nnx or Equinox, .*, and made int 3"),
     ],
 )
 def test_a_network_of_the_user_that_cannot_be_built_is_a_sentence(own, name, entries, says):

@@ -33,7 +33,7 @@ def test_a_file_with_classes_and_conditions(tmp_path):
     np.testing.assert_array_equal(dataset.images, x)
     np.testing.assert_array_equal(dataset.labels, np.arange(30) % 4)
     expected = (cond - cond.mean(0)) / cond.std(0)
-    np.testing.assert_allclose(dataset.cond, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dataset.cond["vector"], expected, rtol=1e-5, atol=1e-6)
     assert dataset.num_classes == 4
 
 

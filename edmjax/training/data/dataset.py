@@ -1,6 +1,6 @@
 """The data of a run: checked, with what a network sees of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -10,6 +10,7 @@ from jaxtyping import Int, Shaped
 
 from edmjax._common.arguments import describe, whole
 from edmjax._common.typing import Arraylike, PyTree
+from edmjax.training.data.conditions import Conditions, Given, measure_conditions
 from edmjax.training.data.images import check_entries, check_images, check_labels, one_hot_hint
 from edmjax.training.data.units import Units, measure, pieces
 from edmjax.training.data.widths import chosen, widths
@@ -26,7 +27,7 @@ class Examples(NamedTuple):
 
     images: Any
     labels: np.ndarray | jax.Array | None = None
-    cond: np.ndarray | jax.Array | None = None
+    cond: dict[str, Any] | None = None  # by kind, as `Conditions.read` makes them
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Dataset:
     change them.
 
     Attributes:
-        cond: the conditions of the samples, floats `(n, ...)`, or None.
+        cond: the conditions of the samples by kind, as a network reads them, or None.
+        conditions: what these conditions are; None where there are none.
         units: what the data are, and what a network sees of them; for a pytree of arrays, a tree of
             these.
         network_units: whether a run writes its samples as the network gives them, float32 from -1
@@ -60,7 +62,8 @@ class Dataset:
     labels: Labels
     largest: int | None
     num_classes: int
-    cond: Any = None
+    cond: dict[str, Any] | None = None
+    conditions: Conditions | None = None
     units: Any = None
     network_units: bool = False
 
@@ -88,7 +91,7 @@ class Dataset:
         x: PyTree,
         *,
         labels: Arraylike | None = None,
-        cond: Arraylike | None = None,
+        cond: Given | None = None,
         name: str = "data",
         scale: str = "auto",
         channels: str | None = None,
@@ -106,8 +109,11 @@ class Dataset:
         Args:
             x: the data.
             labels: the class of each sample, whole numbers from 0 on, shape `(n,)`.
-            cond: the condition of each sample, floats with axis 0 of length n. A network is given
-                them with mean 0 and standard deviation 1.
+            cond: the condition of each sample, with axis 0 of length n: an array, or a dictionary
+                with the names `vector` (n, d), `image` (n, height, width, channels), `sequence`
+                (n, length, features) and `mask` (n, length), True at the entries of the sequence
+                that count. A single array is told by its axes. A network is given them with mean 0
+                and standard deviation 1, or as they are with the scale "none".
             name: for messages.
             scale: the rule, as above.
             channels: where samples have their channels: "last", "first", or "none". By default
@@ -115,8 +121,8 @@ class Dataset:
 
         Raises:
             TypeError: a leaf of `x`, `labels` or `cond` is no array of real numbers.
-            ValueError: an axis is empty, an entry is not finite, the lengths of axis 0 differ, or a
-                label is negative.
+            ValueError: an axis is empty, an entry is not finite, the lengths of axis 0 differ, a
+                label is negative, or it cannot be told of which kind a condition is.
         """
         leaves, tree = jax.tree_util.tree_flatten_with_path(x)
         if not leaves:
@@ -138,10 +144,15 @@ class Dataset:
             labels = np.asarray(labels)
             num_classes = _number_of_classes(labels, n, name)
             labels = labels.astype(np.int32)
+        about = None
         if cond is not None:
-            cond = _conditions(cond, n, name)
+            own = "none" if scale == "none" else "standard"
+            shape = values[0].shape[1:] if len(values) == 1 else ()
+            about, cond = measure_conditions(
+                cond, n, name, shape=shape, rule=own, channels=channels
+            )
         x, units = tree.unflatten(values), tree.unflatten(units)
-        return cls(name, x, labels, None, num_classes, cond, units)  # pyright: ignore[reportArgumentType]
+        return cls(name, x, labels, None, num_classes, cond, about, units)  # pyright: ignore[reportArgumentType]
 
     def __len__(self) -> int:
         return len(jax.tree.leaves(self.images)[0])
@@ -162,6 +173,12 @@ class Dataset:
         numbers = sum(leaf[0].size for leaf in jax.tree.leaves(self.images))
         seen = self.some(chosen(len(self), numbers))
         return widths([np.asarray(leaf) for leaf in jax.tree.leaves(seen)])
+
+    def hiding(self, hides: bool) -> "Dataset":
+        """The same data, of which a network is told whether each condition is there."""
+        if self.conditions is None or self.conditions.hides == hides:
+            return self
+        return replace(self, conditions=replace(self.conditions, hides=hides))
 
     def clips(self, clip: bool | None) -> bool:
         """Whether samples are cut to [-1, 1], with `clip` what `sample.clip` says of it."""
@@ -207,14 +224,3 @@ def _number_of_classes(labels: np.ndarray, n: int, name: str) -> int:
             "samples without a class out."
         )
     return int(labels.max()) + 1
-
-
-def _conditions(cond: Arraylike, n: int, name: str) -> np.ndarray:
-    """Conditions in float32 with mean 0 and standard deviation 1, one a sample."""
-    cond = np.asarray(cond)
-    units = measure(cond, f"{name}, `cond`,", rule="standard")
-    if len(cond) != n:
-        raise ValueError(
-            f"{name} has {n} samples and {len(cond)} conditions: give one entry of `cond` a sample."
-        )
-    return units.stored(cond)
