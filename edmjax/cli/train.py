@@ -80,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             size=config.data_size,
             channels=config.data_channels,
             scale=None if config.data_scale == "measure" else config.data_scale,
+            columns=config.data_columns,
+            in_memory=config.data_in_memory,
         )
         config, dataset, known, _ = prepared(config, dataset)
         if training.is_first():

@@ -45,6 +45,7 @@ class Checkpoints:
         self.directory: Path = Path(directory).absolute()
         self.config: dict[str, Any] = config
         self.restored: dict[str, Any] | None = None  # the configuration of what `restore` returned
+        self.data: Any = None  # and the state of its data, as `save` was given it
         self.keep: int = keep
 
     def __enter__(self) -> "Checkpoints":
@@ -84,18 +85,21 @@ class Checkpoints:
             )
         return None
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, data: Any = None) -> None:
         """Keeps this state and the `keep - 1` states before it; returns when it is on the disk.
 
+        `data` is the state of the data, JSON, where they have one.
         `OSError` where it cannot be written; then the checkpoints before it are kept.
         """
         step, before = int(state.step), self._manager.latest_step()
         if step == before:
             return
+        more = {} if data is None else {"data": ocp.args.JsonSave(data)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(_saved(state)),
             config=ocp.args.JsonSave(self.config),
             shapes=ocp.args.JsonSave(shapes(state)),
+            **more,
         )
         try:
             self._manager.save(step, args=args, force=True)
@@ -115,7 +119,8 @@ class Checkpoints:
         if found is not None:
             return found, None
         target = jax.tree.map(ocp.tree.to_shape_dtype_struct, _saved(state))
-        described = {"config": ocp.args.JsonRestore(), "shapes": ocp.args.JsonRestore()}
+        names = ["config", "shapes", *(["data"] if (directory / "data").is_dir() else [])]
+        described = {name: ocp.args.JsonRestore() for name in names}
         try:
             stored = self._manager.restore(step, args=ocp.args.Composite(**described))
             # Another configuration has other shapes too: they tell more only where it is the same.
@@ -134,7 +139,7 @@ class Checkpoints:
                 f"{first_of(different, 8)}. "
                 "Choose another directory, or delete this one to start anew."
             )
-        self.restored = stored["config"]
+        self.restored, self.data = stored["config"], stored["data"] if "data" in names else None
         return None, restored
 
     def _set_aside(self, damaged: dict[int, str], step: int) -> None:
@@ -224,7 +229,7 @@ def save_weights(path: StrPath, arrays: Arrays, config: dict[str, Any]) -> None:
         raise ValueError(f"These weights cannot be written to {path}: {wrong}.")
     metadata = {"config": json.dumps(config)}
     digest = _digest(io.BytesIO(save(arrays, metadata=metadata)))
-    write_file(path, save(arrays, metadata={**metadata, "sha256": digest}))
+    write_file(path, _ordered(save(arrays, metadata={**metadata, "sha256": digest})))
 
 
 def weights_file(path: StrPath) -> Path:
@@ -279,6 +284,16 @@ def _unsound(arrays: Arrays) -> str | None:
         if not np.isfinite(np.asarray(array)).all():
             return f"{name!r:.80} is not finite"
     return None
+
+
+def _ordered(content: bytes) -> bytes:
+    """A file of safetensors with its metadata in order, which the library writes in any order."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def _digest(file: io.BufferedIOBase) -> str:

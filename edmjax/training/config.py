@@ -220,10 +220,12 @@ class Config:
     """A whole run: train a network on a dataset, then draw samples with it.
 
     Args:
-        data: what is learned: digits (comes with scikit-learn), mnist (downloaded once), a file
-            .npy or .npz (arrays x, and y), a directory of images (a sub-folder is a class),
-            or package.module:function (the user's own).
-        data_dir: directory with the dataset's files; null for the download cache (mnist).
+        data: what is learned: digits (comes with scikit-learn), mnist, fashion_mnist or cifar10
+            (downloaded once), a file .npy or .npz (arrays x, and y), a directory of images (a
+            sub-folder is a class), hf:NAME_OR_PATH (of the library datasets), or
+            package.module:function (the user's own).
+        data_dir: directory with the dataset's files; null for the download cache (mnist,
+            fashion_mnist, cifar10).
         data_size: height and width to which images of a directory are resized and cropped; null
             where all have one size.
         data_channels: where a sample has its channels, last, first or none; null for last, and for
@@ -233,6 +235,11 @@ class Config:
             which is 0 to 255 for bytes, range for other whole numbers and standard for floats, and
             with init the scale of the weights, where these data are alike; measure is auto without
             that.
+        data_columns: of hf: the columns of the samples, classes and conditions, with commas
+            between; null where their types tell.
+        data_in_memory: yes reads all data onto the device before the first step; no reads each
+            batch from the files when its step comes (Grain, of the extra data); auto, and null,
+            yes where they fit.
         out: directory for everything that is written; running again resumes from its checkpoint.
         seed: of the initial parameters, the batches and the noise.
         net: the network.
@@ -261,6 +268,8 @@ class Config:
     data_size: int | None = None
     data_channels: Literal["last", "first", "none"] | None = None
     data_scale: Literal["auto", "range", "standard", "none", "measure"] | None = None
+    data_columns: str | None = None
+    data_in_memory: Literal["auto", "yes", "no"] | None = None
     out: str = "runs/new"
     seed: int = 0
     net: NetConfig = field(default_factory=NetConfig)
@@ -285,10 +294,10 @@ class Config:
             )
 
 
-# A run may be resumed with other values of these: where files lie, what happens at the end, and how
-# many steps a call takes. None of them changes what the run computes.
+# A run may be resumed with other values of these: where files lie, how they are read, what happens
+# at the end, and how many steps a call takes. None of them changes what the run computes.
 _FREE = (
-    *("data_dir", "out", "sample", "checkpoint_every", "scan_steps"),
+    *("data_dir", "data_in_memory", "out", "sample", "checkpoint_every", "scan_steps"),
     *("watch_every", "watch_samples", "tensorboard", "callbacks"),
 )
 # Entries of `optim` that may change while a run is under way, or has ended and is to be longer:
@@ -300,7 +309,7 @@ MAY_CHANGE = ("steps", *RATES)
 # Entries that were added since: while they are null the run is that of before, and so is its
 # identity, so that runs and weights of before go on.
 ADDED = (
-    *("data_size", "data_channels", "data_scale"),
+    *("data_size", "data_channels", "data_scale", "data_columns"),
     *("loss.predict", "loss.weighting", "loss.time", "loss.coupling"),
     *("net.width", "net.num_heads", "net.options"),
     *("loss.cond_dropout", "optim.accumulate", "held_out", "keep"),

@@ -56,7 +56,8 @@ def resolved(config: Config, dataset: Dataset, known: Measured | None) -> Config
 
 def about(config: Config, dataset: Dataset, known: Measured | None) -> str:
     """One paragraph on the data, for the terminal."""
-    text = f"{dataset.name}: {len(dataset)} samples, {dataset.units}"
+    those = "batches, measured on the first " if dataset.stream is not None else ""
+    text = f"{dataset.name}: {those}{len(dataset)} samples, {dataset.units}"
     text += f", {dataset.num_classes} classes." if dataset.num_classes > 1 else "."
     if known is None:
         return text

@@ -1,6 +1,6 @@
 """The training loop as a function, for research code."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from edmjax.training.config import Config, LossConfig, OptimConfig
 from edmjax.training.configured import mesh_of_run
 from edmjax.training.data import Dataset
 from edmjax.training.data.conditions import Given
+from edmjax.training.data.streams import source_of, stream_of
 from edmjax.training.defaults import measured, resolved
 from edmjax.training.files import StrPath
 from edmjax.training.longer import Start, fitting, found_start, started
@@ -36,7 +37,7 @@ from edmjax.training.state import TrainState
 # `(net, params, x0, key, cond=None) -> PerSample`, as `ej.losses.edm_per_sample` is one.
 LossFunction: TypeAlias = Callable[..., PerSample]
 if TYPE_CHECKING:
-    Data: TypeAlias = Dataset | PyTree
+    Data: TypeAlias = Dataset | PyTree | Callable[[int], PyTree] | Iterable[PyTree]
     Net: TypeAlias = object
 else:
     Data = Net = Any  # wrong ones must reach the messages of `Dataset.of` and `adapted`
@@ -113,7 +114,8 @@ def fit(
             `edmjax.training.networks` says how each is called, in training and in sampling. It is
             not changed. It takes a batch, and one number a sample for the noise level.
         data: a `Dataset`, or what `Dataset.of` takes, an array or a pytree of arrays with samples
-            on axis 0. Its conditions are given to the network.
+            on axis 0; or a function of the step, or an iterator, that gives batches, arrays or
+            dictionaries with `x`, `y` and `cond`. Conditions are given to the network.
         loss: the name of a loss, a `LossConfig`, or a function `(net, params, x0, key, cond=None)`
             that returns a `PerSample`, such as a `functools.partial` of one of `ej.losses`.
         optimizer: any transformation of optax; None for AdamW at 1e-3 with a warm-up, a cosine
@@ -148,7 +150,7 @@ def fit(
         OSError: a file cannot be written.
         Stopped: SIGTERM or SIGINT (Ctrl-C) came; with `out` the state was saved.
     """
-    dataset = data if isinstance(data, Dataset) else Dataset.of(data)
+    dataset = _dataset(data)
     check_single_key(key)
     named, function = _named(loss, denoiser)
     optim = OptimConfig(
@@ -219,6 +221,13 @@ def fit(
     )
     description = describe_run(config, dataset, known, num_classes, identity)
     return Fit(denoise, last, averaged, losses, state, about, description)
+
+
+def _dataset(data: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    source = source_of(data, "data")
+    return Dataset.of(data) if source is None else stream_of(source)
 
 
 def _named(loss: Any, denoiser: Any) -> tuple[LossConfig, LossFunction | None]:

@@ -25,9 +25,10 @@ from edmjax.training.data import Dataset
 from edmjax.training.defaults import Measured
 from edmjax.training.devices import gather_flags, is_first
 from edmjax.training.errors import DataError, Stopped, stop_requests
+from edmjax.training.feed import Feed
 from edmjax.training.held_out import HeldOut, split
 from edmjax.training.longer import continued, steps_of_a_call
-from edmjax.training.mesh import Feed, shard_state, shard_steps
+from edmjax.training.mesh import shard_state, shard_steps
 from edmjax.training.networks import Trainable
 from edmjax.training.objectives import Loss
 from edmjax.training.outputs import Outputs
@@ -111,9 +112,14 @@ def run(
     """
     optim, key = config.optim, task.key
     averages = build.build_averages(optim)
+    if config.held_out is not None and dataset.stream is not None:
+        raise DataError(
+            f"{dataset.name} gives batches without end, of which none can be held out: leave "
+            "`held_out` out."
+        )
     which, held_out = split(len(dataset), config.held_out, task.seed)
     trained_on = len(dataset) if which is None else len(which)
-    if trained_on < optim.batch_size:
+    if trained_on < optim.batch_size and dataset.stream is None:
         raise DataError(
             f"{dataset.name}: there are {trained_on} samples to train on, fewer than a batch of "
             f"{optim.batch_size}: lower optim.batch_size."
@@ -161,7 +167,17 @@ def run(
         step = int(state.step)
         num_steps = steps_of_a_call(step, total, config.scan_steps)
         labels = bool(task.num_classes)
-        feed = Feed(dataset, task.seed, optim.batch_size, mesh, labels=labels, which=which)
+        feed = Feed(
+            dataset,
+            task.seed,
+            optim.batch_size,
+            mesh,
+            labels=labels,
+            which=which,
+            in_memory=config.data_in_memory,
+        )
+        if step < total:
+            feed.restore(step, checkpoints and checkpoints.data)
         judge = None
         if len(held_out):
             examples = feed.at(held_out)
@@ -174,7 +190,14 @@ def run(
         hidden, seen = not (progress and is_first()), []
         with tqdm(total=total, initial=step, unit="step", desc="compile", disable=hidden) as bar:
             while step < total:
-                state, losses = advance(state, *feed.steps(step, step + num_steps))
+                try:
+                    batches = feed.steps(step, step + num_steps)
+                except Exception:  # such as a file that cannot be decoded: no step is lost
+                    if outputs is not None and checkpoints is not None:
+                        outputs.save_weights(state, snapshots=False)
+                        checkpoints.save(state, feed.state)
+                    raise
+                state, losses = advance(state, *batches)
                 losses = np.asarray(losses)
                 seen.append(losses)
                 if outputs is not None:
@@ -198,7 +221,7 @@ def run(
                     # Weights first: a checkpoint always has its weights beside it. No snapshots at
                     # a stop: a run that was not stopped would not have them.
                     outputs.save_weights(state, snapshots=due)
-                    checkpoints.save(state)
+                    checkpoints.save(state, feed.state)
                 _tell(callbacks, task, state, Progress(step, total, losses, loss, _none))
                 if signal:
                     raise Stopped(signal, step, total, saved=out is not None)
@@ -256,8 +279,8 @@ def check_losses(
     levels = ", ".join(f"{level:.4g}" for level in sigma)
     raise FloatingPointError(
         f"The loss is {losses[bad[0]]} at step {step + 1}, so training stops. {_REMEDY} The step's "
-        f"noise levels go from {sigma.min():.4g} to {sigma.max():.4g}. Its batch has the indices "
-        f"{feed.indices(step).tolist()} with the noise levels [{levels}]."
+        f"noise levels go from {sigma.min():.4g} to {sigma.max():.4g}. Its batch "
+        f"{feed.where(step)} with the noise levels [{levels}]."
     )
 
 

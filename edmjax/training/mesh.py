@@ -9,14 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from jaxtyping import Int
 
 from edmjax._common.mesh import along_model, place, split_axis, split_samples
 from edmjax._common.typing import X
-from edmjax.training.data import Dataset, Examples, batch_indices
 from edmjax.training.devices import is_first, wait_for_all
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.state import TrainState
@@ -107,52 +104,3 @@ def load_batches(
         return rows(indices[part[:2]])
 
     return jax.make_array_from_callback(shape, sharding, load)
-
-
-class Feed:
-    """The examples that the steps of a run read, in the form that `make_train_steps` takes them.
-
-    On one device the whole dataset lies there, as it was stored, and a call is given indices. On a
-    mesh a call is given its batches, of which each process loads the part that its own devices
-    compute with.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        seed: int,
-        batch_size: int,
-        mesh: Mesh | None = None,
-        *,
-        labels: bool = False,
-        which: Int[np.ndarray, " k"] | None = None,
-    ):
-        self.seed: int = seed
-        self.batch_size: int = batch_size
-        self.mesh: Mesh | None = mesh
-        self.which: Int[np.ndarray, " k"] | None = which  # the samples that are read; None for all
-        self.size: int = len(dataset) if which is None else len(which)
-        self.examples: Examples = dataset.examples(labels=labels, cond=True)
-        self.on_device: Examples | None = jax.device_put(self.examples) if mesh is None else None
-
-    def steps(self, start: int, stop: int) -> tuple[Examples | None, Examples | jax.Array]:
-        """The pair `(examples, indices)` of the steps `start ... stop - 1`, counted from 0."""
-        indices = np.stack([self.indices(step) for step in range(start, stop)])
-        mesh = self.mesh
-        if mesh is None:
-            return self.on_device, jnp.asarray(indices)
-        loaded = jax.tree.map(lambda v: load_batches(v.__getitem__, indices, mesh), self.examples)
-        return None, loaded
-
-    def indices(self, step: int) -> Int[np.ndarray, " batch"]:
-        """The indices into the dataset of a step's batch."""
-        chosen = batch_indices(self.seed, step, self.batch_size, self.size)
-        return chosen if self.which is None else self.which[chosen]
-
-    def batch(self, step: int) -> Examples:
-        """The examples of a step, on the host."""
-        return self.at(self.indices(step))
-
-    def at(self, which: Int[np.ndarray, " k"]) -> Examples:
-        """The examples of these indices into the dataset, on the host."""
-        return jax.tree.map(lambda values: values[which], self.examples)

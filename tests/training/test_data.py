@@ -3,13 +3,15 @@
 import gzip
 import hashlib
 import io
+import tarfile
+import urllib.request
 import warnings
 
 import numpy as np
 import pytest
 
 from edmjax import training
-from edmjax.training.data import Dataset, batch_indices, mnist
+from edmjax.training.data import Dataset, batch_indices, cifar, mnist
 
 
 @pytest.fixture
@@ -62,13 +64,13 @@ def test_a_corrupt_file_is_named_with_both_checksums(idx, tmp_path):
     content[-1] ^= 1
     (tmp_path / LABELS).write_bytes(content)
     wrong = hashlib.sha256(content).hexdigest()
-    right = mnist.FILES[LABELS].sha256
+    right = mnist.FILES[LABELS].digest
     with pytest.raises(ValueError, match=f"{LABELS} is corrupt.*{right}.*{wrong}"):
         training.load_mnist(tmp_path)
 
 
 def test_a_missing_file_in_a_given_directory_is_never_downloaded(idx, tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist.urllib.request, "urlopen", None)
+    monkeypatch.setattr(urllib.request, "urlopen", None)
     with pytest.raises(FileNotFoundError, match=f"neither {IMAGES} nor"):
         training.load_mnist(tmp_path)
 
@@ -86,7 +88,7 @@ def test_download_takes_the_second_mirror_and_keeps_the_file(idx, tmp_path, monk
         name = url.removeprefix(mnist.MIRRORS[1]).removesuffix(".gz")
         return io.BytesIO(gzip.compress(idx[name]))
 
-    monkeypatch.setattr(mnist.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     images, _ = training.load_mnist()
     assert images.tobytes() == idx[IMAGES][16:]
@@ -101,11 +103,74 @@ def test_no_mirror_is_a_sentence_that_names_both(idx, tmp_path, monkeypatch):
     def urlopen(url, timeout):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(mnist.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(OSError, match=r"ossci.*no route.*googleapis.*no route.*data directory"):
         training.load_mnist()
     assert not list(tmp_path.rglob("*.gz"))
+
+
+@pytest.fixture
+def fashion(monkeypatch):
+    """Small stand-ins for Fashion-MNIST's files, by name, which the package then takes for it."""
+    contents, expected = {}, {}
+    rng = np.random.default_rng(1)
+    for name in mnist.FASHION_FILES:
+        shape = (5, 4, 3) if "images" in name else (5,)
+        header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+        contents[name] = gzip.compress(header + rng.integers(0, 5, shape, np.uint8).tobytes())
+        expected[name] = mnist.IdxFile(shape, hashlib.md5(contents[name]).hexdigest())
+    monkeypatch.setattr(mnist, "FASHION_FILES", expected)
+    return contents
+
+
+def test_fashion_mnist_comes_in_its_own_units(fashion, tmp_path):
+    write(tmp_path, fashion)
+    data = training.load_dataset("fashion_mnist", tmp_path)
+    images, labels = (gzip.decompress(content) for content in fashion.values())
+    assert data.images.tobytes() == images[16:] and data.image_shape == (4, 3, 1)
+    np.testing.assert_array_equal(data.labels, np.frombuffer(labels, np.uint8, offset=8))
+    assert data.sample_units is data.units and data.units.shape == (4, 3)
+    seen = np.asarray(data.some(np.arange(5)))
+    np.testing.assert_array_equal(data.units.to_data(seen), data.images)
+
+
+def test_a_file_of_fashion_mnist_that_was_changed_begins_the_message(fashion, tmp_path):
+    write(tmp_path, fashion)
+    path = tmp_path / f"{IMAGES}.gz"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(training.DataError, match=f"^{path} is damaged or not Fashion-MNIST's"):
+        training.load_dataset("fashion_mnist", tmp_path)
+
+
+def cifar_archive(monkeypatch, n=4):
+    """An archive of the format of CIFAR-10's, which the package then takes for it; its content."""
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (len(cifar.FILES), n, 32, 32, 3), np.uint8)
+    labels = rng.integers(0, 10, (len(cifar.FILES), n, 1), np.uint8)
+    planes = np.moveaxis(images, -1, 2).reshape(len(cifar.FILES), n, -1)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, records in zip(cifar.FILES, np.concatenate([labels, planes], -1), strict=True):
+            entry = tarfile.TarInfo(name)
+            entry.size = records.size
+            archive.addfile(entry, io.BytesIO(records.tobytes()))
+    monkeypatch.setattr(cifar, "RECORDS", n)
+    monkeypatch.setattr(cifar, "MD5", hashlib.md5(packed.getvalue()).hexdigest())
+    return packed.getvalue(), images.reshape(-1, 32, 32, 3), labels.ravel()
+
+
+def test_cifar10_is_read_from_its_binary_archive(monkeypatch, tmp_path):
+    packed, images, labels = cifar_archive(monkeypatch)
+    with pytest.raises(FileNotFoundError, match=f"holds no {cifar.ARCHIVE}"):
+        training.load_dataset("cifar10", tmp_path)
+    (tmp_path / cifar.ARCHIVE).write_bytes(packed)
+    data = training.load_dataset("cifar10", tmp_path)
+    np.testing.assert_array_equal(data.images, images)
+    np.testing.assert_array_equal(data.labels, labels)
+    (tmp_path / cifar.ARCHIVE).write_bytes(packed[:-1])
+    with pytest.raises(training.DataError, match=f"^{tmp_path / cifar.ARCHIVE} is damaged"):
+        training.load_dataset("cifar10", tmp_path)
 
 
 def test_digits_are_the_real_ones():
@@ -154,7 +219,9 @@ def test_images_of_few_rows_and_few_columns_have_no_order_to_guess():
 
 
 def test_an_unknown_dataset_is_a_sentence_with_the_nearest_name():
-    with pytest.raises(ValueError, match=r"'digits' or 'mnist', got 'mnits'.*mean 'mnist'"):
+    with pytest.raises(
+        ValueError, match=r"'fashion_mnist' or 'cifar10', got 'mnits'.*mean 'mnist'"
+    ):
         training.load_dataset("mnits")
 
 

@@ -17,7 +17,7 @@ from support.runs import config
 
 import edmjax as ej
 from edmjax import losses, nn, training
-from edmjax.training import choices, ema, loop, mesh
+from edmjax.training import choices, ema, loop, feed
 from edmjax.training.checkpoints import differences, save_weights
 from edmjax.training.outputs import LossLog, read_losses
 
@@ -52,7 +52,7 @@ def test_a_resumed_run_ends_with_the_same_bits(finished, digits, tmp_path, monke
     seen = []
     indices = training.batch_indices
     monkeypatch.setattr(loop, "check_losses", check)
-    monkeypatch.setattr(mesh, "batch_indices", lambda *a: seen.append(a[1]) or indices(*a))
+    monkeypatch.setattr(feed, "batch_indices", lambda *a: seen.append(a[1]) or indices(*a))
     _, resumed = training.train(config(tmp_path), digits, progress=False)
     assert seen == [4, 5, 6, 7]
     assert params.keys() == resumed.keys()
@@ -64,7 +64,7 @@ def test_a_resumed_run_ends_with_the_same_bits(finished, digits, tmp_path, monke
 
 def test_a_finished_run_is_not_trained_again(finished, digits, monkeypatch):
     out, _, params = finished
-    monkeypatch.setattr(mesh, "batch_indices", None)
+    monkeypatch.setattr(feed, "batch_indices", None)
     _, again = training.train(config(out), digits, progress=False)
     np.testing.assert_array_equal(params["last.kernel"], again["last.kernel"])
 

@@ -1,5 +1,6 @@
 """The data of a run: checked, with what a network sees of them."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -12,6 +13,7 @@ from edmjax._common.arguments import describe, whole
 from edmjax._common.typing import Arraylike, PyTree
 from edmjax.training.data.conditions import Conditions, Given, measure_conditions
 from edmjax.training.data.images import check_entries, check_images, check_labels, one_hot_hint
+from edmjax.training.data.rows import Rows
 from edmjax.training.data.units import Units, measure, pieces
 from edmjax.training.data.widths import chosen, widths
 
@@ -48,6 +50,8 @@ class Dataset:
             these.
         network_units: whether a run writes its samples as the network gives them, float32 from -1
             to 1, and not in the data's own units.
+        stream: where the batches of a run come from that has no end of samples, or None; the
+            samples are then those that were measured.
 
     Raises:
         TypeError: `images` or `labels` are no arrays, or of another dtype; `largest` or
@@ -66,6 +70,7 @@ class Dataset:
     conditions: Conditions | None = None
     units: Any = None
     network_units: bool = False
+    stream: Any = None
 
     def __post_init__(self) -> None:
         if self.units is not None:  # of `Dataset.of`, which has checked
@@ -189,17 +194,38 @@ class Dataset:
         stored = jax.tree.map(_stored, self.units, self.images)
         return Examples(stored, self.labels if labels else None, self.cond if cond else None)
 
+    def read(self, which: Int[np.ndarray, " k"], *, labels: bool, cond: bool = False) -> Examples:
+        """The samples at these indices, as `examples` has all of them."""
+        stored = jax.tree.map(lambda u, x: u.stored(x[which]), self.units, self.images)
+        beside = (self.labels if labels else None, self.cond if cond else None)
+        return Examples(stored, *jax.tree.map(lambda values: values[which], beside))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all samples as `examples` has them."""
+        sizes = jax.tree.map(_stored_size, self.units, self.images)
+        return sum(jax.tree.leaves(sizes))
+
+    @property
+    def lazy(self) -> bool:
+        """Whether samples are read from their files when they are asked for."""
+        return any(isinstance(leaf, Rows) for leaf in jax.tree.leaves(self.images))
+
     def some(self, which: Int[np.ndarray, " k"]) -> PyTree:
         """What a network sees of the samples at these indices."""
-        return self.scale(jax.tree.map(lambda u, x: u.stored(x[which]), self.units, self.images))
+        return self.scale(self.read(which, labels=False).images)
 
     def scale(self, images: PyTree) -> PyTree:
         """What a network sees of samples that wait as `examples` has them, in float32."""
         return jax.tree.map(lambda units, values: units.seen(values), self.units, images)
 
 
-def _stored(units: Units, x: np.ndarray) -> np.ndarray:
-    if units.as_stored:
+def _stored_size(units: Units, x: np.ndarray | Rows) -> int:
+    return math.prod(x.shape) * (1 if units.as_stored else 4)
+
+
+def _stored(units: Units, x: np.ndarray | Rows) -> np.ndarray:
+    if units.as_stored and not isinstance(x, Rows):
         return units.stored(x)
     return np.concatenate([units.stored(part) for _, part in pieces(x)])
 

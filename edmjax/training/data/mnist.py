@@ -1,23 +1,22 @@
-"""MNIST from its four IDX files: read from a directory, or downloaded once, and always verified.
+"""MNIST and Fashion-MNIST from their IDX files.
 
-The decompressed content is verified, so it does not matter how a file was compressed. Source:
-LeCun, Cortes and Burges; IDX is a big-endian header (two zero bytes, the type 8 for bytes, the
-number of axes, then the axes) and one byte an entry.
+IDX is a big-endian header (two zero bytes, the type 8 for bytes, the number of axes, then the axes)
+and one byte an entry. Of MNIST the decompressed content is verified, so it does not matter how a
+file was compressed; of Fashion-MNIST checksums are published of the compressed files alone.
+Sources: LeCun, Cortes and Burges; Xiao, Rasul and Vollgraf (2017).
 """
 
 import gzip
 import hashlib
 import math
-import os
-import tempfile
-import urllib.request
 import zlib
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from edmjax._common.arguments import one_of
+from edmjax.training.data.download import content
 from edmjax.training.files import StrPath
 
 MIRRORS = (
@@ -27,10 +26,10 @@ MIRRORS = (
 
 
 class IdxFile(NamedTuple):
-    """The content that a file must have: its axes, and the SHA-256 of its decompressed bytes."""
+    """What a file must be: its axes, and a checksum, of MNIST the SHA-256 of decompressed bytes."""
 
     shape: tuple[int, ...]
-    sha256: str
+    digest: str
 
     @property
     def header(self) -> int:
@@ -53,6 +52,17 @@ FILES = {
     ),
 }
 
+# The images lie in the publisher's repository; Keras has them from the second address.
+FASHION_MIRRORS = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+)
+# MD5 of the compressed files, from the README of github.com/zalandoresearch/fashion-mnist.
+FASHION_FILES = {
+    "train-images-idx3-ubyte.gz": IdxFile((60000, 28, 28), "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    "train-labels-idx1-ubyte.gz": IdxFile((60000,), "25c81989df183df01b3e8a0aad5dffbe"),
+}
+
 
 def load_mnist(
     data_dir: StrPath | None = None, *, split: str = "train"
@@ -70,75 +80,65 @@ def load_mnist(
     """
     prefixes = {"train": "train", "test": "t10k"}
     prefix = prefixes[one_of(split, "split", prefixes)]
-    images, labels = (
-        np.frombuffer(_content(name, data_dir), np.uint8, offset=file.header).reshape(file.shape)
-        for name, file in FILES.items()
-        if name.startswith(prefix)
-    )
+
+    def read(name: str, file: IdxFile) -> np.ndarray:
+        names, verified = (name, f"{name}.gz"), partial(_verified, name)
+        raw = content(names, "mnist", data_dir, MIRRORS, verified)
+        return np.frombuffer(raw, np.uint8, offset=file.header).reshape(file.shape)
+
+    images, labels = (read(*item) for item in FILES.items() if item[0].startswith(prefix))
     return images, labels
 
 
-def _content(name: str, data_dir: StrPath | None) -> bytes:
-    """The verified bytes of a file, wherever it is."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache, "edmjax", "mnist") if data_dir is None else Path(data_dir)
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return _verified(name, path.read_bytes(), str(path))
-    if data_dir is not None:
-        raise FileNotFoundError(
-            f"{folder} holds neither {name} nor {name}.gz. Point the data directory at MNIST's IDX "
-            "files, or leave it out to download them."
+def load_fashion_mnist(data_dir: StrPath | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The 60,000 training images, uint8 `(n, 28, 28)`, and labels, uint8 `(n,)`.
+
+    Files are looked for as by `load_mnist`, compressed alone: `NAME.gz`. It raises the same.
+    """
+
+    def read(name: str, file: IdxFile) -> np.ndarray:
+        verified = partial(_fashion, name)
+        raw = content((name,), "fashion_mnist", data_dir, FASHION_MIRRORS, verified)
+        return np.frombuffer(raw, np.uint8, offset=file.header).reshape(file.shape)
+
+    images, labels = (read(*item) for item in FASHION_FILES.items())
+    return images, labels
+
+
+def _fashion(name: str, raw: bytes, where: str) -> bytes:
+    """The decompressed bytes, once they are known to be Fashion-MNIST's file of this name."""
+    expected = FASHION_FILES[name]
+    found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    if found != expected.digest:
+        raise ValueError(
+            f"{where} is damaged or not Fashion-MNIST's {name}: expected MD5 {expected.digest}, "
+            f"got {found}. Delete it and fetch it again."
         )
-    return _download(name, folder / f"{name}.gz")
-
-
-def _download(name: str, path: Path) -> bytes:
-    """The verified bytes of a file from the first mirror that has them, kept at `path`."""
-    failures = []
-    for mirror in MIRRORS:
-        url = f"{mirror}{name}.gz"
-        try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                packed = answer.read()
-            content = _verified(name, packed, url)
-        except (OSError, ValueError) as err:
-            failures.append(f"{url}: {err}")
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may do the same at once, so the name appears when the file is whole.
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(packed)
-        os.replace(file.name, path)
-        return content
-    raise OSError(
-        f"{name} could not be downloaded. {' '.join(failures)} On a machine without a network, "
-        "copy MNIST's four IDX files there and pass their directory as the data directory."
-    )
+    return gzip.decompress(raw)
 
 
 def _verified(name: str, raw: bytes, where: str) -> bytes:
     """The decompressed bytes, once they are known to be MNIST's file of this name."""
     expected = FILES[name]
     size = expected.header + math.prod(expected.shape)
-    content = raw
+    entries = raw
     if raw[:2] == b"\x1f\x8b":
         try:
-            content = gzip.decompress(raw)
+            entries = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as err:
             raise ValueError(
                 f"{where} is damaged: expected {size:,} bytes once decompressed, but it does not "
                 f"decompress ({err}). Delete it and fetch it again."
             ) from err
-    found = hashlib.sha256(content).hexdigest()
-    if len(content) != size:
+    found = hashlib.sha256(entries).hexdigest()
+    if len(entries) != size:
         raise ValueError(
             f"{where} is truncated or not MNIST's {name}: expected {size:,} bytes (decompressed), "
-            f"got {len(content):,}. Delete it and fetch it again."
+            f"got {len(entries):,}. Delete it and fetch it again."
         )
-    if found != expected.sha256:
+    if found != expected.digest:
         raise ValueError(
-            f"{where} is corrupt or not MNIST's {name}: expected SHA-256 {expected.sha256} "
+            f"{where} is corrupt or not MNIST's {name}: expected SHA-256 {expected.digest} "
             f"(decompressed), got {found}. Delete it and fetch it again."
         )
-    return content
+    return entries

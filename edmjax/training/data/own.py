@@ -11,23 +11,29 @@ import numpy as np
 from edmjax._common.arguments import describe
 from edmjax.training.data.arrays import from_arrays
 from edmjax.training.data.dataset import Dataset
+from edmjax.training.data.tables import from_table
 from edmjax.training.errors import DataError
 
 
-def dataset_of(found: object, name: str, **options: Any) -> Dataset:
-    """The data that the function `name` returned: a `Dataset`, an array or a dictionary of arrays.
+def dataset_of(
+    found: object, name: str, reading: Mapping[str, Any] | None = None, **options: Any
+) -> Dataset:
+    """The data that the function `name` returned.
 
-    `DataError` where it is something else.
+    They are a `Dataset`, an array, a dictionary of arrays, or a set of the library `datasets`,
+    which `reading` is for. `DataError` where it is something else.
     """
     if isinstance(found, Dataset):
         return found
     if isinstance(found, np.ndarray | jax.Array):
         return Dataset.of(found, name=name, **options)
+    if type(found).__module__.startswith("datasets."):
+        return from_table(found, name, **(reading or {}), **options)
     if isinstance(found, Mapping):
         return from_arrays(found, name, **options)
     raise DataError(
-        f"{name} must return a `Dataset`, an array, or a dictionary with the array `x`, got "
-        f"{describe(found)}."
+        f"{name} must return a `Dataset`, an array, a dictionary with the array `x`, a function "
+        f"of the number of a step, or an iterator of batches, got {describe(found)}."
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from edmjax._common.arguments import describe, one_of
+from edmjax.training.data.rows import Rows
 
 RULES = ("auto", "none", "range", "standard")
 CHANNELS = ("last", "none", "first")
@@ -149,6 +150,9 @@ def measure(x: object, name: str, *, rule: str = "auto", channels: str | None = 
     shape = x.shape[1:]
     channels = _where(shape, channels, name)
     whole = not jnp.issubdtype(x.dtype, jnp.floating)
+    if rule == "auto" and x.dtype == np.uint8:  # known without a look at the data
+        half = np.float64(127.5)
+        return Units(shape, "uint8", channels, "range", half, half, 0, 255)
     found = Units(shape, x.dtype.name, channels)
     least, greatest, mean, std = _moments(x, found, name)
     ends: tuple[Any, Any] = (None, None)
@@ -156,8 +160,6 @@ def measure(x: object, name: str, *, rule: str = "auto", channels: str | None = 
         ends = int(least.min()), int(greatest.max())
     if rule == "auto":
         rule = "range" if whole else "standard"
-        if x.dtype == np.uint8:
-            ends = 0, 255
     shift, width = np.float64(0.0), np.float64(1.0)
     if rule == "range":
         low, high = ends if ends[1] is not None else (least.min(), greatest.max())
@@ -180,16 +182,16 @@ def _dtype(name: str) -> np.dtype:
     return dtype
 
 
-def _numbers(x: object, name: str) -> np.ndarray:
+def _numbers(x: object, name: str) -> np.ndarray | Rows:
     """`x` as an array of numbers with at least one sample, or a sentence."""
     if isinstance(x, jax.Array):
         x = np.asarray(x)
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, np.ndarray | Rows):
         raise TypeError(
             f"{name} must be an array with samples on axis 0, got {describe(x)}: convert it with "
             "np.asarray."
         )
-    if np.iscomplexobj(x):
+    if x.dtype.kind == "c":
         raise TypeError(
             f"{name} holds complex numbers, {x.dtype}: put the real and the imaginary parts side "
             "by side as channels, np.stack([x.real, x.imag], axis=-1)."
@@ -224,14 +226,14 @@ def _channels_last(x: np.ndarray, channels: str) -> np.ndarray:
     return np.moveaxis(x, 1, -1) if channels == "first" else x
 
 
-def pieces(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def pieces(x: np.ndarray | Rows) -> Iterator[tuple[int, np.ndarray]]:
     """`x` in parts along axis 0 that are small in memory, each with its first index."""
     rows = max(1, NUMBERS_AT_ONCE // max(1, math.prod(x.shape[1:])))
     for first in range(0, len(x), rows):
         yield first, x[first : first + rows]
 
 
-def _moments(x: np.ndarray, units: Units, name: str) -> tuple[np.ndarray, ...]:
+def _moments(x: np.ndarray | Rows, units: Units, name: str) -> tuple[np.ndarray, ...]:
     """Least, greatest, mean and standard deviation for each entry of the last axis, in float64."""
     least, greatest, parts = np.inf, -np.inf, []
     for first, part in pieces(x):

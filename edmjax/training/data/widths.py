@@ -29,8 +29,11 @@ def widths(leaves: Sequence[Shaped[np.ndarray, "n ..."]]) -> tuple[float, float,
     n = len(leaves[0])
     if n < 4:
         return None
-    parts = [np.asarray(leaf, np.float64).reshape(n, -1) for leaf in leaves]
-    rows: Float[np.ndarray, "n d"] = np.concatenate(parts, axis=1)
+    # One array, and no part of it beside: there may be 256 MiB of numbers.
+    ends = np.cumsum([0, *(np.size(leaf) // n for leaf in leaves)])
+    rows: Float[np.ndarray, "n d"] = np.empty((n, ends[-1]))
+    for leaf, first, last in zip(leaves, ends, ends[1:], strict=False):
+        rows[:, first:last] = np.reshape(leaf, (n, -1))
     total = float(np.std(rows))
     rows -= rows.mean(axis=0)
     first, second = rows[::2], rows[1::2]
