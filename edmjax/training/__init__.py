@@ -17,6 +17,7 @@ checkpoints    the state on the disk, and the weights that others read
 outputs, files what else a run writes, and how files are written whole
 pretrained     a trained network from its file
 samples        samples drawn with it, and the files that show them
+export         the sampler with its weights as one file
 devices, mesh  which devices and processes take part, and what lies where
 errors         how a run that stops tells its user why
 """
@@ -54,6 +55,7 @@ try:
     )
     from edmjax.training.ema import reconstruct_ema, save_snapshots
     from edmjax.training.errors import DataError, Stopped, TrainingWarning, plain_errors
+    from edmjax.training.export import export_sampler
     from edmjax.training.fit import Fit, fit
     from edmjax.training.loop import Progress
     from edmjax.training.mesh import shard_batch, shard_state
@@ -101,6 +103,7 @@ __all__ = [
     "build_uncertainty",
     "draw",
     "drop_labels",
+    "export_sampler",
     "fit",
     "generate",
     "guided",

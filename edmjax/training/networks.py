@@ -31,7 +31,6 @@ from edmjax._common.arguments import describe
 from edmjax._common.functions import with_cond
 from edmjax._common.packed import is_module
 from edmjax._common.typing import Arraylike, PyTree
-from edmjax.nn._network import Network as Ours
 from edmjax.nn.functional import Arrays, Functional, functional
 
 _Tree: TypeAlias = Any  # parameters or state as the package of a network holds them
@@ -129,7 +128,9 @@ def adapted(net: object) -> tuple[Trainable, Arrays]:
         ValueError: a parameter is not floating, or two have one name.
     """
     if isinstance(net, nnx.Module):
-        return functional(net) if isinstance(net, Ours) else _of_nnx(net)
+        # A user's own, a subclass of ours too, may hold Dropout and batch statistics.
+        ours = type(net).__module__.startswith("edmjax.nn.")
+        return functional(net) if ours else _of_nnx(net)
     if is_module(net):
         return _of_equinox(net)
     linen: Any = sys.modules.get("flax.linen")

@@ -43,7 +43,7 @@ def generate(
     cond: PyTree = None,
     mesh: Mesh | None = None,
     progress: bool = True,
-) -> Float[np.ndarray, "n height width channels"]:
+) -> Float[np.ndarray, "n ..."]:
     """The samples that a configuration asks for, float32, cut to [-1, 1] unless `clip` is False.
 
     `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them;
@@ -92,7 +92,7 @@ def draw(
     on_chunk: Callable[[int], object] = lambda evaluations: None,
     clip: bool = True,
     first: int = 0,
-) -> Float[np.ndarray, "n height width channels"]:
+) -> Float[np.ndarray, "n ..."]:
     """The samples of a plan, drawn as `generate` draws them; see there.
 
     They start from noise of the plan's first level, in the scale in which it holds its points. The

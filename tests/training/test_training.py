@@ -17,7 +17,7 @@ from support.runs import config
 
 import edmjax as ej
 from edmjax import losses, nn, training
-from edmjax.training import choices, ema, loop, feed
+from edmjax.training import choices, ema, feed, loop
 from edmjax.training.checkpoints import differences, save_weights
 from edmjax.training.outputs import LossLog, read_losses
 

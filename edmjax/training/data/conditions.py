@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -71,6 +72,23 @@ class Conditions:
         if len({len(value) for value in found.values()}) > 1:
             raise ValueError(f"{name} must have as many entries on axis 0 of each of its arrays.")
         return found
+
+    @property
+    def raw(self) -> PyTree:
+        """One sample's conditions in the units of the data, as `jax.ShapeDtypeStruct`s.
+
+        They are float32, by kind where there are several; a sequence has its mask.
+        """
+        found = {k: jax.ShapeDtypeStruct(u.shape, jnp.float32) for k, u in self.units.items()}
+        if "sequence" in found:
+            found["mask"] = jax.ShapeDtypeStruct(found["sequence"].shape[:1], jnp.bool_)
+        return found if len(found) > 1 else next(iter(found.values()))
+
+    def traced(self, raw: PyTree) -> dict[str, Any]:
+        """What `read` returns of conditions like `raw`, which may be traced."""
+        arrays = raw if isinstance(raw, Mapping) else {next(iter(self.units)): raw}
+        found = {kind: units.traced(arrays[kind]) for kind, units in self.units.items()}
+        return found | {"mask": arrays["mask"]} if "mask" in arrays else found
 
     def to_data(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What `read` was given, by kind."""

@@ -82,6 +82,16 @@ class Units:
         values = x.astype(np.float64)
         return ((values - self.shift) / np.where(self.width, self.width, 1.0)).astype(np.float32)
 
+    def traced(self, x: Shaped[Array, "n ..."]) -> Float[Array, "n ..."]:
+        """What the network sees of samples in the data's units, in float32; it may be traced."""
+        values = jnp.asarray(x).astype(jnp.float32)
+        if self.channels == "none":
+            values = values[..., None]
+        elif self.channels == "first":
+            values = jnp.moveaxis(values, 1, -1)
+        shift, width = (jnp.asarray(v, jnp.float32) for v in (self.shift, self.width))
+        return (values - shift) / jnp.where(width == 0, 1, width)
+
     def seen(self, x: Shaped[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
         """What the network sees of `stored` samples; it may be traced."""
         values = jnp.asarray(x).astype(jnp.float32)

@@ -1,0 +1,92 @@
+"""Writes the sampler of a trained network, with its weights, as one file for other programs.
+
+    edmjax export --checkpoint runs/digits --out digits.stablehlo
+    edmjax export --checkpoint runs/digits --nfe 10 --guidance 2.0 --out digits.stablehlo
+
+The file is a program in StableHLO for CPUs, NVIDIA GPUs and TPUs, for any number of samples. It
+runs where only jax and flatbuffers are installed (docs/export.md):
+
+    import jax
+from jax import export
+    sampler = export.deserialize(bytearray(open("digits.stablehlo", "rb").read()))
+    x = sampler.call(seed, index)
+
+seed is an int32, and index an array of int32, the numbers of the samples. Of a network with classes
+there is a third argument, the label of each sample, and of one with conditions these, in the units
+of the data; where there are several, a dictionary. Samples are those that edmjax sample draws with
+this seed, in the units, shape and dtype of the data. The options that choose how they are drawn are
+those of edmjax sample, whose help lists samplers and schedules.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from jax import export
+
+from edmjax import training
+from edmjax.cli._options import add_option, count, make_parser
+from edmjax.cli.sample import BETWEEN, _check, _plan_of
+from edmjax.training.export import PLATFORMS, export_sampler
+from edmjax.training.files import make_directory, write_file
+
+_SHOWN = {"sampler": "heun", "schedule": BETWEEN, "num_steps": 18}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    _check(parser, args)
+    with training.plain_errors():
+        trained = training.load_trained(args.checkpoint)
+        guide = training.load_trained(args.guide) if args.guide else None
+        if args.guidance is not None:
+            trained = training.guided(trained, args.guidance, guide)
+        plan, out = _plan_of(args), Path(args.out)
+        make_directory(out.parent, out.name)
+        made = export_sampler(trained, plan, platforms=args.platforms)
+        write_file(out, bytes(made.serialize()))
+    print(f"{out}: {out.stat().st_size / 1e6:.3g} MB, for {', '.join(made.platforms)}")
+    print(_signature(made))
+
+
+def _signature(made: export.Exported) -> str:
+    """Its arguments and its result, as `call(seed: int32[], index: int32[n]) -> uint8[n,8,8,1]`."""
+    (seed, index, *given), _ = jax.tree.unflatten(made.in_tree, made.in_avals)
+    inside = f"seed: {seed.str_short()}, index: {index.str_short()}"
+    for name, aval in (given[0] if given and isinstance(given[0], dict) else {}).items():
+        inside += f", {name}: {aval.str_short()}"
+    if given and not isinstance(given[0], dict):
+        inside += f", cond: {given[0].str_short()}"
+    return f"call({inside}) -> {made.out_avals[0].str_short()}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser("export", __doc__)
+    parser.add_argument("--checkpoint", required=True, help="directory of a training run")
+    parser.add_argument("--out", required=True, help="the file, such as sampler.stablehlo")
+    for name, text in {
+        "sampler": "how the noise levels are stepped through",
+        "schedule": "which noise levels are visited",
+        "num_steps": "how many levels, the last zero not counted",
+    }.items():
+        kind = count if name == "num_steps" else str
+        add_option(parser, name.replace("_", "-"), text, _SHOWN[name], type=kind)
+    parser.add_argument(
+        "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
+    )
+    parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
+    parser.add_argument("--guidance", type=float, help="scale of guidance; 1 is none")
+    parser.add_argument("--guide", help="directory of a worse network's run, to guide away from")
+    add_option(
+        parser,
+        "platforms",
+        "what it is for",
+        PLATFORMS,
+        nargs="+",
+        choices=(*PLATFORMS, "rocm"),
+        default=PLATFORMS,
+    )
+    return parser
