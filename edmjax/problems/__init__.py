@@ -10,6 +10,9 @@ or one level for each entry of axis 0 of `x`. Each problem is a pytree of host f
 passes through `jit` as an argument. Calling it denoises: `ej.sample(problem, plan, x, key)`.
 Computation runs in the precision of `x`, at least float32, with full-precision matrix products.
 
+`TwoMoons` and `GaussianLinear` are simulators, for inference: parameters, data, and the exact
+posterior of the parameters given data.
+
 At `sigma = 0` the denoiser is its limit from above: `x` itself, or, in directions in which the data
 have no variance, the nearest point with any density.
 """
@@ -19,6 +22,7 @@ from edmjax.problems.few_step import P1, P2, P3
 from edmjax.problems.gaussian import Gaussian
 from edmjax.problems.mixture import Mixture
 from edmjax.problems.problem import Problem
+from edmjax.problems.simulators import GaussianLinear, TwoMoons
 
 __all__ = [
     "P1",
@@ -26,8 +30,10 @@ __all__ = [
     "P3",
     "Empirical",
     "Gaussian",
+    "GaussianLinear",
     "Mixture",
     "Problem",
+    "TwoMoons",
 ]
 
 

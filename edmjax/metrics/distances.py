@@ -12,28 +12,15 @@ group, not of a set, which matters for a biased distance.
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from edmjax._common.arguments import whole
-from edmjax._common.arrays import has_no_value
-from edmjax._common.exported import serializable_tuple
 from edmjax._common.typing import Arraylike, Int, Keys
+from edmjax.metrics.sets import Estimate, two_sets
 from edmjax.noise.keys import check_key, check_single_key
-
-__all__ = ["Estimate", "energy_distance", "sliced_wasserstein"]
-
-
-@serializable_tuple
-class Estimate(NamedTuple):
-    """A mean over groups, and its standard error (NaN for a single group)."""
-
-    value: Float[Array, ""]
-    standard_error: Float[Array, ""]
 
 
 def sliced_wasserstein(
@@ -129,18 +116,7 @@ def _mean(values: jax.Array) -> Estimate:
 
 def _groups(x: Arraylike, y: Arraylike, num_groups: Int) -> tuple[jax.Array, jax.Array]:
     """Both sets as (groups, samples a group, numbers a sample)."""
-    x, y = _reals(x, "x"), _reals(y, "y")
-    if x.shape != y.shape or x.ndim == 0:
-        raise ValueError(
-            "`x` and `y` must be sets of samples of one shape and size (n, ...), got "
-            f"{x.shape} and {y.shape}."
-        )
-    for name, values in (("x", x), ("y", y)):
-        if not has_no_value(values) and not bool(jnp.isfinite(values).all()):
-            raise ValueError(
-                f"`{name}` holds samples that are not finite, so the distance is undefined: leave "
-                "them out, and say how many there were."
-            )
+    x, y = two_sets(x, y)
     groups = whole(num_groups, "num_groups")
     size = len(x) // groups
     if size < 2:
@@ -152,17 +128,3 @@ def _groups(x: Arraylike, y: Arraylike, num_groups: Int) -> tuple[jax.Array, jax
     cut = (groups, size, math.prod(x.shape[1:]))
     x, y = (v[: groups * size].reshape(cut).astype(dtype) for v in (x, y))
     return x, y
-
-
-def _reals(value: Arraylike, name: str) -> jax.Array:
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"`{name}` must hold real numbers, got {value!r:.80}.") from None
-    if jnp.iscomplexobj(array):
-        raise TypeError(f"`{name}` must hold real numbers, got {array.dtype}.")
-    return array
-
-
-def __dir__() -> list[str]:
-    return __all__
