@@ -66,6 +66,7 @@ def test_conditions_are_given_in_the_units_of_the_data(tmp_path):
         )
         return 0.5 * x + told[:, None]
 
+    denoise = jax.tree_util.Partial(denoise)
     trained = training.Trained(denoise, (3,), 0, 0.0, False, dataset.units, dataset.conditions, 0.0)
     loaded = round_trip(export_sampler(trained, PLAN))
     some = {kind: value[:5] for kind, value in raw.items()}
