@@ -61,6 +61,8 @@ def test_what_a_network_is_given():
     expected = (sequence - counted.mean(0)) / counted.std(0)
     np.testing.assert_allclose(given["sequence"][mask], expected[mask], rtol=1e-4, atol=1e-5)
     assert np.isfinite(given["sequence"]).all()
+    read = dataset.conditions.read(cond)  # as the conditions of samples are
+    jax.tree.map(np.testing.assert_array_equal, read, dataset.cond)
     # That of one sample which stands for none is that of a hidden one.
     none = dataset.conditions.hidden(3)
     assert none["label"] == 3 and not none["mask"].any()

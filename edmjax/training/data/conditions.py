@@ -63,7 +63,8 @@ class Conditions:
         for kind, units in self.units.items():
             if kind not in arrays:
                 raise ValueError(f"{name} has no {kind}: the network was trained with one.")
-            found |= _stored(arrays.pop(kind), units, arrays.pop("mask", None), kind, name)
+            mask = arrays.pop("mask", None) if kind == "sequence" else None
+            found |= _stored(arrays.pop(kind), units, mask, kind, name)
         if arrays:
             raise ValueError(
                 f"{name} holds {', '.join(arrays)}, and the network was trained with "
