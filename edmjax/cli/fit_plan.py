@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 import edmjax as ej
 from edmjax import training
+from edmjax.cli._conditions import add_condition, conditions_of
 from edmjax.cli._options import add_option, at_least, count, make_parser, seed
 from edmjax.training.files import make_directory
 
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         def noises(key: Any, n: int) -> tuple[Any, Any]:
             x = levels.sigma_max * jax.random.normal(key, (n, *trained.image_shape))
-            return x, training.sample_labels(n, trained.num_classes)
+            labels = training.sample_labels(n, trained.num_classes)
+            cond = conditions_of(args, trained, labels, n, in_turn=True)
+            return x, labels if cond is None else cond
 
         # Those to compare with come first: what cannot be made is said before the fit.
         karras = ej.schedules.karras(args.nfe, **ends)
@@ -140,4 +143,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-size", type=at_least(4), help="noises of an update (default: 64 or more)"
     )
+    add_condition(parser, "several, which the noises have in turn")
     return parser

@@ -39,21 +39,18 @@ At the end the shards are joined into samples.npz; with --format shards, and abo
 import argparse
 from collections.abc import Sequence
 from textwrap import indent
-from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
 import edmjax as ej
 from edmjax import training
-from edmjax._common.trees import conditions, conditions_at
+from edmjax.cli._conditions import add_condition, conditions_of, rows as conditions_from
 from edmjax.cli._options import add_option, count, make_parser, seed
 from edmjax.planning.table import levels_beyond
 from edmjax.training.choices import describe
-from edmjax.training.data.arrays import load_conditions
 from edmjax.training.defaults import karras
-from edmjax.training.errors import DataError, Stopped, stop_requests
+from edmjax.training.errors import Stopped, stop_requests
 from edmjax.training.files import make_directory, sha256
 from edmjax.training.shards import Shards, draw_shards, identity
 
@@ -72,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         mesh = training.open_mesh(devices, min(args.chunk_size, args.num_samples))
         trained = training.load_trained(args.checkpoint)
         labels = training.sample_labels(args.num_samples, trained.num_classes, args.labels)
-        cond = _conditions(args, trained, labels)
+        cond = conditions_of(args, trained, labels, args.num_samples)
         guide = training.load_trained(args.guide) if args.guide else None
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
@@ -100,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 first=first,
                 seed=args.seed,
                 labels=None if labels is None else labels[first : first + rows],
-                cond=None if cond is None else conditions_at(cond, slice(first, first + rows)),
+                cond=conditions_from(cond, first, rows),
                 chunk_size=rows,
                 mesh=mesh,
                 progress=not several,
@@ -118,34 +115,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise Stopped(signal, shards.done(), args.num_samples, "sample")
         if training.is_first():
             _finish(args, shards, labels, trained)
-
-
-def _conditions(
-    args: argparse.Namespace, trained: training.Trained, labels: np.ndarray | None
-) -> Any:
-    """What the denoiser is given beside classes, one entry a sample or one for all; else None."""
-    if args.cond is None:
-        if trained.conditions is None:
-            return None
-        kinds = " and ".join(trained.conditions.shapes)
-        raise ValueError(
-            f"The network in {args.checkpoint} was trained with a condition, {kinds}: add --cond "
-            "FILE, an .npy or .npz in the units of the data, with one row, or one for each sample."
-        )
-    try:
-        found = trained.condition(load_conditions(args.cond), labels)
-    except DataError:
-        raise
-    except (TypeError, ValueError) as err:
-        raise ValueError(f"--cond {args.cond}: {err}") from err
-    try:
-        return conditions(found, args.num_samples, "")
-    except ValueError:
-        n = len(jax.tree.leaves(found)[0])
-        raise ValueError(
-            f"--cond {args.cond} has {n} rows for {args.num_samples} samples: give one row, which "
-            "is for all, or one a sample."
-        ) from None
 
 
 def _finish(
@@ -211,6 +180,8 @@ def _parser() -> argparse.ArgumentParser:
         f"{indent(describe(schedules, skip=('n',)), '  ')}\n\n"
         'What each is: python -c "import edmjax as ej; help(ej.samplers.heun)"',
     )
+    # Names that edmjax train has for the same things.
+    parser.others = {f"sample.{name}": name.replace("_", "-") for name in (*_CHOICES, *_TYPES)}
     parser.add_argument("--checkpoint", required=True, help="directory of a training run")
     parser.add_argument("--out", required=True, help="directory for what is written")
     for name, text in {
@@ -243,11 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     classes.add_argument(
         "--label", type=int, nargs=1, dest="labels", metavar="LABEL", help="one class for all"
     )
-    parser.add_argument(
-        "--cond",
-        metavar="FILE",
-        help="conditions, an .npy or .npz as of the data: one row for all, or one a sample",
-    )
+    add_condition(parser, "one a sample")
     parser.add_argument("--guidance", type=float, help="scale of guidance; 1 is none")
     parser.add_argument("--guide", help="directory of a worse network's run, to guide away from")
     training.add_device_options(parser)

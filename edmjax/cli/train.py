@@ -28,7 +28,7 @@ Several devices, and several machines that run this same command (docs/distribut
 import argparse
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,16 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 import edmjax as ej
 from edmjax import training
+from edmjax.cli._options import spelled
 from edmjax.training.configured import prepared
 from edmjax.training.defaults import about
 from edmjax.training.samples import conditions_in_turn
 
+# Names that edmjax sample has for the same things, and one that says more.
+OTHERS = {
+    **{f.name: f"sample.{f.name}" for f in fields(training.SampleConfig) if f.name != "seed"},
+    "init_from": "init",
+}
 LARGEST = 10_000  # entries of a file: a configuration has about fifty
 USAGE = "edmjax train [--config FILE] [--out DIRECTORY] [--mesh AXES] [--ENTRY VALUE ...]"
 
@@ -56,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", action="config", help="YAML file with values, see configs/")
     parser.add_class_arguments(training.Config, None)
     training.add_device_options(parser)
+    argv = spelled(parser, argv, OTHERS)
     _check_sizes(parser, argv)
     arguments = parser.parse_args(argv)
     for path in map(str, filter(None, arguments.pop("config") or [])):

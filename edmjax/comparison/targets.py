@@ -67,9 +67,14 @@ def problem(name: str, num_samples: int, seed: int) -> Target:
 def trained(path: str, num_samples: int, seed: int) -> Target:
     """A trained network, its arrays in float64, from starts `80 n`.
 
-    Raises as `ej.training.load_denoiser` does.
+    Raises as `ej.training.load_denoiser` does, and ValueError where it takes conditions.
     """
-    denoise, shape = ej.training.load_denoiser(path)
+    denoise, shape, *_, conditions, _ = ej.training.load_trained(path)
+    if conditions is not None:
+        raise ValueError(
+            f"The network in {path} was trained with a condition, and solvers are compared on "
+            "networks without: edmjax fit-plan --cond FILE compares plans for conditions."
+        )
     denoise = jax.tree.map(_wide, denoise)
     x = HIGH * jax.random.normal(jax.random.key(seed), (num_samples, *shape), jnp.float64)
     # The name says which weights: rows and references of another training do not pass for these.

@@ -342,3 +342,53 @@ def test_losses_tell_the_network_the_labels():
         out = loss(net, {}, jnp.zeros((3, 2)), jax.random.key(0), cond=jnp.arange(3))
         assert isinstance(out, losses.PerSample)
         np.testing.assert_array_equal(seen.pop(), [0, 1, 2])
+
+
+CONDITIONED = training.Dataset.of(
+    np.random.default_rng(0).normal(size=(30, 2)), cond=np.arange(60.0).reshape(30, 2)
+)
+
+
+def conditioned(cond_dropout, num_classes=0):
+    """A network that knows a Gaussian around the sum of its condition; around 0 without."""
+    dataset = CONDITIONED.hiding(cond_dropout > 0)
+
+    def denoise(x, sigma, cond=None):
+        vector = cond["vector"] if isinstance(cond, dict) else cond
+        mean = 0 if vector is None else vector.sum(-1)[:, None]
+        return (x + sigma**2 * mean) / (1 + sigma**2)
+
+    return training.Trained(
+        jax.tree_util.Partial(denoise), (2,), num_classes, 0.1, False, dataset.units,
+        dataset.conditions, cond_dropout,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_guidance_goes_from_no_condition_past_the_condition(num_classes):
+    trained = conditioned(0.1, num_classes)
+    guided = training.guided(trained, 2.0)
+    labels = np.zeros(4, np.int32) if num_classes else None
+    cond = trained.condition(np.array([[4.0, 9.0]]), labels)
+    x = jnp.ones((4, 2))
+    vector = cond["vector"] if num_classes else cond
+    alone, none = trained.denoise(x, 1.0, cond), trained.denoise(x, 1.0, jnp.zeros((4, 3)))
+    assert vector.shape[-1] == 3 and vector[0, -1] == 1
+    np.testing.assert_allclose(guided.denoise(x, 1.0, cond), 2 * alone - none, rtol=1e-5)
+
+
+def test_guidance_without_a_hidden_condition_is_a_sentence():
+    with pytest.raises(ValueError, match=r"had no loss\.cond_dropout: train with 0\.1"):
+        training.guided(conditioned(0.0), 2.0)
+    with pytest.raises(ValueError, match="takes no conditions"):
+        TRAINED.condition(np.zeros((1, 2)))
+    worse = conditioned(0.0)
+    with pytest.raises(ValueError, match=r"The guide takes \{'vector': \(2,\)\} and the network"):
+        training.guided(conditioned(0.1), 2.0, worse)
+    # A guide that knows nothing is asked without the condition.
+    plain = worse._replace(conditions=None, denoise=jax.tree_util.Partial(lambda x, s: x * 0))
+    guided = training.guided(worse, 3.0, plain)
+    x, cond = jnp.ones((1, 2)), worse.condition(np.array([[4.0, 9.0]]))
+    np.testing.assert_allclose(
+        guided.denoise(x, 1.0, cond), 3 * worse.denoise(x, 1.0, cond), rtol=1e-5
+    )
