@@ -1,6 +1,6 @@
 """Kills a training run with SIGKILL again and again, and compares it with one that nothing stopped.
 
-    python checks/check_kill.py --kills 10 --out runs/kills
+    python checks/check_kill.py --kills 10 --out runs/kills [--data=FOLDER --data_in_memory=no ...]
 
 Two runs of one command, of a tiny network on the digits: the first undisturbed, the second killed
 at random moments and started anew each time. Three kinds of moments take turns: while steps are
@@ -42,18 +42,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=10, help="how many (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--out", type=Path, required=True, help="directory for the two runs")
-    args = parser.parse_args(argv)
+    args, options = parser.parse_known_args(argv)  # what it does not know is for `edmjax train`
     whole, killed = args.out / "whole", args.out / "killed"
     for run in (whole, killed):
         if run.exists():
             sys.exit(f"error: {run} exists already: choose another directory.")
 
     begin = time.monotonic()
-    finish(start(whole))
+    finish(start(whole, options))
     rng = random.Random(args.seed)
     for number in range(args.kills):
         moment = MOMENTS[number % len(MOMENTS)]
-        process = start(killed)
+        process = start(killed, options)
         wait_for(moment, killed, process, rng)
         if process.poll() is not None:
             sys.exit(f"error: the run ended before kill {number + 1}; more steps are needed.")
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         unfinished = " with an unfinished checkpoint" if saving(killed) else ""
         steps = last_step(killed)
         print(f"kill {number + 1:2} {moment}, {steps} steps in loss.csv{unfinished}", flush=True)
-    finish(start(killed))
+    finish(start(killed, options))
 
     both = ("weights.safetensors", "loss.csv")
     differences = [name for name in both if digest(whole, name) != digest(killed, name)]
@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def start(out: Path) -> subprocess.Popen:
-    command = [sys.executable, str(TRAIN), *OPTIONS, f"--out={out}"]
+def start(out: Path, options: Sequence[str]) -> subprocess.Popen:
+    command = [sys.executable, str(TRAIN), *OPTIONS, *options, f"--out={out}"]
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

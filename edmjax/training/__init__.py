@@ -19,6 +19,7 @@ pretrained     a trained network from its file
 samples        samples drawn with it, and the files that show them
 export         the sampler with its weights as one file
 devices, mesh  which devices and processes take part, and what lies where
+feed           the examples that steps read, from the device, files or batches of the user's
 errors         how a run that stops tells its user why
 """
 

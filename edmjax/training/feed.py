@@ -54,14 +54,14 @@ class Feed:
         self.reader: _Reader | None = None
         self.state: Any = None  # of the stream, at the last step that was read; JSON
         self.last: tuple[int, Taken] | None = None
-        auto = in_memory in (None, "auto")
         if dataset.stream is not None:
             self.state = dataset.stream.source.state()
-        elif fits(dataset.nbytes, in_memory) and not (auto and dataset.lazy):
+        elif _fits(dataset, in_memory):
             examples = dataset.examples(**self.beside)
             self.whole = jax.device_put(examples) if mesh is None else examples
         else:
-            self.reader = _Reader(self._read)
+            share = self.batch_size / len(dataset)
+            self.reader = _Reader(self._read, max(1, int(share * dataset.nbytes)))
 
     def restore(self, step: int, state: Any) -> None:
         """Has a stream go on after `step` steps, with the `state` of then; `ValueError` if not."""
@@ -154,17 +154,25 @@ class Feed:
         return np.unique(np.concatenate([everything[part] for part in parts]))
 
 
-class _Reader:
-    """Reads the batches of coming steps by Grain, in threads of its own."""
+def _fits(dataset: Dataset, in_memory: str | None) -> bool:
+    """Whether the data are to lie on the device: where one process has no room, in none."""
+    told = in_memory not in (None, "auto")
+    return all(gather_flags(int(fits(dataset.nbytes, in_memory) and (told or not dataset.lazy))))
 
-    def __init__(self, read: Callable[[int], Examples]):
+
+class _Reader:
+    """Reads the batches of coming steps, of so many bytes each, by Grain in threads of its own."""
+
+    def __init__(self, read: Callable[[int], Examples], nbytes: int):
         self.read: Callable[[int], Examples] = read
+        self.nbytes: int = nbytes
         self.next: int = -1
         self.iterator: Iterator[Examples] | None = None
 
     def take(self, start: int, stop: int) -> list[Examples]:
         if self.iterator is None or start != self.next:
             self.iterator = self._open(start)
+        self.next = -1  # where a read fails
         found = [next(self.iterator) for _ in range(start, stop)]
         self.next = stop
         return found
@@ -175,9 +183,9 @@ class _Reader:
         except ModuleNotFoundError as err:
             instead = ". With --data_in_memory yes the data lie on the device as a whole."
             raise missing(err, "Reading data that stay on the disk", "data", instead) from err
-        nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.read(start)))
+        # Not processes: benchmarks/bench_data.py measures both, and each would hold JAX again.
         threads = min(MOST_THREADS, os.cpu_count() or 1)
-        ahead = max(1, min(2 * threads, AHEAD // max(1, nbytes)))
+        ahead = max(1, min(2 * threads, AHEAD // self.nbytes))
         options = grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead)
         return iter(grain.MapDataset.source(_Steps(self.read, start)).to_iter_dataset(options))
 

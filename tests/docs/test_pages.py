@@ -31,6 +31,8 @@ def data(names):
     np.testing.assert_allclose(seen, (fields[:4] - mean) / std, atol=1e-4)
     np.testing.assert_allclose(names["back"], fields[:4], rtol=1e-6)
     assert names["back"].dtype == np.float64 and names["dataset"].num_classes == 3
+    batch = names["by_step"]()(3)
+    assert batch["x"].shape == (128, 2) and batch["y"].shape == (128,)
 
 
 def diffrax(names):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jax import random
+from PIL import Image
 from support.runs import config
 
 from edmjax import training
@@ -53,6 +54,26 @@ def test_ten_kills_change_no_byte(tmp_path):
     same_files(tmp_path / "whole", tmp_path / "killed")
     steps = [step for step, _ in read_losses(tmp_path / "killed" / "loss.csv")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) > 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folder", "array"])
+def test_kills_change_no_byte_where_grain_reads(kind, tmp_path):
+    """Of a directory of images, and of an array in a file: the same script."""
+    pytest.importorskip("grain")
+    rng = np.random.default_rng(0)
+    name = tmp_path / "data.npy" if kind == "array" else tmp_path / "data"
+    if kind == "array":
+        np.save(name, rng.normal(5, 2, (200, 8, 8, 1)))
+    else:
+        name.mkdir()
+        for i, values in enumerate(rng.integers(0, 256, (200, 8, 8, 3)).astype(np.uint8)):
+            Image.fromarray(values).save(name / f"{i}.png")
+    command = [*CHECK, f"--out={tmp_path}", "--kills=6", f"--data={name}", "--data_in_memory=no"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("kill ") == 6
+    same_files(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.parametrize(

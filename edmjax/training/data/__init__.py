@@ -3,8 +3,11 @@
 sources        data by name: built in, a file, a directory, a function of the user's
 arrays         files .npy and .npz
 folder         directories of images
+tables         data of the library `datasets`
 own            what a function of the user's returns
-mnist          MNIST from its files
+streams        batches that it returns, in place of data
+mnist, cifar   public data sets from their files, which `download` fetches
+rows, pictures samples that are read when they are asked for, and images among them
 dataset        the samples, checked
 images         what images with labels must be
 units          between the data's units and what a network sees
