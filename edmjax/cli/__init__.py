@@ -15,7 +15,7 @@ import edmjax
 COMMANDS = {
     "train": ("train:main", "train", "train a network on a dataset and draw samples with it"),
     "sample": ("sample:main", "train", "draw samples with a trained network, by any sampler"),
-    "evaluate": ("evaluate:main", "train", "measure a network of MNIST, and its samples"),
+    "evaluate": ("evaluate:main", "train", "measure a network and its samples"),
     "export": ("export:main", "train,export", "write a sampler and its network as one file"),
     "fit-plan": ("fit_plan:main", "train", "fit a plan of few evaluations to a trained network"),
     "compare": ("compare:command", "train,diffrax", "compare samplers, and diffrax's solvers"),
@@ -28,7 +28,7 @@ commands:
 for example:
   edmjax train --data digits --out runs/digits
   edmjax sample --checkpoint runs/digits --sampler dpmpp_2m --num-steps 10 --out samples
-  edmjax evaluate --checkpoint runs/mnist --quick
+  edmjax evaluate --checkpoint runs/digits --quick
   edmjax export --checkpoint runs/digits --out digits.stablehlo
   edmjax fit-plan --checkpoint runs/digits --nfe 8 --out plan.json
   edmjax compare --quick --out runs/quick

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edmjax._common.deprecation import former_names
+from edmjax.evaluation.amounts import QUICK, Amounts
 from edmjax.evaluation.bits import image_bits
 from edmjax.evaluation.budgets import Method, parse_methods, plan_of
 from edmjax.evaluation.classifier import Classified, Classifier, TrainedClassifier, load_classifier
@@ -14,15 +15,17 @@ from edmjax.evaluation.distances import (
     make_nearest,
     precision_recall,
 )
+from edmjax.evaluation.features import Features, load_features
 from edmjax.evaluation.losses import LevelLoss, Mean, best_denoiser, level_losses, mean_loss
-from edmjax.evaluation.measure import QUICK, Amounts, evaluate
-from edmjax.evaluation.quality import FIGURES
+from edmjax.evaluation.measure import evaluate
+from edmjax.evaluation.quality import FIGURES, SET_FIGURES
 
 __all__ = [
-    "FIGURES", "QUICK", "Amounts", "Classified", "Classifier", "LevelLoss", "Mean", "Method",
-    "Neighbours", "PrecisionRecall", "TrainedClassifier", "best_denoiser", "evaluate",
-    "frechet_distance", "image_bits", "level_losses", "load_classifier", "make_nearest",
-    "mean_loss", "parse_methods", "plan_of", "precision_recall",
+    "FIGURES", "QUICK", "SET_FIGURES", "Amounts", "Classified", "Classifier", "Features",
+    "LevelLoss", "Mean", "Method", "Neighbours", "PrecisionRecall", "TrainedClassifier",
+    "best_denoiser", "evaluate", "frechet_distance", "image_bits", "level_losses",
+    "load_classifier", "load_features", "make_nearest", "mean_loss", "parse_methods", "plan_of",
+    "precision_recall",
 ]  # fmt: skip
 
 # Names that were public here in the last release, by the file that they lie in.

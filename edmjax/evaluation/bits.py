@@ -1,5 +1,6 @@
 """Bits per dimension of images, by the flow of a trained denoiser."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from jax import random
 from jaxtyping import Float
 
 import edmjax as ej
-from edmjax._common.typing import Denoiser
+from edmjax._common.typing import Denoiser, PyTree
 
 STEP = 2 / 255  # between neighbouring greys, in the units of the images
 
@@ -22,7 +23,7 @@ def image_bits(
     sigma_max: float = 80.0,
     num_levels: int = 64,
     num_probes: int = 1,
-    cond: np.ndarray | None = None,
+    cond: PyTree = None,
     seed: int = 0,
     chunk_size: int = 100,
     progress: Callable[[int], Any] = lambda count: None,
@@ -45,7 +46,7 @@ def image_bits(
         x0 = np.asarray(images[part], np.float32)
         spread = ej.sample_keys(key_spread, len(x0), start)
         probes = ej.sample_keys(key_probes, len(x0), start)
-        labels = None if cond is None else cond[part]
+        labels = jax.tree.map(operator.itemgetter(part), cond)
         found.append(_bits(denoise, plan, x0, spread, probes, labels, num_probes))
         progress(len(x0))
     return np.concatenate([np.asarray(bits, np.float64) for bits in found])

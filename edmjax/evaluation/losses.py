@@ -10,6 +10,7 @@ with `s` for sigma_data. For a network with this sigma_data it is the mean squar
 network's output. Images are (n, height, width, channels) with values from -1 to 1.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from jaxtyping import Float
 
 import edmjax as ej
 from edmjax._common.functions import with_cond
-from edmjax._common.typing import Denoiser
+from edmjax._common.typing import Denoiser, PyTree
 
 Images = Float[np.ndarray, "n ..."]
 
@@ -56,7 +57,7 @@ def mean_loss(
     p_mean: float = -1.2,
     p_std: float = 1.2,
     num_noises: int = 8,
-    cond: np.ndarray | None = None,
+    cond: PyTree = None,
     seed: int = 0,
     chunk_size: int = 500,
     progress: Callable[[int], Any] = lambda count: None,
@@ -95,13 +96,13 @@ def stratified_levels(
 
 def level_losses(
     denoise: Denoiser,
-    best: Callable[..., np.ndarray],
+    best: Callable[..., np.ndarray] | None,
     images: Images,
     sigmas: Sequence[float] | np.ndarray,
     *,
     sigma_data: float = 0.5,
     training_images: bool = False,
-    cond: np.ndarray | None = None,
+    cond: PyTree = None,
     seed: int = 0,
     chunk_size: int = 100,
     progress: Callable[[int], Any] = lambda count: None,
@@ -109,8 +110,8 @@ def level_losses(
     """The losses of the same images at each of some noise levels, of a denoiser and of `best`.
 
     `best` is a denoiser `best(x, sigma, cond)` from `best_denoiser`. Set `training_images` if it
-    was made of these images, or of a set with them. `progress` is called after every chunk with its
-    number of images.
+    was made of these images, or of a set with them. Where it is None, `best` and `excess` are NaN.
+    `progress` is called after every chunk with its number of images.
     """
     weight = _weight(sigma_data)
     for index, level in enumerate(sigmas):
@@ -118,7 +119,9 @@ def level_losses(
         losses = []
         for _, x0, x, sigma, labels in _noised(images, every, cond, seed, index, chunk_size):
             network = np.asarray(_call(denoise, x, sigma, labels), np.float64)
-            exact = best(np.asarray(x), sigma, labels)
+            exact = np.full(x0.shape, np.nan)
+            if best is not None:
+                exact = best(np.asarray(x), sigma, labels)
             pairs = [(network, x0), (exact, x0), (network, exact)]
             axes = tuple(range(1, x0.ndim))
             losses.append([weight(sigma) * ((a - b) ** 2).mean(axis=axes) for a, b in pairs])
@@ -174,7 +177,7 @@ def _noised(images, sigmas, cond, seed, ordinal, chunk_size):
         part = slice(start, min(start + chunk_size, len(images)))
         x0, sigma = np.asarray(images[part], np.float32), sigmas[part]
         x = _add_noise(x0, sigma, ej.sample_keys(key, len(x0), start))
-        yield part, x0, x, sigma, None if cond is None else cond[part]
+        yield part, x0, x, sigma, jax.tree.map(operator.itemgetter(part), cond)
 
 
 @jax.jit

@@ -1,28 +1,29 @@
-"""Everything that is measured of a network of MNIST and its samples, written as it is known."""
+"""What is measured of a network and its samples, written as it is known; here of MNIST's."""
 
 import functools
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 import edmjax as ej
 from edmjax import training
 from edmjax.evaluation import losses, quality, results
+from edmjax.evaluation.amounts import FULL, GENERAL, Amounts
 from edmjax.evaluation.bits import image_bits
 from edmjax.evaluation.budgets import Method, parse_methods, plan_of
 from edmjax.evaluation.classifier import TrainedClassifier, load_classifier
 from edmjax.evaluation.distances import frechet_distance, make_nearest
+from edmjax.evaluation.general import evaluate_any
 from edmjax.evaluation.losses import LevelLoss, Mean
-from edmjax.evaluation.report import Table, claim, setup
+from edmjax.evaluation.report import Table, claim, progress_bar, setup
 from edmjax.evaluation.subject import PAPER, SHAPE, Images, Subject, load_images, load_subject
+from edmjax.training.checkpoints import load_weights
 
-LOSSES = ("network", "best", "excess")
 NO_FEATURES = (
     "Without features of a classifier there are no Fréchet distance, precision, recall and shares "
     "of classes: train one with benchmarks/mnist/train_classifier.py of a checkout of edmjax, and "
@@ -30,45 +31,14 @@ NO_FEATURES = (
 )
 
 
-class Amounts(NamedTuple):
-    """How much is measured.
-
-    Attributes:
-        num_samples: samples a set.
-        seeds: sets of samples.
-        samplers: how samples are drawn, each a text for `parse_methods`.
-        loss_images: test images for the loss.
-        level_images: images for the loss by noise level.
-        bits_images: test images for the bits per dimension.
-        num_levels: noise levels of the loss by level.
-    """
-
-    num_samples: int = 5000
-    seeds: int = 3
-    samplers: Sequence[str] = (
-        "heun@karras:6,10,20,35",
-        "dpmpp_2m@karras:6,10,20,35",
-        "gradient_estimation@cosine:6,10,20,35",
-        "unipc(order=3)@cosine:6,10,20,35",
-        "recommended:6,10,20,35",
-    )
-    loss_images: int = 10_000
-    level_images: int = 500
-    bits_images: int = 500
-    num_levels: int = 12
-
-
-FULL = Amounts()
-# What the option --quick asks for.
-QUICK = Amounts(500, 1, ("heun@karras:35", "unipc(order=3)@cosine:10"), 1000, 50, 50)
-
-
 def evaluate(
     checkpoint: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    amounts: Amounts = FULL,
+    amounts: Amounts | None = None,
     *,
     features: str | os.PathLike[str] | None = None,
+    data: str | None = None,
+    test: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     chunk_size: int = 500,
     mesh: Mesh | None = None,
@@ -76,20 +46,44 @@ def evaluate(
     """Measures a network and its samples, and returns the tables in Markdown.
 
     The directory `out` receives them and all figures (docs/evaluation.md). Results that it already
-    has are not measured again. Without the file `features` of a classifier, samples are compared
-    with the training images by their pixels alone. A `mesh` splits the samples over its devices;
-    neither it nor `chunk_size` changes a sample.
+    has are not measured again. A `mesh` splits the samples over its devices; neither it nor
+    `chunk_size` changes a sample.
+
+    Args:
+        checkpoint: the network's run, or its file of weights.
+        out: the directory for results.
+        amounts: how much is measured; None for `Amounts()`, with fewer samplers where the network
+            is not one of MNIST.
+        features: what samples are compared by: `package.module:function` or
+            `inception=FILE.safetensors` (`evaluation.load_features`), and for MNIST the file of a
+            classifier. None compares the numbers of small samples, and MNIST's by their pixels.
+        data: the data in place of those that the network's file names, as for `load_dataset`.
+        test: data of the same law that the network has not seen.
+        data_dir: directory of the files of data that are built in.
+        chunk_size: samples that are drawn at once.
+        mesh: devices that share them.
 
     Raises:
-        ValueError: the network is not one of MNIST, a sampler or schedule does not exist, or `out`
-            has results that would not compare.
+        ValueError: there are no such data or features, a sampler or schedule does not exist, there
+            are too few samples, or `out` has results that would not compare.
         OSError: a file is missing, or `out` cannot be written.
     """
+    features = None if features is None else os.fspath(features)
+    where: dict[str, Any] = {"data": data, "test": test, "features": features}
+    amounts = default_amounts(checkpoint, **where) if amounts is None else amounts
+    if _is_general(checkpoint, **where):
+        options: dict[str, Any] = {"data_dir": data_dir, "chunk_size": chunk_size, "mesh": mesh}
+        return evaluate_any(checkpoint, Path(out), amounts, **where, **options)
+    if not 100 <= amounts.num_samples <= 10_000:
+        raise ValueError(
+            "--num-samples must be from 100 (a classifier has 64 features) to 10000 (the test "
+            f"images that samples are compared with), got {amounts.num_samples}."
+        )
     # Mistakes come to light now, and not when samples have been drawn for an hour.
     subject, out = load_subject(checkpoint), Path(out)
     methods = [method for text in amounts.samplers for method in parse_methods(text)]
     plans = {method: plan_of(method, subject.levels, **subject.schedule) for method in methods}
-    train, test = (load_images(data_dir, split) for split in ("train", "test"))
+    train, unseen = (load_images(data_dir, split) for split in ("train", "test"))
     classifier = None if features is None else load_classifier(features)
     # The samples of a classifier have a table of their own: others have fewer figures.
     table = out / ("copies.csv" if classifier is None else "samples.csv")
@@ -100,8 +94,8 @@ def evaluate(
         warnings.warn(NO_FEATURES, training.TrainingWarning, stacklevel=2)
 
     summary = Table(out / "summary.csv", {"figure": str, "value": float, "error": float}, 1)
-    _measure_network(summary, subject, test, amounts)
-    levels = _measure_levels(out / "levels.csv", subject, train, test, amounts)
+    _measure_network(summary, subject, unseen, amounts)
+    levels = _measure_levels(out / "levels.csv", subject, train, unseen, amounts)
     results.draw_levels(levels, out / "levels.png")
     figures = quality.PIXEL_FIGURES if classifier is None else quality.FIGURES
     samples = Table(table, results.SAMPLE_COLUMNS | dict.fromkeys(figures, float), 4)
@@ -113,7 +107,7 @@ def evaluate(
         chunk_size=chunk_size,
         mesh=mesh,
     )
-    _measure_samples(samples, summary, subject, plans, train, test, classifier, amounts, draw)
+    _measure_samples(samples, summary, subject, plans, train, unseen, classifier, amounts, draw)
 
     qualities = results.over_seeds(samples.rows.values())
     results.write_quality(qualities, out / "quality.csv")
@@ -123,6 +117,26 @@ def evaluate(
     text = results.markdown(means, levels, qualities)
     (out / "evaluation.md").write_text(text, encoding="utf-8")
     return text
+
+
+def default_amounts(
+    checkpoint: str | os.PathLike[str],
+    *,
+    features: str | None = None,
+    data: str | None = None,
+    test: str | None = None,
+) -> Amounts:
+    """How much `evaluate` measures where it is not told; `ValueError` where there is no network."""
+    return GENERAL if _is_general(checkpoint, features=features, data=data, test=test) else FULL
+
+
+def _is_general(
+    checkpoint: str | os.PathLike[str], features: str | None, data: str | None, test: str | None
+) -> bool:
+    """Whether the figures are those of any data, and not those of MNIST and its classifier."""
+    _, config = load_weights(checkpoint)
+    classifier = features is None or os.path.isfile(features) or not {":", "="} & {*features}
+    return config.get("data") != "mnist" or (data, test) != (None, None) or not classifier
 
 
 def _configuration(amounts: Amounts, subject: Subject) -> dict[str, Any]:
@@ -140,7 +154,7 @@ def _measure_network(summary: Table, subject: Subject, test: Images, amounts: Am
         text = ", ".join(f"{value:g}" for value in options.values())
         name = f"test loss, {name} sigma_data, p_mean, p_std: {text}"
         if not summary.get(name):
-            with _bar("test loss", 8 * len(images)) as bar:
+            with progress_bar("test loss", 8 * len(images)) as bar:
                 cond = subject.cond(labels)
                 mean = losses.mean_loss(
                     subject.denoise, images, cond=cond, progress=bar.update, **options
@@ -150,7 +164,7 @@ def _measure_network(summary: Table, subject: Subject, test: Images, amounts: Am
     if not summary.get(name):
         images, labels = test.some(amounts.bits_images)
         high, cond = subject.sigma_max, subject.cond(labels)
-        with _bar(name, len(images), "image") as bar:
+        with progress_bar(name, len(images), "image") as bar:
             bits = image_bits(
                 subject.denoise, images, sigma_max=high, cond=cond, progress=bar.update
             )
@@ -161,8 +175,7 @@ def _measure_levels(
     path: Path, subject: Subject, train: Images, test: Images, amounts: Amounts
 ) -> dict[str, list[LevelLoss]]:
     """The loss by noise level on test images and on training images."""
-    columns = {"split": str, "sigma": float}
-    rows = Table(path, columns | {f"{n}{e}": float for n in LOSSES for e in ("", "_error")}, 2)
+    rows = results.levels_table(path)
     grid = np.geomspace(0.002, subject.sigma_max, amounts.num_levels)
     sigmas = [float(f"{sigma:.4g}") for sigma in grid]
     splits = {"test": test, "training": train}
@@ -171,7 +184,7 @@ def _measure_levels(
         best = losses.best_denoiser(train.images, subject.cond(train.labels))
         total = amounts.level_images * sum(map(len, missing.values()))
         width = subject.schedule["sigma_data"]
-        with _bar("loss by level", total, "image") as bar:
+        with progress_bar("loss by level", total, "image") as bar:
             measure = functools.partial(
                 losses.level_losses, subject.denoise, best, sigma_data=width, progress=bar.update
             )
@@ -180,14 +193,7 @@ def _measure_levels(
                 known, cond = split == "training", subject.cond(labels)
                 for found in measure(images, levels, training_images=known, cond=cond):
                     rows.add(split, found.sigma, *found.network, *found.best, *found.excess)
-    return {
-        split: [
-            LevelLoss(row["sigma"], *(Mean(row[name], row[f"{name}_error"]) for name in LOSSES))
-            for sigma in sigmas
-            if (row := rows.get(split, sigma))
-        ]
-        for split in splits
-    }
+    return results.levels_of(rows, splits, sigmas)
 
 
 def _measure_samples(
@@ -222,7 +228,9 @@ def _measure_samples(
             of_test = classifier(test.images).features
             summary.add(floor, frechet_distance(reference.features, of_test), np.nan)
             summary.add("accuracy of the classifier", classifier.test_accuracy, np.nan)
-    with _bar("samples", n * sum(plan.nfe for _, _, plan in jobs if plan is not None)) as bar:
+    with progress_bar(
+        "samples", n * sum(plan.nfe for _, _, plan in jobs if plan is not None)
+    ) as bar:
         for seed, method, plan in jobs:
             rng = np.random.default_rng(seed)
             # Distances of sets compare at equal sizes only, so there are `n` training images too.
@@ -235,7 +243,3 @@ def _measure_samples(
             of = reference and reference._replace(features=reference.features[real])
             figures = quality.figures_of(images, nearest, of)
             rows.add(*method, seed, 0 if plan is None else plan.nfe, *figures.values())
-
-
-def _bar(what: str, total: int, unit: str = "eval") -> tqdm:
-    return tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=not total)

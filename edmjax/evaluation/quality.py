@@ -1,11 +1,13 @@
-"""What is measured of a set of images against the training images: one row of figures."""
+"""What is measured of a set of samples against training samples: one row of figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+import edmjax as ej
 from edmjax.evaluation.classifier import Classified
 from edmjax.evaluation.distances import Neighbours, frechet_distance, precision_recall
 
@@ -30,6 +32,25 @@ FIGURES = {
     **PIXEL_FIGURES,
     **{f"class_{c}": f"share of class {c}" for c in range(10)},
 }
+# Those of the distances to training samples, and all that are measured of a network of any data.
+NEAREST = tuple(PIXEL_FIGURES)
+SET_FIGURES = {
+    "sliced_wasserstein": "sliced Wasserstein distance to as many training samples, as the network "
+    "sees them",
+    "energy": "energy distance to them, likewise",
+    "c2st": "accuracy of a classifier that tells their features from those of training samples; "
+    "0.5 where it cannot",
+    "frechet": "squared Fréchet distance of the features to those of training samples",
+    "precision": "share in the manifold of training samples",
+    "recall": "share of training samples in the manifold of these",
+    "copied": "share at less than a third of the distance of the second nearest training sample",
+    **{
+        f"distance_{round(100 * q)}": f"{q:.0%} quantile of the distance to the nearest training "
+        "sample, as the network sees them"
+        for q in QUANTILES
+    },
+}
+C2ST_SAMPLES = 2000  # a classifier that is fitted to more takes long
 
 
 class Reference(NamedTuple):
@@ -61,14 +82,7 @@ def figures_of(
     `nearest` gives the distances to the nearest training images (`make_nearest`). Without a
     `reference` there are `PIXEL_FIGURES` alone. `ValueError` where an image is not finite.
     """
-    if not np.isfinite(images).all():
-        bad = int((~np.isfinite(images).all(axis=(1, 2, 3))).sum())
-        raise ValueError(f"{bad} of {len(images)} samples are not finite: the sampler diverged.")
-    near = nearest(images)
-    distances = np.quantile(near.first, QUANTILES)
-    found = {"copied": near.copied()} | {
-        f"distance_{round(100 * q)}": d for q, d in zip(QUANTILES, distances, strict=True)
-    }
+    found = _near(images, nearest)
     if reference is not None:
         seen = reference.classify(images)
         shares = class_shares(seen.probabilities.argmax(axis=1))
@@ -82,3 +96,60 @@ def figures_of(
             **{f"class_{c}": share for c, share in enumerate(shares)},
         }
     return {name: float(found[name]) for name in FIGURES if name in found}
+
+
+def set_figures(
+    made: Float[np.ndarray, "n ..."],
+    real: Float[np.ndarray, "n ..."],
+    nearest: Callable[[np.ndarray], Neighbours],
+    features: tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]] | None,
+    names: Sequence[str],
+    key: Key[Array, ""],
+) -> dict[str, float]:
+    """The figures `names` of samples, in the order of `SET_FIGURES`.
+
+    `made` and `real`, as many training samples, are as the network sees them, and `features` are
+    those of both; without them there are no figures of features. `ValueError` where a number is not
+    finite.
+    """
+    found = _near(made, nearest)
+    found["sliced_wasserstein"] = float(ej.metrics.sliced_wasserstein(made, real, key).value)
+    found["energy"] = float(ej.metrics.energy_distance(made, real).value)
+    if features is not None:
+        x, y = features
+        found["c2st"] = told_apart(x[:C2ST_SAMPLES], y[:C2ST_SAMPLES], key)
+        found["precision"], found["recall"] = precision_recall(y, x)
+        if "frechet" in names:
+            found["frechet"] = frechet_distance(x, y)
+    return {name: float(found[name]) for name in SET_FIGURES if name in names}
+
+
+def told_apart(
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n d"], key: Key[Array, ""]
+) -> float:
+    """The accuracy of a small perceptron that tells two sets apart, over five folds."""
+    c2st = getattr(ej.metrics, "c2st", None)
+    if c2st is not None:
+        return float(c2st(x, y, key).value)
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.neural_network import MLPClassifier
+
+    seed = int(jax.random.bits(key))
+    rows, labels = np.concatenate([x, y]), np.repeat([0, 1], len(x))
+    spread = rows.std(axis=0)
+    rows = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    classifier = MLPClassifier((20, 20), max_iter=1000, random_state=seed)
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    return float(cross_val_score(classifier, rows, labels, cv=folds).mean())
+
+
+def _near(images: np.ndarray, nearest: Callable[[np.ndarray], Neighbours]) -> dict[str, float]:
+    """The figures of the distances to the nearest training images."""
+    if not np.isfinite(images).all():
+        bad = int((~np.isfinite(images).reshape(len(images), -1).all(axis=1)).sum())
+        raise ValueError(f"{bad} of {len(images)} samples are not finite: the sampler diverged.")
+    near = nearest(images)
+    distances = np.quantile(near.first, QUANTILES)
+    return {"copied": near.copied()} | {
+        f"distance_{round(100 * q)}": d for q, d in zip(QUANTILES, distances, strict=True)
+    }

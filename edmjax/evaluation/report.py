@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.axes import Axes
+from tqdm import tqdm
 
 import edmjax as ej
 from edmjax.training.checkpoints import differences
@@ -89,6 +90,11 @@ def csv_lines(rows: Iterable[Iterable[Cell]]) -> bytes:
 
 def _text(cell: Cell) -> str:
     return str(cell) if isinstance(cell, str | int) else f"{cell:.7g}"
+
+
+def progress_bar(what: str, total: int, unit: str = "eval") -> tqdm:
+    """A progress bar, which is not shown where there is nothing to do."""
+    return tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=not total)
 
 
 def setup() -> dict[str, str]:

@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 
 from edmjax.evaluation.losses import LevelLoss, Mean, mean_of
 from edmjax.evaluation.quality import FIGURES
-from edmjax.evaluation.report import COLORS, csv_lines, label_lines, markdown_table
+from edmjax.evaluation.report import COLORS, Table, csv_lines, label_lines, markdown_table
 from edmjax.training.files import StrPath, write_file
 
 # The first columns of `samples.csv`; the four before the evaluations tell its rows apart.
 SAMPLE_COLUMNS: dict[str, type[Any]] = dict(
     sampler=str, schedule=str, budget=int, seed=int, evaluations=int
 )
-# The name of the test images in the place of a sampler.
-TEST_IMAGES = "test images"
+# The names of real images or samples, that the network never saw, in the place of a sampler.
+TEST_IMAGES, HELD_OUT = REAL = ("test images", "held-out samples")
 SHOWN = ("frechet", "confident", "off_class", "precision", "recall", "copied", "distance_50")
 PANELS = {
     "frechet": "Fréchet distance",
@@ -25,6 +25,16 @@ PANELS = {
     "precision": "precision",
     "recall": "recall",
 }
+# The figures of a network of any data that are shown, with their titles in a plot.
+TITLES = {
+    "frechet": "Fréchet distance",
+    "c2st": "classifier two-sample test",
+    "precision": "precision",
+    "recall": "recall",
+    "sliced_wasserstein": "sliced Wasserstein distance",
+    "energy": "energy distance",
+}
+LOSSES = ("network", "best", "excess")
 
 
 class Quality(NamedTuple):
@@ -43,14 +53,15 @@ class Quality(NamedTuple):
         return f"{self.sampler}, {self.schedule}" if self.schedule else self.sampler
 
 
-def over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[Quality]:
+def over_seeds(rows: Iterable[Mapping[str, Any]], names: Iterable[str] = FIGURES) -> list[Quality]:
     """The rows of `samples.csv`, those that differ in their seed alone taken together."""
+    names = [*names]
     groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["sampler"], row["schedule"], row["budget"]), []).append(row)
     found = []
     for key, group in groups.items():
-        figures = {n: mean_of([row[n] for row in group]) for n in FIGURES if n in group[0]}
+        figures = {n: mean_of([row[n] for row in group]) for n in names if n in group[0]}
         found.append(Quality(*key, group[0]["evaluations"], len(group), figures))
     return found
 
@@ -66,34 +77,63 @@ def write_quality(qualities: Sequence[Quality], path: StrPath) -> None:
     write_file(path, csv_lines([[*Quality._fields[:5], *columns], *lines]))
 
 
+def levels_table(path: StrPath) -> Table:
+    """The file `levels.csv`: a line for each part of the data and each level."""
+    columns = {"split": str, "sigma": float}
+    return Table(path, columns | {f"{n}{e}": float for n in LOSSES for e in ("", "_error")}, 2)
+
+
+def levels_of(
+    rows: Table, splits: Iterable[str], sigmas: Sequence[float]
+) -> dict[str, list[LevelLoss]]:
+    """The losses in `levels.csv`."""
+    return {
+        split: [
+            LevelLoss(row["sigma"], *(Mean(row[name], row[f"{name}_error"]) for name in LOSSES))
+            for sigma in sigmas
+            if (row := rows.get(split, sigma))
+        ]
+        for split in splits
+    }
+
+
 def markdown(
     summary: Mapping[str, Mean],
     levels: Mapping[str, Sequence[LevelLoss]],
     qualities: Sequence[Quality],
+    *,
+    what: str = "images",
+    shown: Sequence[str] = SHOWN,
+    said: Mapping[str, str] = FIGURES,
 ) -> str:
-    """All results as tables."""
+    """All results as tables; `what` samples are called, and `said` of each figure `shown`."""
     lines = [[name, plus_minus(mean)] for name, mean in summary.items()]
     parts = [markdown_table([["", "value"], *lines])]
     for split, losses in levels.items():
         lines = [[f"{x.sigma:.3g}", *map(plus_minus, x[1:])] for x in losses]
         parts += [
-            f"Loss by noise level on {split} images, of the network and of the best denoiser for "
+            f"Loss by noise level on {split} {what}, of the network and of the best denoiser for "
             "the training set:",
             markdown_table([["sigma", "network", "best", "excess"], *lines]),
         ]
-    shown = [name for name in SHOWN if name in qualities[0].figures]
+    shown = [name for name in shown if name in qualities[0].figures]
     lines = [
         [q.name, str(q.evaluations or ""), *(plus_minus(q.figures[name]) for name in shown)]
-        for q in sorted(qualities, key=lambda q: (q.name != TEST_IMAGES, q.name, q.evaluations))
+        for q in sorted(qualities, key=lambda q: (q.name not in REAL, q.name, q.evaluations))
     ]
     parts.append(markdown_table([["sampler", "evaluations", *shown], *lines]))
-    parts.append("\n".join(f"- {name}: {FIGURES[name]}" for name in shown))
+    parts.append("\n".join(f"- {name}: {said[name]}" for name in shown))
     return "\n\n".join(parts) + "\n"
 
 
 def plus_minus(mean: Mean) -> str:
-    """`0.1903 ± 0.0004`: one digit of the error and as many of the value; four where it is NaN."""
+    """`0.1903 ± 0.0004`: one digit of the error and as many of the value; four where it is NaN.
+
+    Empty where there is no value.
+    """
     value, error = mean
+    if math.isnan(value):
+        return ""
     if math.isnan(error) or error == 0:
         return f"{value:.4g}"
     if error < 1e-6:
@@ -102,11 +142,14 @@ def plus_minus(mean: Mean) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def draw_quality(qualities: Sequence[Quality], path: StrPath) -> None:
-    """A panel for each figure: a line for each sampler with its schedule, test images dashed."""
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    names = dict.fromkeys(q.name for q in qualities if q.name != TEST_IMAGES)
-    for axes, (key, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+def draw_quality(
+    qualities: Sequence[Quality], path: StrPath, panels: Mapping[str, str] = PANELS
+) -> None:
+    """A panel for each figure: a line for each sampler with its schedule, real images dashed."""
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(12, 4 * rows), layout="constrained")
+    names = dict.fromkeys(q.name for q in qualities if q.name not in REAL)
+    for axes, (key, title) in zip(figure.subplots(rows, 2).flat, panels.items(), strict=False):
         labels = []
         for i, name in enumerate(names):
             of = sorted((q for q in qualities if q.name == name), key=lambda q: q.evaluations)
@@ -116,9 +159,9 @@ def draw_quality(qualities: Sequence[Quality], path: StrPath) -> None:
             axes.errorbar(x, y, errors, color=color, marker="o", markersize=3, capsize=2)
             labels.append((x[-1], y[-1], name, color))
         numbers = sorted({q.evaluations for q in qualities if q.evaluations})
-        for value in [q.figures[key].value for q in qualities if q.name == TEST_IMAGES]:
+        for value, name in [(q.figures[key].value, q.name) for q in qualities if q.name in REAL]:
             axes.axhline(value, color="#666666", linestyle="--", linewidth=1)
-            labels.append((max(numbers, default=0), value, TEST_IMAGES, "#666666"))
+            labels.append((max(numbers, default=0), value, name, "#666666"))
         axes.set(title=title, xlabel="evaluations of the network", xscale="log")
         # Numbers that are nearly the same would be written over one another.
         ticks = [
@@ -139,6 +182,8 @@ def draw_levels(levels: Mapping[str, Sequence[LevelLoss]], path: StrPath) -> Non
     for style, (split, losses) in zip("-:", levels.items(), strict=False):
         for color, who in zip(COLORS, ("network", "best"), strict=False):
             x, y = [at.sigma for at in losses], [getattr(at, who).value for at in losses]
+            if not np.isfinite(y).all():
+                continue  # the best denoiser is not known
             axes.plot(x, y, style, color=color, marker="o", markersize=3)
             labels.append((x[-1], y[-1], f"{who}, {split}", color))
     # On images that it does not know the best denoiser loses thousands at the lowest levels.

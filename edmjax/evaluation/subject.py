@@ -1,4 +1,4 @@
-"""What is evaluated: a network that was trained on MNIST, and MNIST."""
+"""What is evaluated: a trained network; and MNIST."""
 
 import os
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from edmjax._common.typing import Denoiser
 from edmjax.training.checkpoints import load_weights, weights_file
 from edmjax.training.data.mnist import load_mnist
 from edmjax.training.files import sha256
-from edmjax.training.pretrained import NoiseLevels, levels_of, load_trained
+from edmjax.training.pretrained import NoiseLevels, Trained, levels_of, load_trained
 
 SHAPE = (28, 28, 1)
 # Karras et al. 2022, table 1: what a loss has that says nothing else.
@@ -18,7 +18,7 @@ PAPER: dict[str, Any] = {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
 
 
 class Subject(NamedTuple):
-    """A denoiser of MNIST with its averaged parameters.
+    """A denoiser with its averaged parameters.
 
     Attributes:
         denoise: the denoiser.
@@ -47,23 +47,24 @@ class Subject(NamedTuple):
         return labels if self.num_classes else None
 
 
-def load_subject(path: str | os.PathLike[str]) -> Subject:
+class Network(NamedTuple):
+    """A trained network as an evaluation takes it, and the configuration that lies with it."""
+
+    subject: Subject
+    trained: Trained
+    config: dict[str, Any]
+
+
+def load_network(path: str | os.PathLike[str]) -> Network:
     """The network of a run's directory or its `weights.safetensors`.
 
-    `FileNotFoundError` and `ValueError` as `training.load_denoiser` raises them; `ValueError` where
-    it was not trained on MNIST.
+    `FileNotFoundError` and `ValueError` as `training.load_denoiser` raises them.
     """
     _, config = load_weights(path)
     trained = load_trained(path)
-    if config.get("data") != "mnist" or trained.image_shape != SHAPE:
-        raise ValueError(
-            f"{path} was trained on {config.get('data')!r} with images of shape "
-            f"{trained.image_shape}, and this evaluation is for MNIST, {SHAPE}: pass a network "
-            "that was trained on mnist."
-        )
     loss, own, levels = config["loss"], None, levels_of(path)
     if loss.get("name") != "edm":
-        schedule = {"sigma_data": 0.5}
+        schedule = {"sigma_data": 0.5 if trained.units is None else levels.sigma_data}
         if levels.sigma_max != 80:
             schedule["sigma_max"] = levels.sigma_max
     else:
@@ -71,7 +72,23 @@ def load_subject(path: str | os.PathLike[str]) -> Subject:
         own = {name: float(value) for name, value in (PAPER | given).items()}
         schedule = {"sigma_data": own["sigma_data"]}
     digest = sha256(weights_file(path))
-    return Subject(trained.denoise, own, levels, schedule, trained.num_classes, digest)
+    subject = Subject(trained.denoise, own, levels, schedule, trained.num_classes, digest)
+    return Network(subject, trained, config)
+
+
+def load_subject(path: str | os.PathLike[str]) -> Subject:
+    """The network of MNIST at `path`, as `load_network` loads it, with its errors.
+
+    `ValueError` where it was not trained on MNIST.
+    """
+    subject, trained, config = load_network(path)
+    if config.get("data") != "mnist" or trained.image_shape != SHAPE:
+        raise ValueError(
+            f"{path} was trained on {config.get('data')!r} with images of shape "
+            f"{trained.image_shape}, and this evaluation is for MNIST, {SHAPE}: pass a network "
+            "that was trained on mnist."
+        )
+    return subject
 
 
 class Images(NamedTuple):

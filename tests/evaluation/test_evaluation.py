@@ -546,11 +546,11 @@ def test_what_is_evaluated(tmp_path):
     "arguments, phrase",
     [
         (["--checkpoint", "/nowhere"], "There is no /nowhere"),
-        (["--checkpoint", "DIGITS"], "was trained on 'digits'"),
-        (["--checkpoint", "FASHION"], "was trained on 'fashion'"),
+        (["--checkpoint", "FASHION"], "fashion: `data` must be"),
         (["--samplers", "huen@karras:9"], "Did you mean 'heun'"),
         (["--samplers", "heun"], "does not say how"),
         (["--num-samples", "20"], "--num-samples must be from 100"),
+        (["--num-samples", "9"], "--num-samples: must be an integer of at least 16, got '9'"),
         (["--seeds", "0"], "--seeds: must be an integer of at least 1, got '0'"),
         (["--chunk-size", "0"], "--chunk-size: must be an integer of at least 1, got '0'"),
         (["--data_dir", "/nowhere"], "/nowhere holds neither train-images"),
