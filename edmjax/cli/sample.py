@@ -34,6 +34,8 @@ three, samples.png. Networks of digits and mnist give float32 from -1 to 1, as t
 Samples are drawn --chunk-size at a time, and written to OUT/shards as they are drawn. If the
 command is interrupted, run it again: it draws what is missing, and the result is the same.
 At the end the shards are joined into samples.npz; with --format shards, and above 1 GB, they stay.
+With --format png each sample is a picture in OUT/images, where the classes are sub-folders, so that
+edmjax train --data OUT/images reads them. --denoising strip gif shows how noise becomes the first.
 """
 
 import argparse
@@ -48,6 +50,7 @@ from edmjax import training
 from edmjax.cli._conditions import add_condition, conditions_of, rows as conditions_from
 from edmjax.cli._options import add_option, count, make_parser, seed
 from edmjax.planning.table import levels_beyond
+from edmjax.training import pictures
 from edmjax.training.choices import describe
 from edmjax.training.defaults import karras
 from edmjax.training.errors import Stopped, stop_requests
@@ -74,8 +77,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
         plan = _plan_of(args)
+        if args.format == "png" or args.denoising:
+            pictures.check_pictures(trained, args.out if args.format == "png" else None)
         if training.is_first():  # now, and not when the samples are drawn
-            make_directory(args.out, "samples.npz", "samples.png")
+            make_directory(args.out, "samples.npz", "samples.png", *pictures.DENOISING.values())
         about = identity(
             args.checkpoint,
             args.guide,
@@ -115,12 +120,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise Stopped(signal, shards.done(), args.num_samples, "sample")
         if training.is_first():
             _finish(args, shards, labels, trained)
+            if args.denoising:
+                n = min(args.num_samples, max(pictures.SHOWN.values()))
+                given = labels if labels is None else labels[:n]
+                given = given if cond is None else conditions_from(cond, 0, n)
+                options = {"seed": args.seed, "cond": given, "num_samples": n}
+                made = pictures.write_denoising(trained, plan, args.out, args.denoising, **options)
+                print(f"from noise to the first of them: {', '.join(map(str, made))}")
 
 
 def _finish(
     args: argparse.Namespace, shards: Shards, labels: np.ndarray | None, trained: training.Trained
 ) -> None:
-    """Joins the shards into one file, or says where they are."""
+    """Joins the shards into one file, makes pictures of them, or says where they are."""
+    if args.format == "png":
+        written = pictures.write_images(shards.parts, args.out, labels, trained)
+        shards.delete()
+        print(f"{args.num_samples} samples: {', '.join(map(str, written))}")
+        return
     if args.format == "shards" or not shards.joinable:
         why = "" if args.format == "shards" else ": more than 1 GB is not joined into one file"
         print(f"{args.num_samples} samples: {shards.folder}/*.npz, in their order{why}")
@@ -203,9 +220,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
     parser.add_argument(
         "--format",
-        choices=("npz", "shards"),
+        choices=("npz", "png", "shards"),
         default="npz",
-        help="one file of all samples, or the shards as they were drawn (default: npz)",
+        help="one file of all samples, a picture each, or the shards as drawn (default: npz)",
+    )
+    parser.add_argument(
+        "--denoising",
+        nargs="+",
+        choices=[*pictures.DENOISING],
+        help="pictures of how noise becomes the first samples: a strip, an animation",
     )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(

@@ -17,6 +17,7 @@ checkpoints    the state on the disk, and the weights that others read
 outputs, files what else a run writes, and how files are written whole
 pretrained     a trained network from its file
 samples        samples drawn with it, and the files that show them
+pictures       a picture for each, and how noise becomes them
 export         the sampler with its weights as one file
 devices, mesh  which devices and processes take part, and what lies where
 feed           the examples that steps read, from the device, files or batches of the user's

@@ -9,7 +9,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,14 @@ class Shards:
         first = self._read(0, min(self.chunk_size, self.num_samples))
         return first is not None and first.nbytes / len(first) * self.num_samples <= LARGEST
 
+    def parts(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The samples of each shard with the number of the first; every shard must be there."""
+        for first, rows in self._all():
+            yield first, self._read(first, rows)  # pyright: ignore
+
     def join(self) -> np.ndarray:
         """All samples in their order; every shard must be there."""
-        return np.concatenate([self._read(*shard) for shard in self._all()])  # pyright: ignore
+        return np.concatenate([samples for _, samples in self.parts()])
 
     def delete(self) -> None:
         """Deletes all shards."""
