@@ -137,8 +137,8 @@ class Batches:
     def __len__(self) -> int:
         return 10_000
 
-    def __getitem__(self, step: int) -> training.Examples:
-        return self.dataset.read(batch_indices(0, step, BATCH, len(self.dataset)), labels=False)
+    def __getitem__(self, index: int) -> training.Examples:
+        return self.dataset.read(batch_indices(0, index, BATCH, len(self.dataset)), labels=False)
 
 
 def speed(args: Any) -> None:

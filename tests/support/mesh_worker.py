@@ -1,12 +1,13 @@
 """One process of a run on a mesh: what test_mesh_training.py starts, and what it compares.
 
-    python mesh_worker.py RESULT OUT [--mesh TEXT] [--join PORT N I]
+    python mesh_worker.py RESULT OUT [--mesh TEXT] [--join PORT N I] [--in_memory no]
 
 Trains the tiny network of the tests in OUT, draws samples and noise with it, and writes them all to
 the file RESULT (process 0).
 """
 
 import argparse
+import dataclasses
 
 import jax
 import numpy as np
@@ -37,12 +38,13 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--mesh")
     parser.add_argument("--join", type=int, nargs=3)
+    parser.add_argument("--in_memory")
     args = parser.parse_args()
     if args.join:
         port, num_processes, process_id = args.join
         devices.initialize(f"127.0.0.1:{port}", num_processes, process_id)
     mesh = training.make_mesh(args.mesh) if args.mesh else None
-    config = tiny(args.out)
+    config = dataclasses.replace(tiny(args.out), data_in_memory=args.in_memory)
     dataset = training.load_dataset("digits")
     net, params = training.train(config, dataset, mesh=mesh, progress=False)
     denoise = training.build_denoiser(config.loss, net.bind(params))

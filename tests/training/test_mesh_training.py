@@ -243,6 +243,15 @@ def test_two_processes_give_the_same_losses_noise_and_samples(mesh, devices, alo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["data=2", "model=2"])
+def test_two_processes_that_read_their_parts_by_grain_give_the_same(mesh, alone, tmp_path):
+    pytest.importorskip("grain")
+    result = tmp_path / "result.npz"
+    finish(*start_two(result, tmp_path / "run", f"--mesh={mesh}", "--in_memory=no"))
+    check_same(np.load(result), alone[0])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh, devices", [(None, 1), ("data=2", 2), ("model=2", 2)])
 def test_a_checkpoint_of_eight_devices_goes_on_on_fewer(mesh, devices, eight, alone, tmp_path):
     """From step 4 of 8, where eight devices left off."""

@@ -83,6 +83,16 @@ def test_vectors_with_conditions_in_parquet(tmp_path, in_memory):
     assert isinstance(data.images, Rows) == (in_memory == "no")
 
 
+def test_a_function_that_returns_a_set(tmp_path, monkeypatch):
+    table(image=pictures(), label=CLASSES).save_to_disk(tmp_path / "a")
+    text = "import datasets\nload = lambda: datasets.load_from_disk('a')\n"
+    (tmp_path / "own_table.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    data = load_dataset("own_table:load", size=4, in_memory="no")
+    assert data.image_shape == (4, 4, 3) and isinstance(data.images, Rows)
+    np.testing.assert_array_equal(data.labels, CLASSES)
+
+
 def test_a_local_folder_of_images(tmp_path):
     for i, values in enumerate(IMAGES):
         folder = tmp_path / "photos" / "train" / "ab"[i % 2]
@@ -90,6 +100,10 @@ def test_a_local_folder_of_images(tmp_path):
         Image.fromarray(values).save(folder / f"{i}.png")
     data = load_dataset(f"hf:{tmp_path / 'photos'}")
     np.testing.assert_array_equal(data.images[data.labels == 0], IMAGES[::2])
+    broken = tmp_path / "photos" / "train" / "a" / "2.png"
+    broken.write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=f"^{broken}: it is no image"):
+        load_dataset(f"hf:{tmp_path / 'photos'}")
 
 
 def test_columns_are_told_or_named(tmp_path):

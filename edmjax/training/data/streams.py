@@ -26,6 +26,7 @@ from edmjax.training.errors import DataError, TrainingWarning
 # Units and widths are measured on so many samples, or fewer where these hold more numbers.
 FIRST = 4096
 FIRST_NUMBERS = 2**24
+MOST_AHEAD = 16
 
 
 class Source:
@@ -157,9 +158,15 @@ class Stream:
 
 def source_of(found: object, name: str) -> Source | None:
     """The source of batches that the function `name` has returned; None where it is none."""
-    if isinstance(found, np.ndarray | jax.Array | Mapping | Dataset | list | tuple | str):
+    counted = np.ndarray | jax.Array | Mapping | Dataset | list | tuple | str
+    # A set of the library `datasets` is iterable too, and its rows are counted.
+    if isinstance(found, counted) or type(found).__module__.startswith("datasets."):
         return None
-    found = found.to_iter_dataset() if hasattr(found, "to_iter_dataset") else found  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(found, "to_iter_dataset"):  # Grain reads 500 elements ahead, and these are batches
+        import grain
+
+        options = grain.ReadOptions(num_threads=MOST_AHEAD, prefetch_buffer_size=MOST_AHEAD)
+        found = found.to_iter_dataset(options)  # pyright: ignore[reportAttributeAccessIssue]
     if not isinstance(found, Iterable):
         return Source(found, name) if callable(found) else None
     iterator: Any = iter(found)

@@ -189,6 +189,9 @@ class _Images(Files):
         return len(self.table)
 
     def name(self, index: int) -> str:
+        found = self.table[index][self.column]
+        if found is not None and found["bytes"] is None:  # in a file of its own
+            return found["path"]
         return f"{self.where}: row {index}, column {self.column}"
 
     def open(self, index: int) -> Path | io.BytesIO:
