@@ -27,11 +27,9 @@ from jax import export
 
 from edmjax import training
 from edmjax.cli._options import add_option, count, make_parser
-from edmjax.cli.sample import BETWEEN, _check, _plan_of
+from edmjax.cli.sample import SHOWN, _check, _plan_of
 from edmjax.training.export import PLATFORMS, export_sampler
 from edmjax.training.files import make_directory, write_file
-
-_SHOWN = {"sampler": "heun", "schedule": BETWEEN, "num_steps": 18}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         guide = training.load_trained(args.guide) if args.guide else None
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
-        plan, out = _plan_of(args), Path(args.out)
+        plan, out = _plan_of(args, trained), Path(args.out)
         make_directory(out.parent, out.name)
         made = export_sampler(trained, plan, platforms=args.platforms)
         write_file(out, bytes(made.serialize()))
@@ -73,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "num_steps": "how many levels, the last zero not counted",
     }.items():
         kind = count if name == "num_steps" else str
-        add_option(parser, name.replace("_", "-"), text, _SHOWN[name], type=kind)
+        add_option(parser, name.replace("_", "-"), text, SHOWN[name], type=kind)
     parser.add_argument(
         "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
     )

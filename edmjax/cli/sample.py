@@ -52,13 +52,19 @@ from edmjax.cli._options import add_option, count, make_parser, seed
 from edmjax.planning.table import levels_beyond
 from edmjax.training import pictures
 from edmjax.training.choices import describe
-from edmjax.training.defaults import karras
+from edmjax.training.defaults import NFE, NUM_STEPS, SAMPLER
 from edmjax.training.errors import Stopped, stop_requests
 from edmjax.training.files import make_directory, sha256
+from edmjax.training.samples import plan_of
 from edmjax.training.shards import Shards, draw_shards, identity
 
 _DEFAULTS = training.SampleConfig()
-BETWEEN = "karras between the levels that the network is for"
+SHOWN = {
+    "sampler": SAMPLER,
+    "schedule": "karras between the levels that the network is for",
+    "num_steps": f"{NUM_STEPS}; of your own data, where none of the three is given, what is "
+    f"recommended for {NFE} evaluations",
+}
 _CHOICES = ("sampler", "schedule", "num_steps")
 _TYPES = {"num_steps": count, "num_samples": count, "chunk_size": count, "seed": seed}
 
@@ -76,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         guide = training.load_trained(args.guide) if args.guide else None
         if args.guidance is not None:
             trained = training.guided(trained, args.guidance, guide)
-        plan = _plan_of(args)
+        plan = _plan_of(args, trained)
         if args.format == "png" or args.denoising:
             pictures.check_pictures(trained, args.out if args.format == "png" else None)
         if training.is_first():  # now, and not when the samples are drawn
@@ -165,15 +171,14 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
 
 
-def _plan_of(args: argparse.Namespace) -> ej.Plan:
+def _plan_of(args: argparse.Namespace, trained: training.Trained) -> ej.Plan:
     known = training.levels_of(args.checkpoint)
     if (args.plan, args.nfe) == (None, None):
-        sampler, schedule, num_steps = (
-            getattr(_DEFAULTS if getattr(args, name) is None else args, name) for name in _CHOICES
-        )
-        made = training.parse_sampler(sampler)
-        schedule = schedule or karras(known.sigma_min, known.sigma_max)
-        return ej.make_plan(made, training.parse_schedule(schedule, num_steps))
+        chosen = training.SampleConfig(**{name: getattr(args, name) for name in _CHOICES})
+        # Networks of digits and mnist are sampled as ever; others as their runs are.
+        if trained.units is None:
+            known = known._replace(spread=None)
+        return plan_of(chosen, known)
     if args.nfe is not None:
         return ej.make_plan(*ej.recommend(args.nfe, **known._asdict()))
     plan = ej.Plan.load(args.plan)
@@ -210,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         "seed": "of the noise",
     }.items():
         shown, kind = getattr(_DEFAULTS, name), _TYPES.get(name, str)
-        shown = BETWEEN if shown is None else shown
+        shown = SHOWN.get(name, shown)
         # None tells what was not given.
         default = None if name in _CHOICES else shown
         add_option(parser, name.replace("_", "-"), text, shown, type=kind, default=default)

@@ -35,12 +35,11 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-import edmjax as ej
 from edmjax import training
 from edmjax.cli._options import spelled
 from edmjax.training.configured import prepared
-from edmjax.training.defaults import about
-from edmjax.training.samples import conditions_in_turn
+from edmjax.training.defaults import about, levels_for
+from edmjax.training.samples import conditions_in_turn, plan_of
 
 # Names that edmjax sample has for the same things, and one that says more.
 OTHERS = {
@@ -78,9 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with training.plain_errors():
         mesh = training.open_mesh(devices, config.optim.batch_size)
         # A wrong name is an error now and not when training is done.
-        schedule = config.sample.schedule or "karras"
-        steps = training.parse_schedule(schedule, config.sample.num_steps)
-        ej.make_plan(training.parse_sampler(config.sample.sampler), steps)
+        plan_of(config.sample)
         dataset = training.load_dataset(
             config.data,
             config.data_dir,
@@ -100,7 +97,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         sample = replace(config.sample, clip=dataset.clips(config.sample.clip))
         labels, cond, shown = conditions_in_turn(dataset, number, num_classes)
         samples = training.generate(
-            denoise, sample, dataset.image_shape, labels=labels, cond=cond, mesh=mesh
+            denoise,
+            sample,
+            dataset.image_shape,
+            labels=labels,
+            cond=cond,
+            levels=levels_for(config.loss, dataset, known),
+            mesh=mesh,
         )
         if training.is_first():
             units = dataset.sample_units

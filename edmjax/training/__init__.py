@@ -46,6 +46,7 @@ try:
         load_dataset,
         load_mnist,
     )
+    from edmjax.training.defaults import NoiseLevels
     from edmjax.training.devices import (
         DEVICE_OPTIONS,
         add_device_options,
@@ -63,7 +64,6 @@ try:
     from edmjax.training.mesh import shard_batch, shard_state
     from edmjax.training.objectives import build_denoiser, build_loss, trained_range
     from edmjax.training.pretrained import (
-        NoiseLevels,
         Trained,
         guided,
         levels_of,

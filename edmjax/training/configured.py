@@ -87,7 +87,7 @@ def train(
         about=identity(config),
         num_classes=num_classes,
     )
-    callbacks = [*watchers(config, dataset, num_classes, mesh), *callbacks]
+    callbacks = [*watchers(config, dataset, known, num_classes, mesh), *callbacks]
     callbacks += [look_up(name) for name in config.callbacks or []]
     state, _ = run(
         config,

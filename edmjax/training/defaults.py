@@ -14,6 +14,27 @@ SIGMA_MIN, SIGMA_MAX, P_MEAN = 0.002, 80.0, -1.2
 LEAST_RATIO = 20.0
 
 
+# How samples are drawn where nothing is chosen, of digits and mnist, by 35 evaluations.
+SAMPLER, NUM_STEPS, NFE = "heun", 18, 35
+
+
+class NoiseLevels(NamedTuple):
+    """The noise levels that a network is for, and how wide its data are, for `ej.recommend`.
+
+    Attributes:
+        sigma_min: the lowest level.
+        sigma_max: the highest level.
+        sigma_data: the standard deviation of the data about their mean.
+        spread: the standard deviation along their widest direction; None where the file does not
+            say it.
+    """
+
+    sigma_min: float
+    sigma_max: float
+    sigma_data: float
+    spread: float | None = None
+
+
 class Measured(NamedTuple):
     """What the data say, each in four digits: the last ones of a sum depend on the machine.
 
@@ -35,7 +56,7 @@ def measured(dataset: Dataset) -> Measured | None:
 
 
 def resolved(config: Config, dataset: Dataset, known: Measured | None) -> Config:
-    """`config` with `loss.sigma_data`, `loss.p_mean` and `sample.schedule`, where these are null.
+    """`config` with `loss.sigma_data`, `loss.p_mean` and entries of `sample`, where these are null.
 
     For `digits` and `mnist` these are the values of Karras et al. (2022), whose `sigma_data` is
     0.5. For other data it is measured, and `p_mean` is -1.2 + log(sigma_data / 0.5).
@@ -48,10 +69,24 @@ def resolved(config: Config, dataset: Dataset, known: Measured | None) -> Config
         shift = math.log((loss.sigma_data or SIGMA_DATA) / SIGMA_DATA)
         loss = dataclasses.replace(loss, p_mean=P_MEAN + round(shift, 4))
     sample = config.sample
-    if sample.schedule is None:
+    chosen = sample.sampler, sample.schedule, sample.num_steps
+    # Where nothing is chosen, the plan follows from the widths: see `recommended`.
+    if known is None or any(choice is not None for choice in chosen):
         low, high = trained_levels(loss, None if known is None else known.spread)
-        sample = dataclasses.replace(sample, schedule=karras(low, high))
+        sample = dataclasses.replace(
+            sample,
+            sampler=sample.sampler or SAMPLER,
+            schedule=sample.schedule or karras(low, high),
+            num_steps=sample.num_steps or NUM_STEPS,
+        )
     return dataclasses.replace(config, loss=loss, sample=sample)
+
+
+def levels_for(loss: LossConfig, dataset: Dataset, known: Measured | None) -> NoiseLevels | None:
+    """The levels of a network of this loss and data; None for digits and mnist."""
+    if known is None or dataset.network_units:
+        return None
+    return NoiseLevels(*trained_levels(loss, known.spread), known.std, known.spread)
 
 
 def about(config: Config, dataset: Dataset, known: Measured | None) -> str:

@@ -18,7 +18,7 @@ from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig
 from edmjax.training.data.conditions import Conditions, Given
 from edmjax.training.data.units import Units
-from edmjax.training.defaults import trained_levels
+from edmjax.training.defaults import NoiseLevels, trained_levels
 from edmjax.training.files import StrPath
 from edmjax.training.networks import Trainable, adapted
 from edmjax.training.objectives import SIGMA_DATA, build_denoiser
@@ -61,23 +61,6 @@ class Trained(NamedTuple):
     def to_data(self, samples: Float[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
         """Samples of the network in the units, shape and dtype of the data."""
         return samples if self.units is None else self.units.to_data(samples)
-
-
-class NoiseLevels(NamedTuple):
-    """The noise levels that a network is for, and how wide its data are, for `ej.recommend`.
-
-    Attributes:
-        sigma_min: the lowest level.
-        sigma_max: the highest level.
-        sigma_data: the standard deviation of the data about their mean.
-        spread: the standard deviation along their widest direction; None where the file does not
-            say it.
-    """
-
-    sigma_min: float
-    sigma_max: float
-    sigma_data: float
-    spread: float | None = None
 
 
 def load_denoiser(path: StrPath) -> tuple[Denoiser, tuple[int, ...]]:

@@ -28,6 +28,7 @@ from edmjax.training.choices import parse_sampler, parse_schedule
 from edmjax.training.config import SampleConfig
 from edmjax.training.data import Dataset
 from edmjax.training.data.units import Units
+from edmjax.training.defaults import NFE, NUM_STEPS, SAMPLER, NoiseLevels, karras
 from edmjax.training.errors import TrainingWarning
 from edmjax.training.files import StrPath, make_directory, write_file
 
@@ -41,16 +42,19 @@ def generate(
     *,
     labels: Int[np.ndarray, " n"] | None = None,
     cond: PyTree = None,
+    levels: NoiseLevels | None = None,
     mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Float[np.ndarray, "n ..."]:
     """The samples that a configuration asks for, float32, cut to [-1, 1] unless `clip` is False.
 
-    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them;
-    other conditions are `cond` in their place, as the denoiser takes them, with one entry a sample
-    or one for all. A `mesh` (`make_mesh`) splits the samples over its devices along `data` and the
-    denoiser's arrays along `model`, and all processes are given all samples. Sample `i` is made
-    from `(config.seed, i)` and its condition alone, so neither the mesh, nor the size of the
+    `labels` are the classes of the samples (`sample_labels`), for a denoiser that takes them. Other
+    conditions are `cond` in their place, as the denoiser takes them, with one entry a sample or one
+    for all. With `levels` (`levels_of`) a configuration that chooses neither sampler nor steps
+    takes the plan that is recommended for them, without it Heun's method with 18 steps. A `mesh`
+    (`make_mesh`) splits the samples over its devices along `data` and the denoiser's arrays along
+    `model`, and all processes are given all samples. Sample `i` is made from `(config.seed, i)` and
+    its condition alone, so neither the mesh, nor the size of the
     chunks, nor the number of samples makes a difference beyond roundings.
 
     Raises:
@@ -59,12 +63,9 @@ def generate(
         FloatingPointError: a sample is not finite.
         MemoryError: a chunk does not fit on the device; it names a size that would.
     """
-    plan = ej.make_plan(
-        parse_sampler(config.sampler), parse_schedule(config.schedule or "karras", config.num_steps)
-    )
     return draw(
         denoise,
-        plan,
+        plan_of(config, levels),
         image_shape,
         num_samples=config.num_samples,
         seed=config.seed,
@@ -75,6 +76,22 @@ def generate(
         progress=progress,
         clip=config.clip is not False,
     )
+
+
+def plan_of(config: SampleConfig, levels: NoiseLevels | None = None) -> ej.Plan:
+    """The plan that a configuration asks for, for a network of these levels.
+
+    Where it chooses neither sampler, schedule nor number of steps, and the spread of the data is
+    known, it is the plan that is recommended for `NFE` evaluations. `ValueError` where the sampler
+    or the schedule does not exist.
+    """
+    chosen = config.sampler, config.schedule, config.num_steps
+    spread = None if levels is None else levels.spread
+    if levels is not None and spread is not None and chosen == (None, None, None):
+        return ej.make_plan(*ej.recommend(NFE, **levels._asdict()))
+    between = "karras" if levels is None else karras(levels.sigma_min, levels.sigma_max)
+    steps = parse_schedule(config.schedule or between, config.num_steps or NUM_STEPS)
+    return ej.make_plan(parse_sampler(config.sampler or SAMPLER), steps)
 
 
 def draw(

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from edmjax._common.extras import missing
 from edmjax.training.config import Config
 from edmjax.training.data import Dataset
+from edmjax.training.defaults import Measured, levels_for
 from edmjax.training.devices import is_first
 from edmjax.training.files import make_directory
 from edmjax.training.loop import Callback, Progress
@@ -18,7 +19,11 @@ from edmjax.training.samples import conditions_in_turn, generate, write_picture
 
 
 def watchers(
-    config: Config, dataset: Dataset, num_classes: int, mesh: Mesh | None
+    config: Config,
+    dataset: Dataset,
+    known: Measured | None,
+    num_classes: int,
+    mesh: Mesh | None,
 ) -> list[Callback]:
     """The callbacks that a configuration asks for.
 
@@ -28,7 +33,7 @@ def watchers(
     if config.tensorboard and is_first():
         found.append(_events(Path(config.out) / "tensorboard"))
     if config.watch_every is not None or config.watch_samples is not None:
-        found.append(_looks(config, dataset, num_classes, mesh))
+        found.append(_looks(config, dataset, known, num_classes, mesh))
     return found
 
 
@@ -56,7 +61,14 @@ def _events(directory: Path) -> Callback:
     return write
 
 
-def _looks(config: Config, dataset: Dataset, num_classes: int, mesh: Mesh | None) -> Callback:
+def _looks(
+    config: Config,
+    dataset: Dataset,
+    known: Measured | None,
+    num_classes: int,
+    mesh: Mesh | None,
+) -> Callback:
+    levels = levels_for(config.loss, dataset, known)
     out, every = Path(config.out), config.watch_every or config.checkpoint_every
     number = config.watch_samples
     sample = replace(config.sample, clip=dataset.clips(config.sample.clip))
@@ -76,6 +88,7 @@ def _looks(config: Config, dataset: Dataset, num_classes: int, mesh: Mesh | None
             dataset.image_shape,
             labels=labels,
             cond=cond,
+            levels=levels,
             mesh=mesh,
             progress=False,
         )
