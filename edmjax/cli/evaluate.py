@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--features", help="what samples are compared by, as above")
     parser.add_argument("--data", help="data in place of those that the network was trained on")
     parser.add_argument("--test", help="data of the same kind that the network has not seen")
-    parser.add_argument("--data_dir", help="directory with MNIST's files (default: downloaded)")
+    parser.add_argument("--data_dir", help="directory of built-in data (default: downloaded)")
     parser.add_argument("--out", help="directory for results (default: CHECKPOINT/evaluation)")
     add_option(parser, "num-samples", "samples a set", full.num_samples, type=at_least(LEAST))
     add_option(parser, "seeds", "sets of samples", full.seeds, type=count)

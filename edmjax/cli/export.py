@@ -47,17 +47,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         made = export_sampler(trained, plan, platforms=args.platforms)
         write_file(out, bytes(made.serialize()))
     print(f"{out}: {out.stat().st_size / 1e6:.3g} MB, for {', '.join(made.platforms)}")
-    print(_signature(made))
+    print(_signature(made, "label" if trained.conditions is None else "cond"))
 
 
-def _signature(made: export.Exported) -> str:
+def _signature(made: export.Exported, third: str) -> str:
     """Its arguments and its result, as `call(seed: int32[], index: int32[n]) -> uint8[n,8,8,1]`."""
     (seed, index, *given), _ = jax.tree.unflatten(made.in_tree, made.in_avals)
     inside = f"seed: {seed.str_short()}, index: {index.str_short()}"
     for name, aval in (given[0] if given and isinstance(given[0], dict) else {}).items():
         inside += f", {name}: {aval.str_short()}"
     if given and not isinstance(given[0], dict):
-        inside += f", cond: {given[0].str_short()}"
+        inside += f", {third}: {given[0].str_short()}"
     return f"call({inside}) -> {made.out_avals[0].str_short()}"
 
 

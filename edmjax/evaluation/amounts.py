@@ -35,5 +35,5 @@ class Amounts(NamedTuple):
 FULL = Amounts()
 # What the option --quick asks for.
 QUICK = Amounts(500, 1, ("heun@karras:35", "unipc(order=3)@cosine:10"), 1000, 50, 50)
-# Of a network of any data, whose schedules span its own levels.
-GENERAL = FULL._replace(samplers=("heun@karras:18,35", "recommended:10"))
+# Of a network of any data, whose schedules span its own levels; first what edmjax sample draws by.
+GENERAL = FULL._replace(samplers=("recommended:10,35", "heun@karras:35"))

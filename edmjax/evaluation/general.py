@@ -71,7 +71,7 @@ class Run:
         self.without: list[str] = self._left_out(amounts.num_samples)
         # A best denoiser is known of data that the network is told nothing of, or their class.
         exact = len(self.train) * self.train.numbers <= SEEN_AT_ONCE
-        self.best: bool = exact and getattr(trained, "conditions", None) is None
+        self.best: bool = exact and trained.conditions is None
 
     def _figures(self) -> list[str]:
         names = ["sliced_wasserstein", "energy"]

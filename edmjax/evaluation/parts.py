@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Shaped
 from edmjax._common.typing import PyTree
 from edmjax.training.data import Dataset, Units, load_dataset, load_mnist
 from edmjax.training.errors import DataError
+from edmjax.training.held_out import split
 from edmjax.training.pretrained import Trained
 
 
@@ -47,19 +48,21 @@ class Part:
 
     def seen(self) -> Float[np.ndarray, "n ..."]:
         """What the network sees of them, float32."""
-        if self.trained.units is None:
-            return np.asarray(self.dataset.some(self.which), np.float32)
         units = self.trained.units
+        if units is None and self.dataset.units.whole:  # images of bytes, from -1 to 1
+            return np.asarray(self.dataset.some(self.which), np.float32)
+        if units is None:  # floats from -1 to 1 already, as the samples of such a network are
+            units = replace(self.dataset.units, shift=0.0, width=1.0)
         return np.asarray(units.seen(units.stored(self.dataset.images[self.which])), np.float32)
 
     def given(self) -> PyTree:
         """What the network is told of each: labels or other conditions, None for nothing."""
         labels = self.dataset.labels[self.which] if self.trained.num_classes else None
-        conditions = getattr(self.trained, "conditions", None)
+        conditions = self.trained.conditions
         if conditions is None:
             return labels
         arrays: Any = self.dataset.cond
-        arrays = {kind: np.asarray(values)[self.which] for kind, values in arrays.items()}
+        arrays = {kind: values[self.which] for kind, values in arrays.items()}
         return jax.tree.map(np.asarray, conditions.given(arrays, labels))
 
 
@@ -103,9 +106,6 @@ def load_parts(
     kept, held = np.arange(len(dataset)), None
     share = config.get("held_out")
     if share is not None and data is None:
-        # Imported here, as training without such a part has no use for it.
-        from edmjax.training.held_out import split
-
         kept, held = split(len(dataset), share, config["seed"])
     train = Part(dataset, trained, np.asarray(kept))
     if test is not None:
@@ -128,6 +128,11 @@ def _load(
     except ValueError as err:
         raise DataError(f"{name}: {err} Name the data of the network with --data.") from err
     units = trained.units
+    if units is None and dataset.units.whole and not dataset.units.as_stored:
+        raise DataError(
+            f"{name}: the network sees images from -1 to 1, and what these whole numbers are of "
+            "that is not known: pass bytes (uint8) of 0 to 255, or floats from -1 to 1."
+        )
     shape = dataset.image_shape if units is None else getattr(dataset.images, "shape", (0,))[1:]
     wanted = trained.image_shape if units is None else units.shape
     if tuple(shape) != tuple(wanted):
@@ -140,7 +145,7 @@ def _load(
             f"{name}: it has {dataset.num_classes} classes, and the network was trained with "
             f"{trained.num_classes}: pass data with the same classes with --data."
         )
-    if getattr(trained, "conditions", None) is not None and dataset.cond is None:
+    if trained.conditions is not None and dataset.cond is None:
         raise DataError(
             f"{name}: it has no conditions, and the network was trained with some: pass data with "
             "the array `cond`."
