@@ -16,7 +16,7 @@ import pytest
 
 import edmjax
 from edmjax.training import TrainState
-from edmjax.training.checkpoints import Checkpoints
+from edmjax.training.checkpoints import Checkpoints, save_weights
 from edmjax.training.files import damage, make_directory, write_checksums, write_file
 
 
@@ -51,6 +51,23 @@ def test_the_newest_two_are_kept(tmp_path):
     saved(directory, 4, 8, 12)
     assert sorted(p.name for p in directory.iterdir()) == ["12", "8"]
     check(restore(directory), 12)
+
+
+def test_the_state_of_the_data_is_kept_beside_it(tmp_path):
+    """That of an iterator, where the run has one."""
+    for name, data in (("with", {"entries": {"next": 3}}), ("without", None)):
+        with Checkpoints(tmp_path / name, {}) as checkpoints:
+            checkpoints.save(state(4), data)
+        with Checkpoints(tmp_path / name, {}) as checkpoints:
+            check(checkpoints.restore(state(0)), 4)
+            assert checkpoints.data == data
+
+
+def test_the_bytes_of_weights_are_the_same_each_time(tmp_path):
+    """The library writes the two entries of the metadata in an order of its own."""
+    for i in range(8):
+        save_weights(tmp_path / f"{i}", {"a": jnp.arange(3.0)}, {"x": 1})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_a_truncated_file_is_named_and_the_checkpoint_before_it_is_used(tmp_path):

@@ -42,6 +42,8 @@ def table(**columns):
         "vector": datasets.List(datasets.Value("float32"), length=5),
         "ragged": datasets.List(datasets.Value("float32")),
         "cond": datasets.List(datasets.Value("float32"), length=2),
+        "cond_vector": datasets.List(datasets.Value("float32"), length=2),
+        "cond_image": datasets.Image(),
         "volume": datasets.Array3D((2, 3, 4), "float32"),
         "y": datasets.Value("int64"),
         "text": datasets.Value("string"),
@@ -81,6 +83,18 @@ def test_vectors_with_conditions_in_parquet(tmp_path, in_memory):
     expected = (cond - cond.mean(0)) / cond.std(0)
     np.testing.assert_allclose(data.cond["vector"], expected, rtol=1e-4, atol=1e-6)
     assert isinstance(data.images, Rows) == (in_memory == "no")
+
+
+def test_conditions_by_their_kinds(tmp_path):
+    vector = RNG.normal(3, 2, (6, 2)).astype(np.float32)
+    found = table(image=pictures(), cond_image=pictures()[::-1], cond_vector=vector)
+    found.save_to_disk(tmp_path / "a")
+    data = load_dataset(f"hf:{tmp_path / 'a'}")
+    np.testing.assert_array_equal(data.images, IMAGES)
+    assert data.conditions is not None and data.cond is not None
+    back = data.conditions.to_data(data.cond)
+    np.testing.assert_array_equal(back["image"], IMAGES[::-1])
+    np.testing.assert_allclose(back["vector"], vector, rtol=1e-4)
 
 
 def test_a_function_that_returns_a_set(tmp_path, monkeypatch):

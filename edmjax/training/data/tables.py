@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edmjax._common.extras import missing
-from edmjax.training.data.arrays import from_arrays
+from edmjax.training.data.arrays import COND, from_arrays
 from edmjax.training.data.dataset import Dataset
 from edmjax.training.data.pictures import Files, pictures
 from edmjax.training.data.rows import Rows, fits
@@ -67,8 +67,9 @@ def from_table(
 
     The samples are the one column of images; where there is none, the column `x`, or the one column
     of arrays. The classes are the one column of `ClassLabel`, or whole numbers `y` or `label`.
-    Numbers in `cond` are conditions. `columns` says it otherwise: names with commas between, of the
-    samples first; of the others, whole numbers are classes and the rest are conditions.
+    Conditions are the column `cond`, or those that `from_arrays` names. `columns` says it
+    otherwise: names with commas between, of the samples first; of the others, whole numbers are
+    classes and the rest are conditions.
 
     Raises:
         DataError: which column is which cannot be told, rows have several shapes, or a picture is
@@ -95,13 +96,13 @@ def from_table(
         arrays["x"] = np.asarray(rows) if whole else rows
     if y is not None:
         arrays["y"] = np.asarray(_Column(table, y, name))
-    if cond is not None:
-        images = kinds[cond] == "image"
-        arrays["cond"] = (
-            pictures(_Images(table, cond, name), name, size, "yes")
-            if images
-            else np.asarray(_Column(table, cond, name))
-        )
+    # Conditions by their kinds have the names that they have in an `.npz`.
+    several = [] if columns else [column for column in COND if kinds.get(column)]
+    for key, column in {"cond": cond, **{column: column for column in several}}.items():
+        if column is not None and kinds[column] == "image":
+            arrays[key] = pictures(_Images(table, column, name), name, size, "yes")
+        elif column is not None:
+            arrays[key] = np.asarray(_Column(table, column, name))
     return from_arrays(arrays, name, **options)
 
 
@@ -118,7 +119,7 @@ def _kind(feature: Any) -> str:
         inner = _kind(feature.feature)
         return "array" if inner in ("array", "whole", "number") else ""
     dtype = getattr(feature, "dtype", "")
-    if dtype.startswith(("int", "uint")):
+    if dtype.startswith(("int", "uint", "bool")):
         return "whole"
     return "number" if dtype.startswith("float") else ""
 
@@ -126,8 +127,9 @@ def _kind(feature: Any) -> str:
 def _told(kinds: dict[str, str], name: str) -> tuple[str, str | None, str | None]:
     """The columns of the samples, of their classes and of their conditions, by their kinds."""
     numbers = ("array", "number", "whole")
-    images = [column for column, kind in kinds.items() if kind == "image"]
-    arrays = [column for column, kind in kinds.items() if kind == "array" and column != "cond"]
+    conds = ("cond", *COND)
+    images = [column for column, kind in kinds.items() if kind == "image" and column not in conds]
+    arrays = [column for column, kind in kinds.items() if kind == "array" and column not in conds]
     if "x" in kinds and kinds["x"] in numbers:
         arrays = ["x"]
     found = images or arrays
@@ -138,7 +140,7 @@ def _told(kinds: dict[str, str], name: str) -> tuple[str, str | None, str | None
         classes = [column for column in ("y", "label") if kinds.get(column) == "whole"][:1]
     if len(classes) > 1:
         raise _ambiguous("classes", classes, kinds, name)
-    cond = "cond" if kinds.get("cond") in numbers else None
+    cond = "cond" if kinds.get("cond") in (*numbers, "image") else None
     return found[0], classes[0] if classes else None, cond
 
 
