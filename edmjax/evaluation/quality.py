@@ -31,8 +31,9 @@ FIGURES = {
     **PIXEL_FIGURES,
     **{f"class_{c}": f"share of class {c}" for c in range(10)},
 }
-# Those of the distances to training samples, and all that are measured of a network of any data.
+# Those of the distances to training samples.
 NEAREST = tuple(PIXEL_FIGURES)
+# What each figure of a set of samples of any data is.
 SET_FIGURES = {
     "sliced_wasserstein": "sliced Wasserstein distance to as many training samples, as the network "
     "sees them",

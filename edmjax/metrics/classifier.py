@@ -129,7 +129,7 @@ def _maker(judge: Judge, seed: int) -> Callable[[], Classifier]:
             )
         from sklearn.base import clone  # whoever has a classifier of scikit-learn has this
 
-        copied: Callable[[Any], Any] = clone  # its stub knows lists of estimators too
+        copied: Any = clone  # its stub knows lists of estimators too
         return lambda: copied(judge)
     if not callable(judge):
         raise TypeError(

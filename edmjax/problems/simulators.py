@@ -14,7 +14,7 @@ Draws are float32, or float64 under x64.
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +40,8 @@ class GaussianLinear:
     Source: Lueckmann et al. (2021), appendix T.1.
     """
 
-    dim = 10
-    variance = 0.1  # of the prior and of the noise
+    dim: ClassVar[int] = 10
+    variance: ClassVar[float] = 0.1  # of the prior and of the noise
 
     def prior(self, key: Keys, n: Int) -> Float[Array, "n d"]:
         """`n` parameters."""
@@ -83,8 +83,10 @@ class TwoMoons:
     1905.07488), appendix A.5.2.
     """
 
-    dim = 2
-    radius, spread, centre = 0.1, 0.01, 0.25
+    dim: ClassVar[int] = 2
+    radius: ClassVar[float] = 0.1
+    spread: ClassVar[float] = 0.01
+    centre: ClassVar[float] = 0.25
 
     def prior(self, key: Keys, n: Int) -> Float[Array, "n 2"]:
         """`n` parameters, uniform in the square."""

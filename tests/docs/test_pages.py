@@ -10,7 +10,7 @@ from support import pages
 import edmjax as ej
 
 # Pages that compile for more than a few seconds are thorough, for more than twenty slow.
-SLOW = {"adaptive", "diffrax", "learning", "likelihood", "reproducibility"}
+SLOW = {"adaptive", "diffrax", "learning", "likelihood", "reproducibility", "sbi"}
 THOROUGH = {*pages.pages()} - SLOW - {"index", "discrete"}
 ELSEWHERE = {"recipes"}  # its networks are not defined on the page: see test_recipes.py
 NO_EXPORT = pytest.mark.skipif(
@@ -77,6 +77,16 @@ def readme(names):
     assert names["plan"].nfe == 18
 
 
+def sbi(names):
+    coverage, draws = names["coverage"], names["draws"]
+    assert np.abs(coverage.value - coverage.level[:, None]).max() < 0.1
+    assert names["outside"].mean() < 0.01
+    u = np.stack([np.abs(draws.sum(1)), draws[:, 1] - draws[:, 0]]) / np.sqrt(2)
+    radius = np.hypot(u[0] - 0.25, 0.3 - u[1])  # 0.1 with a deviation of 0.01
+    assert abs(radius.mean() - 0.1) < 0.005 and radius.std() < 0.02
+    assert names["accuracy"].value < 0.6
+
+
 def sweep(names):
     assert names["x0"]["heun"].shape == names["x"].shape
 
@@ -87,6 +97,7 @@ CHECKS = {
     "diffrax": diffrax,
     "discrete": discrete,
     "export": export,
+    "sbi": sbi,
     "sweep": sweep,
 }
 

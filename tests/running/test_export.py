@@ -113,6 +113,8 @@ ARGUMENTS = {
     "adaptive report": lambda: ej.adaptive.Report(*jnp.zeros((5, 2))),
     "loss of each sample": lambda: ej.losses.PerSample(*jnp.ones((3, 2))),
     "estimate": lambda: ej.metrics.Estimate(*jnp.ones(2)),
+    "coverage": lambda: ej.metrics.Coverage(*jnp.ones((3, 2))),
+    "ranks": lambda: ej.metrics.Ranks(*jnp.ones((3, 2))),
     "likelihood": lambda: ej.likelihood.Stats(*jnp.ones((3, 2)), jnp.ones(2)),
 }
 
@@ -124,6 +126,8 @@ LATER = (
     "adaptive report",
     "loss of each sample",
     "estimate",
+    "coverage",
+    "ranks",
     "likelihood",
 )
 
