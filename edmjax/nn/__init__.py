@@ -5,9 +5,11 @@ from edmjax._common.extras import missing
 try:
     from edmjax.nn.convolutions import Conv, ConvTranspose, conv, conv_transpose
     from edmjax.nn.dit import DiT
+    from edmjax.nn.edm2_unet import EDM2UNet
     from edmjax.nn.embeddings import Buffer, FourierFeatures
     from edmjax.nn.functional import Functional, functional
     from edmjax.nn.layers import GroupNorm
+    from edmjax.nn.magnitude import Normalized, normalized
     from edmjax.nn.mlp import MLP
     from edmjax.nn.patch_unet import PatchUNet
     from edmjax.nn.score_net import ScoreNet
@@ -21,15 +23,18 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "DiT",
+    "EDM2UNet",
     "FourierFeatures",
     "Functional",
     "GroupNorm",
+    "Normalized",
     "PatchUNet",
     "ScoreNet",
     "UNet",
     "conv",
     "conv_transpose",
     "functional",
+    "normalized",
 ]
 
 

@@ -10,6 +10,7 @@ from edmjax._common.typing import Int as Count, Shape
 from edmjax.nn import _options
 from edmjax.nn.conditions import Condition, Conditions, Kinds, resized
 from edmjax.nn.embeddings import CNoise, Conditioning
+from edmjax.nn.magnitude import MPConditioning
 
 
 class Network(nnx.Module):
@@ -18,9 +19,17 @@ class Network(nnx.Module):
     A subclass says in `_check` which shapes of data it is for, and in `_output` what it computes.
     """
 
-    def __init__(self, kinds: Kinds, embed_dim: int, fourier_scale: float, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        kinds: Kinds,
+        embed_dim: int,
+        fourier_scale: float,
+        *,
+        embedding: type[Conditioning] | type[MPConditioning] = Conditioning,
+        rngs: nnx.Rngs,
+    ):
         self.kinds: Kinds = kinds
-        self.conditioning: Conditioning = Conditioning(
+        self.conditioning: Conditioning | MPConditioning = embedding(
             embed_dim, fourier_scale, kinds.label, cond_vector=kinds.vector, rngs=rngs
         )
 
@@ -56,6 +65,7 @@ class ImageNetwork(Network):
         *,
         num_levels: int,
         factor: int = 1,
+        embedding: type[Conditioning] | type[MPConditioning] = Conditioning,
         rngs: nnx.Rngs,
     ):
         shape = _options.image(image_shape)
@@ -63,7 +73,7 @@ class ImageNetwork(Network):
         self.num_levels: int = num_levels
         self.factor: int = factor
         self._check(shape)
-        super().__init__(kinds, embed_dim, fourier_scale, rngs=rngs)
+        super().__init__(kinds, embed_dim, fourier_scale, embedding=embedding, rngs=rngs)
 
     def _check(self, shape: Shape) -> None:
         if len(shape) != 3 or shape[-1] != self.image_channels or min(shape) < 1:

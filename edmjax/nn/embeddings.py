@@ -83,34 +83,41 @@ class Conditioning(nnx.Module):
         label: Labels | None = None,
         vector: Float[Array, "batch features"] | None = None,
     ) -> Float[Array, "batch dim"]:
-        if np.shape(c_noise) not in ((), (batch,)):
-            raise ValueError(
-                f"`c_noise` must be a scalar or one number for each of the {batch} samples, got "
-                f"shape {np.shape(c_noise)}."
-            )
-        c_noise = jnp.broadcast_to(jnp.asarray(c_noise, jnp.float32), (batch,))
-        total = self.linear(self.fourier(c_noise))
+        total = self.linear(self.fourier(checked_levels(c_noise, batch)))
         if self.classes is not None:
-            label = self._label(self.num_classes if label is None else label, batch)
-            total = total + self.classes(label)
+            total = total + self.classes(checked_labels(label, self.num_classes, batch))
         if self.vector is not None and vector is not None:
             first, second = self.vector
             total = total + second(nnx.swish(first(vector)))
         return nnx.swish(total)
 
-    def _label(self, cond: Labels | int, batch: Count) -> Int[Array, " batch"]:
-        dtype = jnp.result_type(cond)
-        if np.shape(cond) not in ((), (1,), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
+
+def checked_levels(c_noise: CNoise, batch: Count) -> Float[Array, " batch"]:
+    """`c_noise`, a scalar or one number a sample, for each of `batch` samples."""
+    if np.shape(c_noise) not in ((), (batch,)):
+        raise ValueError(
+            f"`c_noise` must be a scalar or one number for each of the {batch} samples, got "
+            f"shape {np.shape(c_noise)}."
+        )
+    return jnp.broadcast_to(jnp.asarray(c_noise, jnp.float32), (batch,))
+
+
+def checked_labels(
+    given: Labels | int | None, num_classes: Count, batch: Count
+) -> Int[Array, " batch"]:
+    """Labels, one or one a sample, for each of `batch` samples; None means "no class"."""
+    label = int(num_classes) if given is None else given
+    dtype = jnp.result_type(label)
+    if np.shape(label) not in ((), (1,), (batch,)) or not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(
+            f"`cond` must be integer labels, one or one for each of the {batch} samples, got "
+            f"{dtype} of shape {np.shape(label)}."
+        )
+    if not has_no_value(label):
+        labels = np.ravel(label)
+        wrong = labels[(labels < 0) | (labels > num_classes)]
+        if wrong.size:
             raise ValueError(
-                f"`cond` must be integer labels, one or one for each of the {batch} samples, got "
-                f"{dtype} of shape {np.shape(cond)}."
+                f"Labels are 0 to {num_classes - 1}, or {num_classes} for no class, got {wrong[0]}."
             )
-        if not has_no_value(cond):
-            labels = np.ravel(cond)
-            wrong = labels[(labels < 0) | (labels > self.num_classes)]
-            if wrong.size:
-                raise ValueError(
-                    f"Labels are 0 to {self.num_classes - 1}, or {self.num_classes} for no class, "
-                    f"got {wrong[0]}."
-                )
-        return jnp.broadcast_to(jnp.asarray(cond), (batch,))
+    return jnp.broadcast_to(jnp.asarray(label), (batch,))

@@ -15,6 +15,7 @@ from flax.traverse_util import unflatten_dict
 from edmjax._common.arguments import describe
 from edmjax._common.functions import with_cond
 from edmjax._common.typing import Arraylike, PyTree
+from edmjax.nn.magnitude import Normalized, normalized
 
 # Name to array; in place of an array a tracer, or its shape alone under `nnx.eval_shape`.
 Arrays: TypeAlias = dict[str, Any]
@@ -40,6 +41,11 @@ class Functional:
     def merge(self, params: Arrays) -> nnx.Module:
         """The module with these parameters."""
         return nnx.merge(self.graphdef, _nested(params | self.buffers))
+
+    def normalized(self, params: Arrays) -> Arrays:
+        """`params`, the columns of those that are `Normalized` scaled to magnitude 1."""
+        kept = _flat(nnx.state(self.merge(params), Normalized))
+        return params | {name: normalized(array) for name, array in kept.items()}
 
     def bind(self, params: Arrays) -> jax.tree_util.Partial:
         """The network `net(x, c_noise, cond=None)` for a denoiser, its parameters as leaves."""

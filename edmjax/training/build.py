@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -14,6 +15,7 @@ from optax import contrib
 from edmjax import losses
 from edmjax._common.arguments import describe
 from edmjax.nn.dit import DiT
+from edmjax.nn.edm2_unet import EDM2UNet
 from edmjax.nn.functional import Arrays
 from edmjax.nn.mlp import MLP
 from edmjax.nn.patch_unet import PatchUNet
@@ -29,15 +31,17 @@ _NETS: dict[str, Any] = {
     "unet": UNet,
     "patch_unet": PatchUNet,
     "score_net": ScoreNet,
+    "edm2_unet": EDM2UNet,
     "dit": DiT,
 }
 _NUM_BLOCKS: dict[str, Any] = {"patch_unet": list, "score_net": ()}  # of the others an int
 # Entries of NetConfig that only some networks have.
 _OF_SOME = {
-    "channels": ("unet", "patch_unet", "score_net"),
+    "channels": ("unet", "patch_unet", "score_net", "edm2_unet"),
     "patch": ("patch_unet", "dit"),
     "width": ("mlp", "dit"),
-    "num_heads": ("unet", "dit"),
+    "num_heads": ("unet", "edm2_unet", "dit"),
+    "attention": ("edm2_unet",),
 }
 # The network of a sample with this many axes: vectors, sequences, images, volumes.
 _BY_AXES = {1: "mlp", 2: "dit", 3: "unet", 4: "dit"}
@@ -48,6 +52,7 @@ _FOR: dict[str, tuple[str, tuple[int, ...]]] = {
     "unet": (_IMAGES, (3,)),
     "patch_unet": (_IMAGES, (3,)),
     "score_net": (_IMAGES, (3,)),
+    "edm2_unet": (_IMAGES, (3,)),
     "dit": (f"sequences (length, features), {_IMAGES} and volumes", (2, 3, 4)),
 }
 # Which conditions a network takes, by the names of `edmjax.nn.conditions.KINDS`.
@@ -56,6 +61,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "unet": ("label", "vector", "image"),
     "patch_unet": ("label", "vector", "image"),
     "score_net": ("label", "vector", "image"),
+    "edm2_unet": ("label", "vector", "image"),
     "dit": ("label", "vector", "image", "sequence"),
 }
 
@@ -239,6 +245,15 @@ def schedule(config: OptimConfig, peak: float) -> optax.Schedule:
     warmup_steps = int(config.warmup * config.steps)
     if config.decay == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, config.steps)
+    if config.decay == "inverse_sqrt":
+        start = config.decay_from or max(config.steps // 10, 1)
+
+        def inverse_sqrt(step: Any) -> Any:
+            step = jnp.asarray(step, jnp.float32)
+            grown = jnp.minimum(step / warmup_steps, 1) if warmup_steps else 1.0
+            return peak * grown / jnp.sqrt(jnp.maximum(step / start, 1))
+
+        return inverse_sqrt
     # Joined: optax's own warmup_constant_schedule stays at 0 where there is no warm-up.
     warmup = optax.linear_schedule(0.0, peak, warmup_steps)
     last = 0.0 if config.decay == "linear" else peak

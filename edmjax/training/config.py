@@ -29,15 +29,16 @@ class NetConfig:
     Args:
         name: mlp (vectors), unet (any small image), patch_unet (the same on patches of pixels,
             which is cheaper: for images of 28 pixels and more), score_net (the score-SDE
-            tutorial's, sides of 17 or more), dit (a transformer, for images, sequences and
-            volumes) or package.module:Class, the user's own; null for mlp, unet or dit by the
-            shape of a sample.
-        channels: width of every level, finest first (unet, patch_unet, score_net).
-        num_blocks: residual blocks a level, one number (unet) or one for each level (patch_unet);
-            blocks in all (mlp, dit).
+            tutorial's, sides of 17 or more), edm2_unet (EDM2's, whose weights keep their norm),
+            dit (a transformer, for images, sequences and volumes) or package.module:Class, the
+            user's own; null for mlp, unet or dit by the shape of a sample.
+        channels: width of every level, finest first (unet, patch_unet, score_net, edm2_unet).
+        num_blocks: residual blocks a level, one number (unet, edm2_unet) or one for each level
+            (patch_unet); blocks in all (mlp, dit).
         patch: the side of a patch in pixels (patch_unet, dit).
         width: of every block (mlp, dit).
-        num_heads: of the attention (unet, dit).
+        num_heads: of the attention (unet, edm2_unet, dit).
+        attention: levels with attention, 0 the finest (edm2_unet); null for the coarsest.
         embed_dim: width of the noise level's embedding.
         fourier_scale: standard deviation of the embedding's frequencies.
         classes: whether the network is given the class of a sample, one of as many as the dataset
@@ -47,12 +48,13 @@ class NetConfig:
         options: keyword arguments of the user's own network.
     """
 
-    name: Literal["mlp", "unet", "patch_unet", "score_net", "dit"] | str | None = None
+    name: Literal["mlp", "unet", "patch_unet", "score_net", "edm2_unet", "dit"] | str | None = None
     channels: list[int] | None = None
     num_blocks: int | list[int] | None = None
     patch: int | None = None
     width: int | None = None
     num_heads: int | None = None
+    attention: list[int] | None = None
     embed_dim: int | None = None
     fourier_scale: float | None = None
     classes: bool | None = None
@@ -60,7 +62,8 @@ class NetConfig:
     options: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "net", num_blocks={"least": 0}, fourier_scale=_POSITIVE)
+        counts = {name: {"least": 0} for name in ("num_blocks", "attention")}
+        _check(self, "net", fourier_scale=_POSITIVE, **counts)
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimiser, and its learning rate: a linear warm-up, then a decay to zero or none.
+    """The optimiser, and its learning rate: a linear warm-up, then a decay or none.
 
     Args:
         name: adamw, or muon (orthogonalised momentum for matrices and kernels, AdamW for the
@@ -142,7 +145,10 @@ class OptimConfig:
         adam_learning_rate: of the parameters that muon leaves to AdamW; null for learning_rate
             (muon).
         warmup: share of the steps during which the learning rate grows from zero.
-        decay: cosine or linear (to zero at the last step), or none (constant after the warm-up).
+        decay: cosine or linear (to zero at the last step), inverse_sqrt (learning_rate times
+            sqrt(decay_from / t) at steps t after decay_from, Karras et al. 2024, equation 67), or
+            none (constant after the warm-up).
+        decay_from: steps after which the rate decays (inverse_sqrt); null for a tenth of steps.
         newton_schulz_steps: iterations of muon's orthogonalisation (muon). With 3 singular values
             are less equal than with 5; on small networks that trains as well for less arithmetic.
         b2: Adam's decay of the squared gradients.
@@ -163,7 +169,8 @@ class OptimConfig:
     learning_rate: float = 1e-3
     adam_learning_rate: float | None = None
     warmup: float = 0.05
-    decay: Literal["cosine", "linear", "none"] = "cosine"
+    decay: Literal["cosine", "linear", "inverse_sqrt", "none"] = "cosine"
+    decay_from: int | None = None
     newton_schulz_steps: int = 5
     b2: float = 0.99
     weight_decay: float = 0.0
@@ -178,6 +185,11 @@ class OptimConfig:
         positive = dict.fromkeys(("learning_rate", "adam_learning_rate", "clip_norm"), _POSITIVE)
         shares = dict.fromkeys(("warmup", "b2", "ema_decay"), _BELOW_1)
         _check(self, "optim", **ranges, **positive, **shares)
+        if self.decay_from is not None and self.decay != "inverse_sqrt":
+            raise ValueError(
+                "`optim.decay_from` is an entry of inverse_sqrt, and optim.decay is "
+                f"{self.decay!r}: leave it null."
+            )
         if self.accumulate is not None and self.batch_size % self.accumulate:
             raise ValueError(
                 f"`optim.accumulate` {self.accumulate} does not divide optim.batch_size "
@@ -304,7 +316,7 @@ _FREE = (
 )
 # Entries of `optim` that may change while a run is under way, or has ended and is to be longer:
 # the state has the same arrays whatever they are.
-RATES = ("learning_rate", "adam_learning_rate", "warmup", "decay")
+RATES = ("learning_rate", "adam_learning_rate", "warmup", "decay", "decay_from")
 MAY_CHANGE = ("steps", *RATES)
 
 
@@ -313,8 +325,8 @@ MAY_CHANGE = ("steps", *RATES)
 ADDED = (
     *("data_size", "data_channels", "data_scale", "data_columns"),
     *("loss.predict", "loss.weighting", "loss.time", "loss.coupling"),
-    *("net.width", "net.num_heads", "net.options"),
-    *("loss.cond_dropout", "optim.accumulate", "held_out", "keep"),
+    *("net.width", "net.num_heads", "net.attention", "net.options"),
+    *("loss.cond_dropout", "optim.accumulate", "optim.decay_from", "held_out", "keep"),
 )
 
 

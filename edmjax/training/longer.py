@@ -30,7 +30,10 @@ def continued(config: Config, stored: dict[str, Any], step: int) -> Config:
     where rates differ and no step is left that would use them.
     """
     now = dataclasses.asdict(config.optim)
-    before = now | {k: v for k, v in stored.get("optim", {}).items() if k in MAY_CHANGE}
+    known = {k: v for k, v in stored.get("optim", {}).items() if k in MAY_CHANGE}
+    if "learning_rate" in known:  # what it does not have of `ADDED` was null
+        known = {name: known.get(name) for name in RATES} | known
+    before: dict[str, Any] = {**now, **known}
     different = differences({"optim": before}, {"optim": now})
     if not different:
         return config

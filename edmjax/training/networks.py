@@ -32,6 +32,7 @@ from edmjax._common.functions import with_cond
 from edmjax._common.packed import is_module
 from edmjax._common.typing import Arraylike, PyTree
 from edmjax.nn.functional import Arrays, Functional, functional
+from edmjax.nn.magnitude import Normalized, normalized
 
 _Tree: TypeAlias = Any  # parameters or state as the package of a network holds them
 # `(params, state, key, x, c_noise, cond) -> (F, state)`; the key is None in sampling.
@@ -74,6 +75,10 @@ class Adapted:
         """The network with these parameters, of the kind that was given."""
         return self.form.merge(params, self.buffers)
 
+    def normalized(self, params: Arrays) -> Arrays:
+        """`params`, the columns of those that are `nn.Normalized` scaled to magnitude 1."""
+        return params | {name: normalized(params[name]) for name in self.form.normalized}
+
     def bind(self, params: Arrays) -> jax.tree_util.Partial:
         """The network `net(x, c_noise, cond=None)` for a denoiser, its parameters as leaves."""
         return jax.tree_util.Partial(Adapted.__call__, self, params)
@@ -90,6 +95,7 @@ class Form:
     join: Callable[[_Tree, _Tree], Any]
     params: "_Named"
     state: "_Named"
+    normalized: tuple[str, ...] = ()  # the names of parameters that are `nn.Normalized`
 
     def call(
         self, params: Arrays, buffers: Arrays, key: Any, x: PyTree, c_noise: Any, cond: PyTree
@@ -145,7 +151,13 @@ def adapted(net: object) -> tuple[Trainable, Arrays]:
     raise TypeError(f"`net` must be {FORMS}; got {describe(net)}.")
 
 
-def _made(run: _Call, join: Callable[..., Any], params: _Tree, state: _Tree) -> Any:
+def _made(
+    run: _Call,
+    join: Callable[..., Any],
+    params: _Tree,
+    state: _Tree,
+    normalized: tuple[str, ...] = (),
+) -> Any:
     flat, buffers = _flat(params), _flat(state)
     for name, array in flat.items():
         if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
@@ -157,7 +169,7 @@ def _made(run: _Call, join: Callable[..., Any], params: _Tree, state: _Tree) -> 
         buffers = {f"state.{name}": array for name, array in buffers.items()}
     names = _Named(tuple(flat), jax.tree.structure(params))
     rest = _Named(tuple(buffers), jax.tree.structure(state))
-    return Adapted(Form(run, join, names, rest), buffers), flat
+    return Adapted(Form(run, join, names, rest, normalized), buffers), flat
 
 
 def _flat(tree: _Tree) -> Arrays:
@@ -201,7 +213,8 @@ def _of_nnx(net: nnx.Module) -> tuple[Trainable, Arrays]:
     trained = nnx.to_flat_state(params)
     flat = {".".join(map(str, path)): leaf.get_value() for path, leaf in trained}
     held = {n: leaf.get_value() for n, (_, leaf) in zip(names, kept, strict=True)}
-    return _made(run, lambda p, s: put_together(graph, p, s), flat, held)
+    unit = tuple(".".join(map(str, path)) for path, leaf in trained if leaf.type is Normalized)
+    return _made(run, lambda p, s: put_together(graph, p, s), flat, held, unit)
 
 
 def _of_linen(module: Any, variables: Mapping[str, Any]) -> tuple[Trainable, Arrays]:

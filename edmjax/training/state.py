@@ -193,7 +193,7 @@ def make_train_steps(
             (params, first), (uncertainty, second) = map(
                 advance, state.opt_state, gradients, trained, (mean, mean)
             )
-            step = state.step + 1
+            params, step = net.normalized(params), state.step + 1
             ema = tuple(
                 _lerp(average, params, share(step))
                 for average, share in zip(state.ema, averages, strict=True)

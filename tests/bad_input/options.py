@@ -119,6 +119,8 @@ CASES = [
     ("ej.nn.UNet((8, 8, 1), num_classes=-1, rngs=nnx.Rngs(0))", ValueError, "`num_classes` must"),
     ("ej.nn.PatchUNet((8, 8, 1), channels=[], rngs=nnx.Rngs(0))", ValueError, "`channels` are"),
     ("ej.nn.PatchUNet((8, 8, 1), patch=0, rngs=nnx.Rngs(0))", ValueError, "`patch` must be at"),
+    ("ej.nn.EDM2UNet((8, 8, 1), attention=1, rngs=nnx.Rngs(0))", ValueError,
+     "`attention` are numbers of levels.*got 1"),
     ("ej.nn.ScoreNet((28, 28, 1), channels=(), rngs=nnx.Rngs(0))", ValueError, "`channels` are"),
     ("ej.nn.GroupNorm(8, 0)", ValueError, "`num_groups` must be at least 1, got 0"),
     ("ej.nn.GroupNorm(8, 3)", ValueError, "3 groups cannot share 8 channels"),

@@ -17,7 +17,7 @@ from edmjax.nn.conditions import Kinds, resized
 N = 3
 WIDTHS = {"label": 4, "vector": 5, "image": 2, "sequence": 6}
 OPTIONS = {"label": "num_classes"} | {k: f"cond_{k}" for k in ("vector", "image", "sequence")}
-UNETS = ("PatchUNet", "ScoreNet", "UNet")
+UNETS = ("EDM2UNet", "PatchUNet", "ScoreNet", "UNet")
 TAKES = {
     "label": NETWORKS,
     "vector": NETWORKS,
@@ -42,7 +42,7 @@ def made(name, *kinds, shape=None):
     return nnx.eval_shape(lambda: small(name, shape, **widths))
 
 
-@pytest.mark.parametrize("name", ["MLP", "DiT", "UNet", *later("PatchUNet", "ScoreNet")])
+@pytest.mark.parametrize("name", ["MLP", "DiT", "UNet", *later(*UNETS[:3])])
 def test_each_network_takes_its_kinds_of_conditions_and_refuses_the_others(name):
     takes = [kind for kind in TAKES if name in TAKES[kind]]
     net, x = made(name, *takes), normal(0, N, *SHAPES[name])
@@ -199,7 +199,7 @@ def test_padding_is_zeros_on_both_ends_and_is_cut_again():
 
 
 @pytest.mark.parametrize("sides", [(7, 7), *later((25, 25), (28, 30))])
-@pytest.mark.parametrize("name", ["UNet", *later("DiT", "PatchUNet", "ScoreNet")])
+@pytest.mark.parametrize("name", ["UNet", *later("DiT", *UNETS[:3])])
 def test_images_of_any_sides_keep_them(name, sides):
     levels = {} if name == "DiT" else {"channels": (4, 4, 4)}
     levels |= {"num_blocks": (1, 1, 1)} if name == "PatchUNet" else {}
@@ -210,7 +210,7 @@ def test_images_of_any_sides_keep_them(name, sides):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["UNet", "PatchUNet", "DiT"])
+@pytest.mark.parametrize("name", ["UNet", "PatchUNet", "EDM2UNet", "DiT"])
 def test_a_padded_image_is_one_with_zeros_around_it(name):
     apply, params = build(lambda: small(name, (7, 6, 1)))
     run = jax.jit(lambda params, x: apply(params, x, 0.3))

@@ -401,7 +401,7 @@ def test_bfloat16_is_for_the_activations_alone(name):
     That is: as near as those at parameters and images that were rounded to it, of float32 layers.
     """
     shape = (20, 20, 1) if len(SHAPES[name]) == 3 else SHAPES[name]
-    images = name in ("PatchUNet", "ScoreNet", "UNet")
+    images = name in ("EDM2UNet", "PatchUNet", "ScoreNet", "UNet")
     options = dict(channels=(8, 8), embed_dim=8) if images else dict(width=16, embed_dim=8)
     options |= {"num_blocks": (2, 1)} if "Patch" in name else {}
     x, slopes = normal(0, 2, *shape), []

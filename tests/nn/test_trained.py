@@ -32,7 +32,7 @@ def train(problem, shape, net, optim):
     apply, params = ej.nn.functional(training.build_net(net, shape, rngs=nnx.Rngs(0)))
     optimizer = build.build_optimizer(optim)
     state = training.init_state(apply, params, optimizer, random.key(1))
-    batch_loss = training.make_batch_loss(build.build_loss(loss), jnp.asarray)
+    batch_loss = training.make_batch_loss(training.build_loss(loss), jnp.asarray)
     averages = build.build_averages(optim)
     advance = training.make_train_steps(apply, batch_loss, optimizer, averages)
     batches = np.random.default_rng(0).integers(0, len(data), (optim.steps, optim.batch_size))

@@ -26,6 +26,7 @@ def build(make, seed=0):
 SHAPES = {
     "MLP": (3,),
     "DiT": (4, 4, 1),
+    "EDM2UNet": (8, 8, 1),
     "PatchUNet": (8, 8, 1),
     "ScoreNet": (8, 8, 1),
     "UNet": (8, 8, 1),
@@ -34,6 +35,7 @@ NETWORKS = tuple(SHAPES)
 _OPTIONS = {
     "MLP": dict(width=8, num_blocks=1),
     "DiT": dict(width=8, num_blocks=1, num_heads=2),
+    "EDM2UNet": dict(channels=(4, 8), num_blocks=1),
     "PatchUNet": dict(channels=(4, 8), num_blocks=(2, 1)),
     "ScoreNet": dict(channels=(4, 8)),
     "UNet": dict(channels=(4, 8)),

@@ -33,7 +33,8 @@ def with_optim(base, **changes):
 
 
 def test_what_may_change_is_what_the_page_says():
-    here = identity(training.Config())
+    rates = training.OptimConfig(decay="inverse_sqrt", decay_from=5)
+    here = identity(training.Config(optim=rates))
     left = fixed(here)
     assert {name for name in here["optim"] if name not in left["optim"]} == set(MAY_CHANGE)
     assert left.keys() == here.keys() and "scan_steps" not in here
@@ -53,6 +54,20 @@ def test_a_run_goes_on_with_what_may_change_and_says_what_it_is():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert continued(config("runs/a"), stored, 8) == config("runs/a")
+
+
+def test_a_decay_that_starts_elsewhere_is_a_changed_schedule():
+    """An entry that is null is no part of what a checkpoint has stored."""
+    flat = with_optim(config("runs/a"), steps=200, decay="none", warmup=0.0)
+    usual = with_optim(flat, decay="inverse_sqrt")
+    moved = with_optim(usual, decay_from=4)
+    for before, says in [
+        (flat, r"decay is 'none' .*decay_from is None .* is 0\.002, .* have been 0\.01:"),
+        (usual, r"decay_from is None there and 4 here.* is 0\.002, .* have been 0\.00447:"),
+        (with_optim(usual, decay_from=16), r"is 16 there and 4 here.*0\.002, .* been 0\.004:"),
+    ]:
+        with pytest.warns(training.TrainingWarning, match=says):
+            assert continued(moved, identity(before), 100) == moved
 
 
 def test_a_complete_run_keeps_the_rates_that_it_was_trained_with():

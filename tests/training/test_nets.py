@@ -90,7 +90,7 @@ def test_what_a_network_cannot_take_is_a_sentence(entries, shape, shapes, says):
 def test_a_network_takes_the_conditions_that_the_table_says():
     """A class name here, an option of its constructor there."""
     made = {"mlp": nn.MLP, "unet": nn.UNet, "patch_unet": nn.PatchUNet, "score_net": nn.ScoreNet}
-    for name, network in (made | {"dit": nn.DiT}).items():
+    for name, network in (made | {"edm2_unet": nn.EDM2UNet, "dit": nn.DiT}).items():
         options = network.__init__.__annotations__
         kinds = {k[len("cond_") :] for k in options if k.startswith("cond_")}
         assert kinds | {"label"} == set(TAKES[name])

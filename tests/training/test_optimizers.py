@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from edmjax import training
+from edmjax.training.config import identity
 
 
 def first_update(gradients, **options):
@@ -93,3 +94,21 @@ def test_a_rate_for_adam_beside_adamw_is_a_sentence():
 def test_an_option_of_another_network_is_a_sentence(net, words):
     with pytest.raises(ValueError, match=words):
         training.build_net(training.NetConfig(**net), (28, 28, 1), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("start", [None, 25])
+def test_inverse_sqrt_is_the_formula_of_the_paper(start):
+    """Karras et al. 2024, equation 67, after a linear warm-up: null is a tenth of the steps."""
+    options = dict(steps=1000, warmup=0.01, decay="inverse_sqrt", decay_from=start)
+    rate = training.build.schedule(training.OptimConfig(**options), 0.3)
+    for t in (0, 5, 10, 25, 60, 100, 101, 999, 5000):
+        expected = 0.3 * min(t / 10, 1) / np.sqrt(max(t / (start or 100), 1))
+        assert float(rate(jnp.int32(t))) == pytest.approx(expected, rel=1e-6), t
+    without = training.OptimConfig(steps=5, warmup=0.0, decay="inverse_sqrt", decay_from=3)
+    assert float(training.build.schedule(without, 0.3)(0)) == pytest.approx(0.3)
+
+
+def test_a_start_of_another_decay_is_a_sentence():
+    with pytest.raises(ValueError, match="decay_from` is an entry of inverse_sqrt, and opt"):
+        training.OptimConfig(decay_from=10)
+    assert "decay_from" not in identity(training.Config())["optim"]
