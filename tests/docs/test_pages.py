@@ -10,7 +10,7 @@ from support import pages
 import edmjax as ej
 
 # Pages that compile for more than a few seconds are thorough, for more than twenty slow.
-SLOW = {"adaptive", "diffrax", "learning", "likelihood", "reproducibility", "sbi"}
+SLOW = {"adaptive", "diffrax", "learning", "likelihood", "own_network", "reproducibility", "sbi"}
 THOROUGH = {*pages.pages()} - SLOW - {"index", "discrete"}
 ELSEWHERE = {"recipes"}  # its networks are not defined on the page: see test_recipes.py
 NO_EXPORT = pytest.mark.skipif(

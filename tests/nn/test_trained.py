@@ -74,3 +74,52 @@ def test_mlp_is_within_3_per_cent_of_the_exact_denoiser():
     denoise, options = train(problem, (2,), net, optim)
     all_levels, worst = excess(problem, denoise, (2,), options)
     assert all_levels < 0.03 and worst < 0.05
+
+
+def images(seed, modes=4, rank=3, side=8):
+    """Smooth images of 8x8 pixels: modes of low rank, each with its own place and directions."""
+    rng = np.random.default_rng(seed)
+    k = np.arange(side)
+    waves = np.cos(np.pi * (k[:, None] + 0.5) * k / side)
+
+    def smooth(*n):
+        size = rng.normal(size=(*n, side, side)) / (1 + k[:, None] + k)
+        return np.einsum("iu,...uv,jv->...ij", waves, size, waves)
+
+    means, ways = smooth(modes), smooth(modes, rank).reshape(modes, rank, -1)
+    means *= 0.5 / means.std()
+    ways *= 0.25 / np.sqrt(rank) / ways.std()
+    covs = np.einsum("kri,krj->kij", ways, ways)
+    return ej.problems.Mixture(rng.dirichlet(np.full(modes, 3.0)), means[..., None], covs)
+
+
+ADAM = dict(batch_size=128, learning_rate=3e-3)
+# Network, optimiser, and the excess that was measured: over all levels, and in the worst twelfth.
+OF_IMAGES = {
+    "unet": (dict(channels=[16, 32]), dict(steps=1000), (0.308, 2.73)),
+    "patch_unet": (dict(channels=[48, 96], num_blocks=[2, 2]), dict(steps=1000), (0.353, 3.25)),
+    "edm2_unet": (
+        dict(channels=[16, 32]), dict(steps=600, learning_rate=0.02), (0.600, 5.21),
+    ),
+    "dit": (
+        dict(width=64, num_blocks=3, num_heads=4),
+        dict(name="muon", steps=750, learning_rate=4e-3),
+        (0.517, 4.07),
+    ),
+    "score_net": (dict(channels=[32, 64]), dict(steps=1000), (2.22, 12.8)),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_networks_of_images_come_as_near_to_the_exact_denoiser_as_they_did(name):
+    """In 84 s (unet), 157, 143, 96 and 24 s of CPU time; the aim, 1.1 times unet, is not reached.
+
+    Two levels of `score_net` are all that 8 pixels allow. The bounds leave a fifth for rounding.
+    """
+    options, optim, (all_levels, worst) = OF_IMAGES[name]
+    net = training.NetConfig(name, embed_dim=64, **options)
+    problem, shape = images(1), (8, 8, 1)
+    denoise, about = train(problem, shape, net, training.OptimConfig(**ADAM | optim))
+    found = excess(problem, denoise, shape, about)
+    assert found[0] < 1.2 * all_levels and found[1] < 1.2 * worst
