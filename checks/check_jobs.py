@@ -3,9 +3,9 @@
     python checks/check_jobs.py                  # all, at most 15 minutes each on two cores
     python checks/check_jobs.py photos export    # some
 
-Each job makes its data, runs commands as docs/data.md, own_network.md, continue.md and export.md have
-them, and looks at what came out: shapes, dtypes, and whether samples lie where the data lie. The last
-column is wall time. The own networks are the code of docs/own_network.md.
+Each job makes its data, runs commands as docs/data.md, own_network.md, continue.md and export.md
+have them, and looks at what came out: shapes, dtypes, and whether samples lie where the data lie.
+The last column is wall time. The own networks are the code of docs/own_network.md.
 """
 
 import argparse
