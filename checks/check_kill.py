@@ -1,11 +1,14 @@
 """Kills a training run with SIGKILL again and again, and compares it with one that nothing stopped.
 
     python checks/check_kill.py --kills 10 --out runs/kills [--data=FOLDER --data_in_memory=no ...]
+    python checks/check_kill.py --kills 10 --out runs/kills --fit
 
-Two runs of one command, of a tiny network on the digits: the first undisturbed, the second killed
-at random moments and started anew each time. Three kinds of moments take turns: while steps are
-taken, while a checkpoint is being written, and at any time from the start of Python on. At the end
-weights.safetensors and loss.csv of the two must have the same bytes, and loss.csv each step once.
+Two runs of one command, of a tiny network on the digits, or with --fit of `ej.training.fit` and a
+Linen network with Dropout, batch statistics and the best held-out average: the first undisturbed,
+the second killed at random moments and started anew each time. Three kinds of moments take turns:
+while steps are taken, while a checkpoint is being written, and at any time from the start of Python
+on. At the end weights.safetensors and loss.csv of the two must have the same bytes, and loss.csv
+each step once.
 The starts share what they compile, in OUT/cache.
 """
 
@@ -32,6 +35,25 @@ OPTIONS = [
     "--sample.num_steps=1",
     "--sample.sampler=euler",
 ]
+FIT = f"""
+import sys
+import jax, jax.numpy as jnp, numpy as np
+from flax import linen
+import edmjax as ej
+
+class Net(linen.Module):
+    @linen.compact
+    def __call__(self, x, c_noise, cond=None, train=False):
+        h = linen.BatchNorm(use_running_average=not train)(linen.Dense(16)(x))
+        return linen.Dense(3)(linen.Dropout(0.2, deterministic=not train)(linen.silu(h)))
+
+data = np.random.default_rng(0).normal(2, 3, (200, 3))
+net, key = Net(), jax.random.key(0)
+ej.training.fit(
+    (net, net.init(key, jnp.zeros((2, 3)), jnp.zeros(2))), data, key=key, steps={STEPS},
+    batch_size=8, scan_steps=2, checkpoint_every=6, held_out=0.1, keep="best", out=sys.argv[1],
+)
+"""
 MOMENTS = ("in the loop", "during a save", "at any time")
 
 
@@ -42,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=10, help="how many (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--out", type=Path, required=True, help="directory for the two runs")
+    parser.add_argument("--fit", action="store_true", help="kill `fit` in place of the command")
     args, options = parser.parse_known_args(argv)  # what it does not know is for `edmjax train`
+    options = [*(["--fit"] if args.fit else []), *options]
     whole, killed = args.out / "whole", args.out / "killed"
     for run in (whole, killed):
         if run.exists():
@@ -78,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def start(out: Path, options: Sequence[str]) -> subprocess.Popen:
     command = [sys.executable, str(TRAIN), *OPTIONS, *options, f"--out={out}"]
+    if "--fit" in options:
+        command = [sys.executable, "-c", FIT, str(out)]
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -57,6 +57,15 @@ def test_ten_kills_change_no_byte(tmp_path):
 
 
 @pytest.mark.slow
+def test_kills_change_no_byte_of_a_fit(tmp_path):
+    command = [*CHECK, f"--out={tmp_path}", "--kills=6", "--fit"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("kill ") == 6
+    same_files(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "array"])
 def test_kills_change_no_byte_where_grain_reads(kind, tmp_path):
     """Of a directory of images, and of an array in a file: the same script."""
