@@ -44,6 +44,9 @@ class Functional:
 
     def normalized(self, params: Arrays) -> Arrays:
         """`params`, the columns of those that are `Normalized` scaled to magnitude 1."""
+        kinds = [getattr(node, "type", None) for node in self.graphdef.nodes]
+        if not any(isinstance(kind, type) and issubclass(kind, Normalized) for kind in kinds):
+            return params
         kept = _flat(nnx.state(self.merge(params), Normalized))
         return params | {name: normalized(array) for name, array in kept.items()}
 
