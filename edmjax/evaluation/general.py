@@ -49,7 +49,9 @@ class Run:
         self.network: Network = load_network(checkpoint)
         trained = self.network.trained
         options: dict[str, Any] = {"data": data, "test": test, "data_dir": data_dir}
-        self.train, self.held = load_parts(self.network.config, trained, **options)
+        train, held = load_parts(self.network.config, trained, **options)
+        self.train: Part = train
+        self.held: Part | None = held
         methods = [method for text in amounts.samplers for method in parse_methods(text)]
         levels = self.network.subject.levels
         ends = {name: getattr(levels, name) for name in ("sigma_data", "sigma_min", "sigma_max")}

@@ -92,7 +92,7 @@ def _text(cell: Cell) -> str:
     return str(cell) if isinstance(cell, str | int) else f"{cell:.7g}"
 
 
-def progress_bar(what: str, total: int, unit: str = "eval") -> tqdm:
+def progress_bar(what: str, total: int, unit: str = "eval") -> Any:
     """A progress bar, which is not shown where there is nothing to do."""
     return tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=not total)
 
