@@ -67,7 +67,7 @@ def photos() -> str:
         images.append((shade[..., None] * colour).astype(np.uint8))
         Path("photos", name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[-1]).save(Path("photos", name, f"{i}.png"))
-    options = ["--net.classes", "true", "--net.channels", "[32,64]", "--optim.steps", "600"]
+    options = ["--net.classes", "true", "--net.name", "patch_unet", "--optim.steps", "600"]
     edmjax("train", "--data", "photos/", "--out", "runs/photos", *options, *FAST)
     edmjax("sample", "--checkpoint", "runs/photos", "--num-samples", "64", "--label", "1",
            "--guidance", "1.5", "--out", "samples")  # fmt: skip
@@ -84,7 +84,7 @@ def fields() -> str:
     grid = np.sin(np.arange(24)[:, None, None] / 4 + np.arange(40)[:, None] / 7 + np.arange(4))
     x = np.einsum("nck,hwk->nhwc", waves, grid) * [1, 10, 0.1, 3, 2] + [300, 0, 5, -20, 1]
     np.save("fields.npy", x)
-    options = ["--net.channels", "[24,48]", "--optim.steps", "400"]
+    options = ["--net.name", "patch_unet", "--optim.steps", "400"]
     edmjax("train", "--data", "fields.npy", "--out", "runs/fields", *options, *FAST)
     found = np.load("runs/fields/samples.npz")["x"]
     assert found.shape == (64, 24, 40, 5) and found.dtype == np.float64
