@@ -6,8 +6,7 @@
 The file is a program in StableHLO for CPUs, NVIDIA GPUs and TPUs, for any number of samples. It
 runs where only jax and flatbuffers are installed (docs/export.md):
 
-    import jax
-from jax import export
+    from jax import export
     sampler = export.deserialize(bytearray(open("digits.stablehlo", "rb").read()))
     x = sampler.call(seed, index)
 
@@ -26,8 +25,14 @@ import jax
 from jax import export
 
 from edmjax import training
-from edmjax.cli._options import add_option, count, make_parser
-from edmjax.cli.sample import SHOWN, _check, _plan_of
+from edmjax.cli._options import add_option, make_parser
+from edmjax.cli._plan import (
+    add_guidance,
+    add_plan_options,
+    check_plan_options,
+    chosen_plan,
+    guided,
+)
 from edmjax.training.export import PLATFORMS, export_sampler
 from edmjax.training.files import make_directory, write_file
 
@@ -36,13 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = _parser()
     args = parser.parse_args(argv)
-    _check(parser, args)
+    check_plan_options(parser, args)
     with training.plain_errors():
-        trained = training.load_trained(args.checkpoint)
-        guide = training.load_trained(args.guide) if args.guide else None
-        if args.guidance is not None:
-            trained = training.guided(trained, args.guidance, guide)
-        plan, out = _plan_of(args, trained), Path(args.out)
+        trained = guided(args, training.load_trained(args.checkpoint))
+        plan, out = chosen_plan(args, trained), Path(args.out)
         make_directory(out.parent, out.name)
         made = export_sampler(trained, plan, platforms=args.platforms)
         write_file(out, bytes(made.serialize()))
@@ -65,19 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser("export", __doc__)
     parser.add_argument("--checkpoint", required=True, help="directory of a training run")
     parser.add_argument("--out", required=True, help="the file, such as sampler.stablehlo")
-    for name, text in {
-        "sampler": "how the noise levels are stepped through",
-        "schedule": "which noise levels are visited",
-        "num_steps": "how many levels, the last zero not counted",
-    }.items():
-        kind = count if name == "num_steps" else str
-        add_option(parser, name.replace("_", "-"), text, SHOWN[name], type=kind)
-    parser.add_argument(
-        "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
-    )
-    parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
-    parser.add_argument("--guidance", type=float, help="scale of guidance; 1 is none")
-    parser.add_argument("--guide", help="directory of a worse network's run, to guide away from")
+    add_plan_options(parser)
+    add_guidance(parser)
     add_option(
         parser,
         "platforms",

@@ -45,44 +45,43 @@ from textwrap import indent
 import numpy as np
 from tqdm import tqdm
 
-import edmjax as ej
 from edmjax import training
 from edmjax.cli._conditions import add_condition, conditions_of, rows as conditions_from
 from edmjax.cli._options import add_option, count, make_parser, seed
-from edmjax.planning.table import levels_beyond
+from edmjax.cli._plan import (
+    CHOICES,
+    add_guidance,
+    add_plan_options,
+    check_plan_options,
+    chosen_plan,
+    guided,
+)
 from edmjax.training import pictures
 from edmjax.training.choices import describe
-from edmjax.training.defaults import NFE, NUM_STEPS, SAMPLER
 from edmjax.training.errors import Stopped, stop_requests
 from edmjax.training.files import make_directory, sha256
-from edmjax.training.samples import plan_of
 from edmjax.training.shards import Shards, draw_shards, identity
 
 _DEFAULTS = training.SampleConfig()
-SHOWN = {
-    "sampler": SAMPLER,
-    "schedule": "karras between the levels that the network is for",
-    "num_steps": f"{NUM_STEPS}; of your own data, where none of the three is given, what is "
-    f"recommended for {NFE} evaluations",
+_OPTIONS = {
+    "num_samples": ("how many samples", count),
+    "chunk_size": ("samples computed at once; changes no sample", count),
+    "seed": ("of the noise", seed),
 }
-_CHOICES = ("sampler", "schedule", "num_steps")
-_TYPES = {"num_steps": count, "num_samples": count, "chunk_size": count, "seed": seed}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _parser()
     args = parser.parse_args(argv)
-    _check(parser, args)
+    check_plan_options(parser, args)
     with training.plain_errors():
         devices = {name: getattr(args, name) for name in training.DEVICE_OPTIONS}
         mesh = training.open_mesh(devices, min(args.chunk_size, args.num_samples))
         trained = training.load_trained(args.checkpoint)
         labels = training.sample_labels(args.num_samples, trained.num_classes, args.labels)
         cond = conditions_of(args, trained, labels, args.num_samples)
-        guide = training.load_trained(args.guide) if args.guide else None
-        if args.guidance is not None:
-            trained = training.guided(trained, args.guidance, guide)
-        plan = _plan_of(args, trained)
+        trained = guided(args, trained)
+        plan = chosen_plan(args, trained)
         if args.format == "png" or args.denoising:
             pictures.check_pictures(trained, args.out if args.format == "png" else None)
         if training.is_first():  # now, and not when the samples are drawn
@@ -153,45 +152,6 @@ def _finish(
     print(f"{args.num_samples} samples: {', '.join(map(str, written))}")
 
 
-def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends with a sentence where two options choose the plan, or one needs another."""
-    if args.guide and args.guidance is None:
-        parser.error("--guide needs a scale: add --guidance 2.0, or leave it out.")
-    if args.plan is not None and args.nfe is not None:
-        parser.error(
-            "--plan and --nfe each choose how the samples are drawn: leave one of them out."
-        )
-    chosen = "--plan" if args.plan is not None else "--nfe"
-    others = [f"--{k.replace('_', '-')}" for k in _CHOICES if getattr(args, k) is not None]
-    if others and (args.plan, args.nfe) != (None, None):
-        named = ", ".join(others)
-        parser.error(
-            f"{chosen} chooses the sampler and its levels, so it cannot be combined with "
-            f"{named}: leave {chosen} or {named} out."
-        )
-
-
-def _plan_of(args: argparse.Namespace, trained: training.Trained) -> ej.Plan:
-    known = training.levels_of(args.checkpoint)
-    if (args.plan, args.nfe) == (None, None):
-        chosen = training.SampleConfig(**{name: getattr(args, name) for name in _CHOICES})
-        # Networks of digits and mnist are sampled as ever; others as their runs are.
-        if trained.units is None:
-            known = known._replace(spread=None)
-        return plan_of(chosen, known)
-    if args.nfe is not None:
-        return ej.make_plan(*ej.recommend(args.nfe, **known._asdict()))
-    plan = ej.Plan.load(args.plan)
-    if beyond := levels_beyond(plan, known.sigma_min, known.sigma_max):
-        low, high = beyond
-        raise ValueError(
-            f"{args.plan} has noise levels from {low:g} to {high:g}, and the network in "
-            f"{args.checkpoint} is for those from {known.sigma_min:g} to {known.sigma_max:g}: "
-            "fit a plan to this network, or make one on levels within these."
-        )
-    return plan
-
-
 def _parser() -> argparse.ArgumentParser:
     samplers, schedules = training.sampler_names(), training.schedule_names()
     parser = make_parser(
@@ -203,26 +163,13 @@ def _parser() -> argparse.ArgumentParser:
         'What each is: python -c "import edmjax as ej; help(ej.samplers.heun)"',
     )
     # Names that edmjax train has for the same things.
-    parser.others = {f"sample.{name}": name.replace("_", "-") for name in (*_CHOICES, *_TYPES)}
+    parser.others = {f"sample.{name}": name.replace("_", "-") for name in (*CHOICES, *_OPTIONS)}
     parser.add_argument("--checkpoint", required=True, help="directory of a training run")
     parser.add_argument("--out", required=True, help="directory for what is written")
-    for name, text in {
-        "sampler": "how the noise levels are stepped through",
-        "schedule": "which noise levels are visited",
-        "num_steps": "how many levels, the last zero not counted",
-        "num_samples": "how many samples",
-        "chunk_size": "samples computed at once; changes no sample",
-        "seed": "of the noise",
-    }.items():
-        shown, kind = getattr(_DEFAULTS, name), _TYPES.get(name, str)
-        shown = SHOWN.get(name, shown)
-        # None tells what was not given.
-        default = None if name in _CHOICES else shown
-        add_option(parser, name.replace("_", "-"), text, shown, type=kind, default=default)
-    parser.add_argument(
-        "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
-    )
-    parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
+    add_plan_options(parser)
+    for name, (text, kind) in _OPTIONS.items():
+        shown = getattr(_DEFAULTS, name)
+        add_option(parser, name.replace("_", "-"), text, shown, type=kind, default=shown)
     parser.add_argument(
         "--format",
         choices=("npz", "png", "shards"),
@@ -243,7 +190,6 @@ def _parser() -> argparse.ArgumentParser:
         "--label", type=int, nargs=1, dest="labels", metavar="LABEL", help="one class for all"
     )
     add_condition(parser, "one a sample")
-    parser.add_argument("--guidance", type=float, help="scale of guidance; 1 is none")
-    parser.add_argument("--guide", help="directory of a worse network's run, to guide away from")
+    add_guidance(parser)
     training.add_device_options(parser)
     return parser
