@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -63,6 +64,11 @@ class Progress(NamedTuple):
     losses: Float[np.ndarray, " steps"]
     held_out: float | None
     denoiser: Callable[[], Denoiser]
+
+    def passed(self, every: int) -> bool:
+        """Whether this call ended the run, or went past a multiple of `every` steps."""
+        before = self.step - len(self.losses)
+        return self.step == self.total or self.step // every > before // every
 
 
 Callback: TypeAlias = Callable[[Progress], object]
@@ -203,17 +209,15 @@ def run(
                 if outputs is not None:
                     outputs.append(losses)
                 check_losses(losses, step, feed, batch_loss, key, accumulate)
-                before, step = step, step + num_steps
+                step += num_steps
                 _show(bar, losses, optim.batch_size)
-
-                def passed(every: int, before: int = before, step: int = step) -> bool:
-                    return step == total or step // every > before // every
-
+                now = Progress(step, total, losses, None, partial(_denoiser, task, state))
                 # All processes stop together, although a signal may reach each in a different call.
                 signal = max(gather_flags(asked()))
-                due, loss = passed(config.checkpoint_every), None
-                if judge is not None and (due or passed(config.watch_every or total)):
+                due = now.passed(config.checkpoint_every)
+                if judge is not None and (due or now.passed(config.watch_every or total)):
                     state, loss = judge.measure(state)
+                    now = now._replace(held_out=loss)
                     if outputs is not None:
                         outputs.append_held_out(step, loss)
                 if outputs is not None and checkpoints is not None and (due or signal):
@@ -222,7 +226,8 @@ def run(
                     # a stop: a run that was not stopped would not have them.
                     outputs.save_weights(state, snapshots=due)
                     checkpoints.save(state, feed.state)
-                _tell(callbacks, task, state, Progress(step, total, losses, loss, _none))
+                for callback in callbacks:
+                    callback(now)
                 if signal:
                     raise Stopped(signal, step, total, saved=out is not None)
         check_state(state)
@@ -232,16 +237,8 @@ def run(
     return state, outputs.losses
 
 
-def _none() -> Any:
-    raise AssertionError
-
-
-def _tell(callbacks: Sequence[Callback], task: Task, state: TrainState, now: Progress) -> None:
-    def denoiser() -> Denoiser:
-        return task.denoiser(bound(task.net, state.ema[0], state.buffers))
-
-    for callback in callbacks:
-        callback(now._replace(denoiser=denoiser))
+def _denoiser(task: Task, state: TrainState) -> Denoiser:
+    return task.denoiser(bound(task.net, state.ema[0], state.buffers))
 
 
 def bound(net: Trainable, params: Arrays, buffers: Arrays) -> Network:

@@ -74,8 +74,7 @@ def _looks(
     sample = replace(config.sample, clip=dataset.clips(config.sample.clip))
 
     def look(now: Progress) -> None:
-        before = now.step - len(now.losses)
-        if now.step < now.total and now.step // every == before // every:
+        if not now.passed(every):
             return
         if is_first():
             plot_losses(out / "loss.csv", out / "loss.png")
