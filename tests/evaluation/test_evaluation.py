@@ -12,6 +12,7 @@ import scipy.linalg
 import scipy.stats
 from flax import nnx
 from scipy.spatial.distance import cdist
+from support import untrained
 
 import edmjax as ej
 from edmjax import evaluation as ev, training
@@ -510,21 +511,10 @@ def test_the_classifier_learns_and_does_so_again(classifier_script):
 
 def checkpoint(directory, data="mnist", classes=False, loss="edm"):
     """The file of a network that was never trained."""
-    directory.mkdir()
-    net_config = training.NetConfig(channels=[4], embed_dim=8, classes=classes)
     shape = (8, 8, 1) if data == "digits" else (28, 28, 1)
-    num_classes = 10 if classes else 0
-    net = training.build_net(net_config, shape, num_classes, rngs=nnx.Rngs(0))
-    apply, params = functional(net)
-    config = {
-        "data": data,
-        "net": net_config.__dict__,
-        "loss": training.LossConfig(name=loss).__dict__,
-        "image_shape": list(shape),
-        "num_classes": num_classes,
-    }
-    training.save_weights(directory / training.WEIGHTS, params | apply.buffers, config)
-    return str(directory)
+    return untrained.weights(
+        directory, data=data, loss=loss, shape=shape, num_classes=10 if classes else 0
+    )
 
 
 def test_what_is_evaluated(tmp_path):
