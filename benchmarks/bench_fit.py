@@ -65,7 +65,7 @@ def by_fit(data: np.ndarray, key: jax.Array) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--turns", type=int, default=5)
     turns = parser.parse_args().turns
     data = np.random.default_rng(0).normal(size=(10_000, 2)).astype(np.float32)

@@ -239,7 +239,7 @@ JOBS: list[Callable[[], str]] = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     names = [job.__name__ for job in JOBS]
     parser.add_argument("jobs", nargs="*", help=f"some of {', '.join(names)}")
     chosen = parser.parse_args().jobs or names

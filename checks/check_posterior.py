@@ -79,8 +79,7 @@ class Posterior:
         self.seconds = time.process_time() - start
         self.best_step = int(self.fit.state.best[1])
         # Not 18 steps of Heun's method, by which any Gaussian is 5 % too wide.
-        ends = {"sigma_min": LOWEST, "sigma_max": HIGHEST}
-        chosen = ej.recommend(35, sigma_data=1.0, spread=1.0, **ends)
+        chosen = ej.recommend(35, sigma_data=1.0, spread=1.0, sigma_min=LOWEST, sigma_max=HIGHEST)
         self.plan = ej.make_plan(*chosen)
         # What a unit of the network is in units of the parameters.
         ends = np.stack([np.zeros(task.dim), np.ones(task.dim)]).astype(np.float32)
