@@ -12,6 +12,7 @@ the precision of the data (float32 for float32 data, whatever x64).
     prediction, flow   of `denoisers.prediction` (eps, v, x0) and `denoisers.flow`
     min_snr, p2        fixed weights for each noise level
     uncertainty_weighted and its siblings   a learned one
+    with_aux           of a network that returns `(F, aux)`
 
 All of them take
 
@@ -32,6 +33,7 @@ out of its range, `x0` has no samples, `weights` do not broadcast to it, `levels
 a sample, or `net` or `noise` return other shapes than `x0` has.
 """
 
+from edmjax.losses.auxiliary import with_aux
 from edmjax.losses.batch import ParametricNetwork, PerSample
 from edmjax.losses.denoising import dsm, dsm_per_sample, edm, edm_per_sample
 from edmjax.losses.predictions import (
@@ -59,6 +61,7 @@ __all__ = [
     "prediction",
     "prediction_per_sample",
     "uncertainty_weighted",
+    "with_aux",
 ]
 
 
