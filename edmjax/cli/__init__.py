@@ -1,4 +1,4 @@
-"""The command `edmjax`: train, draw samples, evaluate and export them, fit plans, compare solvers.
+"""The command `edmjax`: train, sample, evaluate, export, fit and convert plans, compare solvers.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C (143 where SIGTERM stopped
 training). An error is a sentence on standard error.
@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": ("evaluate:main", "train", "measure a network and its samples"),
     "export": ("export:main", "train,export", "write a sampler and its network as one file"),
     "fit-plan": ("fit_plan:main", "train", "fit a plan of few evaluations to a trained network"),
+    "plan": ("plan:main", "plot", "show a plan, draw it, or write it for NumPy or PyTorch"),
     "compare": ("compare:command", "train,diffrax", "compare samplers, and diffrax's solvers"),
 }
 
@@ -31,6 +32,7 @@ for example:
   edmjax evaluate --checkpoint runs/digits --quick
   edmjax export --checkpoint runs/digits --out digits.stablehlo
   edmjax fit-plan --checkpoint runs/digits --nfe 8 --out plan.json
+  edmjax plan convert plan.json --to torch --out sampler.py
   edmjax compare --quick --out runs/quick
 
 `edmjax COMMAND --help` has the options of a command.

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 
+import jax
 import numpy as np
 import pytest
 from support import pages
@@ -87,6 +88,19 @@ def sbi(names):
     assert names["accuracy"].value < 0.6
 
 
+def plan_format(names):
+    """The runner of the page, on a plan with noise: what `ej.sample` gives."""
+    plan = ej.make_plan(ej.samplers.dpmpp_2m_sde(), ej.schedules.karras(5))
+    plan.save("plan.json")
+    with jax.enable_x64(True):
+        x = 80.0 * jax.random.normal(jax.random.key(0), (4, 2), "float64")
+        noise = ej.draw_noise(plan, jax.random.key(1), x)
+        denoise = ej.problems.Gaussian([1.0, 0.0], [[1.0, 0.3], [0.3, 0.5]])
+        expected = ej.sample(denoise, plan, x, noise=noise)
+        found = names["run"](names["read"]("plan.json"), denoise, x, noise)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def sweep(names):
     assert names["x0"]["heun"].shape == names["x"].shape
 
@@ -97,6 +111,7 @@ CHECKS = {
     "diffrax": diffrax,
     "discrete": discrete,
     "export": export,
+    "plan_format": plan_format,
     "sbi": sbi,
     "sweep": sweep,
 }
