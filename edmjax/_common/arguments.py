@@ -179,5 +179,5 @@ def describe(value: object) -> str:
     return (
         f"the function {name!r}"
         if callable(value) and name
-        else f"{type(value).__name__} {value!r:.80}"
+        else f"{type(value).__name__} {' '.join(f'{value!r:.80}'.split())}"
     )

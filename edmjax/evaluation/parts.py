@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -102,6 +103,8 @@ def load_parts(
     """
     name = config.get("data") if data is None else data
     options = {k[5:]: v for k, v in config.items() if k.startswith("data_") and k != "data_dir"}
+    if options.get("scale") == "measure":  # what was measured is in the network's units
+        options["scale"] = None
     dataset = _load(str(name), options, data_dir, trained)
     kept, held = np.arange(len(dataset)), None
     share = config.get("held_out")
@@ -121,6 +124,9 @@ def load_parts(
 def _load(
     name: str, options: Mapping[str, Any], data_dir: str | os.PathLike[str] | None, trained: Trained
 ) -> Dataset:
+    # Other data than those of the run may be of another kind, which has no such options.
+    other = set() if ":" in name else {"columns"} if Path(name).is_dir() else {"columns", "size"}
+    options = {k: v for k, v in options.items() if k not in other}
     try:
         dataset = load_dataset(name, data_dir, **options)
     except DataError:
@@ -140,14 +146,15 @@ def _load(
             f"{name}: its samples have the shape {tuple(shape)}, and the network is for "
             f"{tuple(wanted)}: pass data of that shape with --data."
         )
-    if trained.num_classes and dataset.num_classes != trained.num_classes:
+    # The samples of a test may lack the last classes.
+    if trained.num_classes and not 0 < dataset.num_classes <= trained.num_classes:
         raise DataError(
             f"{name}: it has {dataset.num_classes} classes, and the network was trained with "
             f"{trained.num_classes}: pass data with the same classes with --data."
         )
-    if trained.conditions is not None and dataset.cond is None:
-        raise DataError(
-            f"{name}: it has no conditions, and the network was trained with some: pass data with "
-            "the array `cond`."
-        )
-    return dataset
+    if trained.conditions is None:
+        return dataset
+    try:  # as the network was trained with them, and not as they would be scaled alone
+        return dataset.in_units_of(trained.conditions)
+    except ValueError as err:
+        raise DataError(str(err)) from err

@@ -16,8 +16,10 @@ from edmjax.training import build
 from edmjax.training.config import Config, identity
 from edmjax.training.data import Dataset
 from edmjax.training.data.own import look_up
+from edmjax.training.data.units import Units
 from edmjax.training.defaults import Measured, measured, resolved
-from edmjax.training.devices import make_mesh
+from edmjax.training.devices import is_first, make_mesh
+from edmjax.training.errors import DataError
 from edmjax.training.longer import Start, found_start, load_start, started
 from edmjax.training.loop import Callback, Task, run
 from edmjax.training.mesh import check_batch
@@ -65,6 +67,8 @@ def train(
     mesh = mesh_of_run(mesh, config.optim.batch_size)
     config, dataset, known, start = prepared(config, dataset)
     num_classes = dataset.num_classes if config.net.classes else 0
+    if num_classes and is_first():
+        dataset.tell_absent()
     described = build.with_frequencies(config.net, config.loss)
     conditions = dataset.conditions
     net = build.build_net(
@@ -115,8 +119,13 @@ class Prepared(NamedTuple):
 def prepared(config: Config, dataset: Dataset) -> Prepared:
     """What `config` leaves to the data and to `config.init` is decided; once more, nothing changes.
 
-    Raises what `found_start` raises.
+    Raises what `found_start` raises, and `DataError` where a sample is several arrays.
     """
+    if not isinstance(dataset.units, Units):
+        raise DataError(
+            f"{dataset.name}: a sample is several arrays, and a configuration names no network for "
+            "such: train one of your own with ej.training.fit."
+        )
     dataset = dataset.hiding(bool(config.loss.cond_dropout))
     start = None
     if config.init is not None:

@@ -93,7 +93,13 @@ def about(config: Config, dataset: Dataset, known: Measured | None) -> str:
     """One paragraph on the data, for the terminal."""
     those = "batches, measured on the first " if dataset.stream is not None else ""
     text = f"{dataset.name}: {those}{len(dataset)} samples, {dataset.units}"
-    text += f", {dataset.num_classes} classes." if dataset.num_classes > 1 else "."
+    if dataset.num_classes > 1:
+        left = "" if config.net.classes else " (which the network is given with net.classes true)"
+        text += f", {dataset.num_classes} classes{left}"
+    if dataset.conditions is not None:
+        shapes = [f"{kind} {u.shape}" for kind, u in dataset.conditions.units.items()]
+        text += f", with the condition {' and '.join(shapes)}"
+    text += "."
     if known is None:
         return text
     return (

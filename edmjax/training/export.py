@@ -113,7 +113,7 @@ def in_units(units: Units, samples: Float[Array, "n ..."]) -> Shaped[Array, "n .
     with jax.enable_x64(True):
         values = samples.astype(jnp.float64) * units.width + units.shift
         if units.whole:
-            values = jnp.clip(jnp.rint(values), units.low, units.high)
+            values = jnp.clip(jnp.rint(values), *units.ends)
         if units.channels == "first":
             values = jnp.moveaxis(values, -1, 1)
         return values.reshape(values.shape[0], *units.shape).astype(jnp.dtype(units.dtype))

@@ -176,6 +176,8 @@ def fit(
         dataset, config = started(start, dataset, config)
     if classes and dataset.num_classes < 2:
         raise ValueError("`classes` is True, and the data have no classes: `Dataset.of(labels=)`.")
+    if classes:
+        dataset.tell_absent()
     known = measured(dataset)
     config = resolved(config, dataset, known)
     num_classes = dataset.num_classes if classes else 0

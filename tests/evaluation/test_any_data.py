@@ -260,3 +260,37 @@ def test_a_part_that_was_held_out_and_conditions_are_those_of_the_run(tmp_path):
     np.testing.assert_allclose(held.seen(), want[held.which], rtol=1e-4, atol=1e-4)
     other, none = parts.load_parts(config, trained, data=data)
     assert len(other) == 80 and none is None
+
+
+def test_conditions_of_other_data_are_scaled_as_those_of_the_run(tmp_path):
+    """By the mean and the deviation of the run's own, which were measured on other numbers."""
+    before, after = normals(0, 60, 2) * 3 + 5, normals(1, 40, 2) + 20
+    x = normals(2, 60, 3)
+    dataset = training.Dataset.of(x, cond=before)
+    np.savez(tmp_path / "x.npz", x=x, cond=before)
+    np.savez(tmp_path / "other.npz", x=x[:40], cond=after)
+    np.savez(tmp_path / "none.npz", x=x)
+    np.savez(tmp_path / "wide.npz", x=x, cond=np.ones((60, 5)))
+    trained = training.Trained(
+        lambda x, sigma: x, (3,), 0, 0.0, units=dataset.units, conditions=dataset.conditions
+    )
+    config, options = {"data": str(tmp_path / "x.npz")}, {"test": str(tmp_path / "other.npz")}
+    seen, other = parts.load_parts(config, trained, **options)
+    assert seen is not None and other is not None
+    mean, std = before.mean(0), before.std(0)
+    np.testing.assert_allclose(seen.given(), (before - mean) / std, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(other.given(), (after - mean) / std, rtol=1e-5, atol=1e-5)
+    for name, phrase in (("none", "it has no conditions"), ("wide", "must have the shape")):
+        with pytest.raises(training.DataError, match=f"{name}.npz.*{phrase}"):
+            parts.load_parts(config, trained, test=str(tmp_path / f"{name}.npz"))
+
+
+def test_options_of_the_run_s_data_are_not_asked_of_others(tmp_path):
+    """A directory has a size and `hf:` has columns; what a run has measured is in its units."""
+    x = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    units = training.Dataset.of(x).units
+    trained = training.Trained(lambda x, sigma: x, (4, 4, 3), 0, 0.0, units=units)
+    config = {"data": "hf:photos", "data_size": 4, "data_columns": "image", "data_scale": "measure"}
+    seen, _ = parts.load_parts(config, trained, data=str(tmp_path / "x.npy"))
+    np.testing.assert_allclose(seen.seen(), x / 127.5 - 1, atol=1e-6)

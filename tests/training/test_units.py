@@ -1,12 +1,13 @@
 """Between the data and what a network sees: both ways for every dtype, shape and rule."""
 
 import json
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edmjax.training import Dataset, Units
+from edmjax.training import Dataset, TrainingWarning, Units
 from edmjax.training.data.units import measure
 
 RNG = np.random.default_rng(0)
@@ -137,6 +138,34 @@ def test_arrays_of_jax():
     assert back.dtype == jnp.bfloat16
 
 
+def test_whole_numbers_of_64_bits_stay_within_their_dtype():
+    """float64 has no number between 2^63 - 1024 and 2^63, which int64 does not hold."""
+    for dtype in (np.int64, np.uint64):
+        limits = np.iinfo(dtype)
+        dataset, _, back = both_ways(np.array([[limits.min], [limits.max]], dtype))
+        assert (dataset.units.low, dataset.units.high) == (limits.min, limits.max)
+        assert back[0, 0] == limits.min and limits.max - 2048 <= back[1, 0] <= limits.max
+
+
+def test_older_kinds_of_arrays():
+    matrix = np.asmatrix(FLOATS[:, 0, 0])
+    for x in (matrix, np.ma.masked_array(FLOATS[:, 0, 0], False)):
+        dataset = Dataset.of(x, labels=np.ma.masked_array(np.zeros(60, int)), cond=x)
+        assert {type(v) for v in (dataset.images, dataset.labels)} == {np.ndarray}
+        np.testing.assert_array_equal(dataset.images, FLOATS[:, 0, 0])
+
+
+def test_classes_that_no_sample_has_are_told_of():
+    labels = np.tile([1, 2, 4], 20)
+    dataset = Dataset.of(FLOATS, labels=labels)
+    with pytest.warns(TrainingWarning, match="labels from 1 to 4, .* the label 0 or others"):
+        dataset.tell_absent()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Dataset.of(FLOATS, labels=np.arange(60) % 3).tell_absent()
+
+
+MASKED = np.ma.masked_array(FLOATS, np.arange(60 * 90).reshape(FLOATS.shape) == 200)
 NAN = FLOATS.copy()
 NAN[17, 2, 2, 1] = np.nan
 
@@ -158,6 +187,10 @@ NAN[17, 2, 2, 1] = np.nan
     (FLOATS, {"labels": np.arange(60) - 3}, ValueError, "label -3 at index 0"),
     (FLOATS, {"cond": np.zeros((59, 2))}, ValueError, "59 conditions"),
     (FLOATS, {"cond": np.full((60, 2), np.inf)}, ValueError, "`cond`, must be finite"),
+    (FLOATS * 1e200, {}, ValueError, r"numbers as large as .*e.20\d, whose squares"),
+    (MASKED, {}, ValueError, "data has masked entries, the first in sample 2"),
+    (FLOATS, {"cond": MASKED.reshape(60, -1)}, ValueError, "`cond`, has masked entries"),
+    (FLOATS, {"labels": np.arange(60) * 10**9}, ValueError, "more classes than samples"),
 ])  # fmt: skip
 def test_bad_data_are_a_sentence(data, options, error, words):
     with pytest.raises(error, match=words):

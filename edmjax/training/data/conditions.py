@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Int
 
 from edmjax._common.arguments import describe
 from edmjax._common.typing import Arraylike, PyTree
-from edmjax.training.data.units import Units, measure
+from edmjax.training.data.units import Units, measure, plain
 
 # Conditions by kind, and `mask`, which says which entries of a sequence count.
 KINDS = ("vector", "image", "sequence")
@@ -192,7 +192,7 @@ def _by_kind(
 ) -> dict[str, Any]:
     """The arrays of `cond` by kind, a single one by `kinds`, or else by its axes."""
     if isinstance(cond, Mapping):
-        arrays: dict[str, Any] = {kind: np.asarray(value) for kind, value in cond.items()}
+        arrays: dict[str, Any] = {k: np.asarray(plain(v, name)) for k, v in cond.items()}
         odd = set(arrays) - {*KINDS, "mask"}
         if odd or not set(arrays) & set(KINDS):
             raise ValueError(
@@ -200,7 +200,7 @@ def _by_kind(
                 f"{', '.join(map(str, arrays)) or 'an empty one'}."
             )
     else:
-        value = np.asarray(cond)
+        value = np.asarray(plain(cond, name))
         if kinds is not None and len(kinds) > 1:
             raise ValueError(
                 f"{name} must be a dictionary with {' and '.join(kinds)}, got {describe(cond)}."

@@ -1,6 +1,7 @@
 """The data of a run: checked, with what a network sees of them."""
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -14,8 +15,11 @@ from edmjax._common.typing import Arraylike, PyTree
 from edmjax.training.data.conditions import Conditions, Given, measure_conditions
 from edmjax.training.data.images import check_entries, check_images, check_labels, one_hot_hint
 from edmjax.training.data.rows import Rows
-from edmjax.training.data.units import Units, measure, pieces
+from edmjax.training.data.units import Units, measure, pieces, plain
 from edmjax.training.data.widths import chosen, widths
+from edmjax.training.errors import TrainingWarning
+
+MOST_CLASSES = 100_000  # of fewer samples than classes; the network has a row for each
 
 if TYPE_CHECKING:
     Images: TypeAlias = Shaped[np.ndarray, "n ..."]
@@ -133,7 +137,7 @@ class Dataset:
         if not leaves:
             raise TypeError(f"{name} holds no arrays, got {describe(x)}.")
         names = [name + jax.tree_util.keystr(path) for path, _ in leaves]
-        values = [np.asarray(v) if isinstance(v, jax.Array) else v for _, v in leaves]
+        values = [plain(v, n) for n, (_, v) in zip(names, leaves, strict=True)]
         units = [
             measure(v, n, rule=scale, channels=channels) for v, n in zip(values, names, strict=True)
         ]
@@ -146,7 +150,7 @@ class Dataset:
                 )
         num_classes = 0
         if labels is not None:
-            labels = np.asarray(labels)
+            labels = np.asarray(plain(labels, f"{name}, the labels,"))
             num_classes = _number_of_classes(labels, n, name)
             labels = labels.astype(np.int32)
         about = None
@@ -184,6 +188,37 @@ class Dataset:
         if self.conditions is None or self.conditions.hides == hides:
             return self
         return replace(self, conditions=replace(self.conditions, hides=hides))
+
+    def tell_absent(self) -> None:
+        """Warns of classes that no sample has, for a network that is given classes."""
+        if self.stream is not None:
+            return
+        absent = np.flatnonzero(np.bincount(self.labels, minlength=self.num_classes) == 0)
+        if absent.size:
+            warnings.warn(
+                f"{self.name} has labels from {self.labels.min()} to {self.num_classes - 1}, and "
+                f"no sample has the label {absent[0]}{' or others' if absent.size > 1 else ''}: "
+                "what is drawn for a class without samples is noise. Number the classes from 0, "
+                "one after the other.",
+                TrainingWarning,
+                stacklevel=3,
+            )
+
+    def in_units_of(self, conditions: Conditions) -> "Dataset":
+        """The same data, with their conditions as `conditions` says, those of another run.
+
+        `ValueError` where these are of other kinds or shapes, or the data have none.
+        """
+        if self.conditions is None or self.cond is None:
+            raise ValueError(
+                f"{self.name}: it has no conditions, and the network was trained with some: pass "
+                "data with the array `cond`."
+            )
+        if self.conditions.describe() == conditions.describe():
+            return replace(self, conditions=conditions)
+        given = self.conditions.to_data(self.cond)
+        arrays = conditions.read(given, f"{self.name}, `cond`,")
+        return replace(self, cond=arrays, conditions=conditions)
 
     def clips(self, clip: bool | None) -> bool:
         """Whether samples are cut to [-1, 1], with `clip` what `sample.clip` says of it."""
@@ -249,4 +284,11 @@ def _number_of_classes(labels: np.ndarray, n: int, name: str) -> int:
             f"{name} has the label {low} at index {where}: number the classes from 0, and leave "
             "samples without a class out."
         )
-    return int(labels.max()) + 1
+    number = int(labels.max()) + 1
+    if number > max(n, MOST_CLASSES):
+        raise ValueError(
+            f"{name} has labels from {low} to {number - 1}, more classes than samples: number "
+            "them from 0, np.unique(labels, return_inverse=True)[1], or pass them as a condition, "
+            "`cond`."
+        )
+    return number

@@ -20,6 +20,7 @@ from edmjax.training.data.rows import Rows
 RULES = ("auto", "none", "range", "standard")
 CHANNELS = ("last", "none", "first")
 NUMBERS_AT_ONCE = 2**22  # in float64, 32 MiB
+LARGEST = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,18 @@ class Units:
         return self.high is not None
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """The range of whole numbers as float64, within their dtype.
+
+        2^63 - 1 would be 2^63 in float64, which is no int64.
+        """
+        assert self.low is not None and self.high is not None
+        low, high = float(self.low), float(self.high)
+        if low < self.low:
+            low = math.nextafter(low, math.inf)
+        return low, math.nextafter(high, -math.inf) if high > self.high else high
+
+    @property
     def as_stored(self) -> bool:
         """Whether data wait on the device as they were stored, and are scaled there."""
         return self.dtype == "uint8" and self.rule == "range" and self.low == 0
@@ -104,7 +117,7 @@ class Units:
         """
         values = np.asarray(samples, np.float64) * self.width + self.shift
         if self.whole:
-            values = np.clip(np.rint(values), self.low, self.high)
+            values = np.clip(np.rint(values), *self.ends)
         if self.channels == "first":
             values = np.moveaxis(values, -1, 1)
         return values.reshape(len(values), *self.shape).astype(_dtype(self.dtype))
@@ -167,7 +180,7 @@ def measure(x: object, name: str, *, rule: str = "auto", channels: str | None = 
     least, greatest, mean, std = _moments(x, found, name)
     ends: tuple[Any, Any] = (None, None)
     if whole:
-        ends = int(least.min()), int(greatest.max())
+        ends = _within(int(least.min()), x.dtype), _within(int(greatest.max()), x.dtype)
     if rule == "auto":
         rule = "range" if whole else "standard"
     shift, width = np.float64(0.0), np.float64(1.0)
@@ -178,6 +191,12 @@ def measure(x: object, name: str, *, rule: str = "auto", channels: str | None = 
         constant = least == greatest
         shift, width = np.where(constant, least, mean), np.where(constant, 0.0, std)
     return Units(shape, x.dtype.name, channels, rule, shift, width, *ends)
+
+
+def _within(value: int, dtype: np.dtype) -> int:
+    """`value`, which float64 may have rounded to a number that the dtype does not have."""
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+    return value if limits is None else min(max(value, int(limits.min)), int(limits.max))
 
 
 def constant_entries(units: Units) -> int:
@@ -192,10 +211,24 @@ def _dtype(name: str) -> np.dtype:
     return dtype
 
 
+def plain(x: Any, name: str) -> Any:
+    """Arrays of JAX and of NumPy's older kinds as `numpy.ndarray`, and all else as it is.
+
+    `ValueError` where entries are masked.
+    """
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        where = int(np.argwhere(np.ma.getmaskarray(x))[0][0])
+        raise ValueError(
+            f"{name} has masked entries, the first in sample {where} on axis 0, and a network has "
+            "no place for them: leave such samples out, or replace what is missing."
+        )
+    older = isinstance(x, np.matrix | np.ma.MaskedArray)
+    return np.asarray(x) if older or isinstance(x, jax.Array) else x
+
+
 def _numbers(x: object, name: str) -> np.ndarray | Rows:
     """`x` as an array of numbers with at least one sample, or a sentence."""
-    if isinstance(x, jax.Array):
-        x = np.asarray(x)
+    x = plain(x, name)
     if not isinstance(x, np.ndarray | Rows):
         raise TypeError(
             f"{name} must be an array with samples on axis 0, got {describe(x)}: convert it with "
@@ -257,6 +290,11 @@ def _moments(x: np.ndarray | Rows, units: Units, name: str) -> tuple[np.ndarray,
             )
         least = np.minimum(least, rows.min(axis=0))
         greatest = np.maximum(greatest, rows.max(axis=0))
+        if max(-np.min(least), np.max(greatest)) > LARGEST:
+            raise ValueError(
+                f"{name} holds numbers as large as {max(-np.min(least), np.max(greatest)):.3g}, "
+                "whose squares float64 cannot hold: divide the data by a number."
+            )
         mean = rows.mean(axis=0)
         parts.append((len(rows), mean, np.sum((rows - mean) ** 2, axis=0)))
     # Chan, Golub and LeVeque (1983), Eq. 1.5: sums of squares about the means of parts.
