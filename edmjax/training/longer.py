@@ -103,52 +103,69 @@ def started(start: Start, dataset: Dataset, config: Config) -> tuple[Dataset, Co
     """The data in the units of the run before, and its `sigma_data`, where samples are alike.
 
     Data of another shape or dtype, and a `data_scale` of "measure", keep their own. A warning says
-    what is kept, and how the data lie in it.
+    what is kept, and how the data lie in it. `ValueError` where a number that was constant in the
+    data of the run before, and so is not learned, varies in these.
     """
     about = start.about
-    stored = about.get("units")
-    if stored is None or dataset.network_units or not isinstance(dataset.units, Units):
+    if config.data_scale == "measure" or not isinstance(dataset.units, Units):
         return dataset, config
-    if config.data_scale == "measure":
-        return dataset, config
-    own = dataset.units
-    units = Units.read(stored)
-    if units.describe() == own.describe():
-        return dataset, config
-    alike = (own.shape, own.dtype, own.channels) == (units.shape, units.dtype, units.channels)
-    if not alike:
-        _warn(
-            f"`init`: {start.name} is of {units.dtype} data of shape {units.shape}, and these are "
-            f"{own.dtype} of shape {own.shape}: their scale is measured."
+    own, stored = dataset.units, about.get("units")
+    if stored is None:  # digits and mnist, and others that a network sees from -1 to 1
+        if list(dataset.image_shape) != about.get("image_shape") or not own.as_stored:
+            return dataset, config
+        units = own
+    else:
+        units = Units.read(stored)
+        if (own.shape, own.dtype, own.channels) != (units.shape, units.dtype, units.channels):
+            _warn(
+                f"`init`: {start.name} is of {units.dtype} data of shape {units.shape}, and these "
+                f"are {own.dtype} of shape {own.shape}: their scale is measured."
+            )
+            return dataset, config
+    if ((np.asarray(units.width) == 0) & (np.asarray(own.width) != 0)).any():
+        raise ValueError(
+            f"`init`: numbers that were constant in the data of {start.name} vary in "
+            f"{dataset.name}, and would be lost in its scale: add data_scale measure."
         )
-        return dataset, config
     if own.whole and units.whole and not own.as_stored:
         low, high = min(own.low or 0, units.low or 0), max(own.high or 0, units.high or 0)
         units = dataclasses.replace(units, low=low, high=high)
-    dataset = _with_conditions_of(about, dataclasses.replace(dataset, units=units))
+    kept = _with_conditions_of(about, dataclasses.replace(dataset, units=units))
+    conditions = [data.conditions and data.conditions.describe() for data in (dataset, kept)]
+    if units.describe() == own.describe() and conditions[0] == conditions[1]:
+        kept = dataset
     loss, told = config.loss, about["loss"].get("sigma_data")
+    also = ""
     if loss.sigma_data is None and told is not None:
         loss = dataclasses.replace(loss, sigma_data=told)
-    seen = dataset.some(np.arange(min(len(dataset), 1000)))
+        also = f", and its loss.sigma_data {told}"
+    if kept is not dataset or also:
+        _tell_scale(start, kept, also, kept is not dataset)
+    return kept, dataclasses.replace(config, loss=loss)
+
+
+def _tell_scale(start: Start, dataset: Dataset, also: str, changed: bool) -> None:
+    """Warns of what is kept of a run before, unless these data would have had the same."""
+    seen = np.asarray(dataset.some(np.arange(min(len(dataset), 1000))))
+    std, before = float(np.sqrt(np.var(seen, axis=0).mean())), start.about.get("std")
+    if not changed and before is not None and math.isclose(std, before, rel_tol=0.05):
+        return
     _warn(
-        f"`init`: the scale of {start.name} is kept. In it these data have the mean "
-        f"{float(np.mean(seen)):.3g} and the standard deviation {float(np.std(seen)):.3g}; "
-        f"those that it was trained on had a standard deviation of about "
-        f"{about.get('std', 'unknown')}. To measure a new scale: data_scale measure."
+        f"`init`: the scale of {start.name} is kept{also}. In it these data have the mean "
+        f"{float(np.mean(seen)):.3g} and the standard deviation {std:.3g} about it; those that it "
+        f"was trained on had {'an unknown one' if before is None else before}. To measure a new "
+        "scale: data_scale measure."
     )
-    return dataset, dataclasses.replace(config, loss=loss)
 
 
 def _with_conditions_of(about: Mapping[str, Any], dataset: Dataset) -> Dataset:
     """`dataset` with its conditions in the units of the run before, where they are alike."""
-    if "cond" not in about or dataset.conditions is None or dataset.cond is None:
+    if "cond" not in about or dataset.conditions is None:
         return dataset
-    conditions = Conditions.stored(about["cond"], dataset.conditions.hides)
     try:
-        arrays = conditions.read(dataset.conditions.to_data(dataset.cond))
+        return dataset.in_units_of(Conditions.stored(about["cond"], dataset.conditions.hides))
     except ValueError:  # of other kinds or shapes
         return dataset
-    return dataclasses.replace(dataset, cond=arrays, conditions=conditions)
 
 
 def fitting(start: Start, apply: Trainable, params: Arrays) -> tuple[Trainable, Arrays]:

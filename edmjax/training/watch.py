@@ -1,6 +1,5 @@
 """What a run shows of itself while it runs: curves, pictures of samples, events for TensorBoard."""
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,19 @@ def watchers(
 ) -> list[Callback]:
     """The callbacks that a configuration asks for.
 
-    `ModuleNotFoundError` with a sentence where TensorBoard's writer is not installed.
+    `ModuleNotFoundError` with a sentence where TensorBoard's writer is not installed, `ValueError`
+    where samples are asked for that are no pictures.
     """
     found: list[Callback] = []
     if config.tensorboard and is_first():
         found.append(_events(Path(config.out) / "tensorboard"))
+    shape = dataset.image_shape
+    pictures = len(shape) == 3 and shape[-1] in (1, 3)
+    if config.watch_samples is not None and not pictures:
+        raise ValueError(
+            "watch_samples draws pictures, of images with one channel or three, and a sample of "
+            f"these data has the shape {shape}: leave it null."
+        )
     if config.watch_every is not None or config.watch_samples is not None:
         found.append(_looks(config, dataset, known, num_classes, mesh))
     return found
@@ -95,7 +102,6 @@ def _looks(
             make_directory(out / "watch")
             units = dataset.sample_units
             shown = samples if units is None else units.to_data(samples)
-            with contextlib.suppress(ValueError):  # they are no images
-                write_picture(shown, out / "watch" / f"{now.step:07d}.png", units)
+            write_picture(shown, out / "watch" / f"{now.step:07d}.png", units)
 
     return look

@@ -22,6 +22,7 @@ from edmjax.training.longer import (
     steps_of_a_call,
 )
 from edmjax.training.outputs import read_losses
+from edmjax.training.watch import watchers
 
 CONSTANT = training.OptimConfig(
     steps=8, batch_size=4, learning_rate=1e-2, ema_decay=0.9, decay="none", warmup=0.0
@@ -146,7 +147,9 @@ def test_the_scale_of_the_weights_is_kept_for_data_that_are_alike(tmp_path):
     }
     start = Start("start", {}, about)
     # (5 - 3) / 2 and 1 / 2, by the scale of the data before.
-    with pytest.warns(training.TrainingWarning, match=r"mean 1\.\d+ and the .* deviation 0\.5"):
+    with pytest.warns(
+        training.TrainingWarning, match=r"mean 1\.\d+ and the .* deviation (0\.5|0\.49)"
+    ):
         dataset, found = started(start, new, asked)
     assert found.loss.sigma_data == 0.7
     np.testing.assert_allclose(
@@ -165,6 +168,45 @@ def test_the_scale_of_the_weights_is_kept_for_data_that_are_alike(tmp_path):
     other = training.Dataset.of(draws.normal(size=(50, 5)))
     with pytest.warns(training.TrainingWarning, match="their scale is measured"):
         assert started(start, other, asked) == (other, asked)
+
+
+def test_the_sigma_data_of_bytes_is_kept_too():
+    """All bytes have one scale, so that the scale alone does not tell what a network learned."""
+    draws = np.random.default_rng(0)
+    dark = training.Dataset.of(draws.integers(100, 120, (50, 3)).astype(np.uint8))
+    grey = training.Dataset.of(draws.integers(0, 256, (50, 3)).astype(np.uint8))
+    asked = dataclasses.replace(config("a"), init="start")
+    about = {"loss": {"sigma_data": 0.045}, "units": dark.units.describe(), "std": 0.045}
+    # The deviation of 0 to 255 about the mean is 256 / sqrt(12), and 127.5 of it are 1.
+    with pytest.warns(
+        training.TrainingWarning, match=r"loss.sigma_data 0\.045\. .* 0\.[56]\d+ about"
+    ):
+        dataset, found = started(Start("start", {}, about), grey, asked)
+    assert found.loss.sigma_data == 0.045
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert started(Start("start", {}, about), dataset, found) == (dataset, found)
+        assert started(Start("start", {}, about), dark, asked)[1].loss.sigma_data == 0.045
+    of_mnist = {"loss": {"sigma_data": 0.5}, "image_shape": [3], "std": 0.2}  # without units
+    with pytest.warns(training.TrainingWarning, match=r"loss.sigma_data 0\.5\. "):
+        assert started(Start("m", {}, of_mnist), grey, asked)[1].loss.sigma_data == 0.5
+
+
+def test_a_number_that_was_constant_is_not_lost_in_silence():
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    before = training.Dataset.of(x * [1, 0])
+    about = {"loss": {"sigma_data": 0.7}, "units": before.units.describe()}
+    asked = dataclasses.replace(config("a"), init="start")
+    with pytest.raises(ValueError, match="constant in the data of start vary in data"):
+        started(Start("start", {}, about), training.Dataset.of(x), asked)
+
+
+def test_pictures_of_what_is_no_image_are_refused_before_the_first_step():
+    asked = dataclasses.replace(config("a"), watch_samples=4)
+    for shape in ((3,), (4, 5), (4, 4, 2), (2, 2, 2, 3)):
+        data = training.Dataset.of(np.ones((5, *shape)), channels="last")
+        with pytest.raises(ValueError, match="watch_samples draws pictures, of images"):
+            watchers(asked, data, None, 0, None)
 
 
 def test_what_a_changed_schedule_means_is_said():
