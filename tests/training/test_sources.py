@@ -1,10 +1,13 @@
 """Data by name: files, directories of images, functions of the user's; and mistakes in them."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from edmjax.training import DataError, Dataset, load_dataset
+from edmjax.training import Config, DataError, Dataset, TrainingWarning, load_dataset
+from edmjax.training.configured import prepared
 
 RNG = np.random.default_rng(0)
 
@@ -137,6 +140,57 @@ def test_a_module_that_lacks_another_is_no_missing_module(tmp_path, monkeypatch)
         load_dataset("lacking:load")
 
 
+def test_classes_are_found_behind_links_and_not_in_hidden_folders(tmp_path):
+    good = bytes_of(4, 4, 3)
+    for name in ("b/1.png", "b/deep/2.png", ".ipynb_checkpoints/3.png", "b/.thumbs/4.png"):
+        picture(tmp_path / "data" / name, good)
+    picture(tmp_path / "elsewhere" / "5.png", good)
+    (tmp_path / "data" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "b" / "again").symlink_to(tmp_path / "data")  # leads back
+    assert load_dataset(str(tmp_path / "data")).labels.tolist() == [0, 1, 1]
+
+
+def test_folders_that_are_numbers_are_in_their_order(tmp_path):
+    for number in range(12):
+        picture(tmp_path / str(number) / "a.png", np.full((4, 4), number, np.uint8))
+    dataset = load_dataset(str(tmp_path))
+    np.testing.assert_array_equal(dataset.images[:, 0, 0, 0], dataset.labels)
+
+
+def test_images_of_other_kinds_are_not_left_out_in_silence(tmp_path):
+    for name in ("a.png", "b.bmp", "c.BMP", "d.tiff"):
+        picture(tmp_path / name, bytes_of(4, 4, 3))
+    (tmp_path / "labels.csv").write_text("a")
+    with pytest.warns(TrainingWarning, match=r"2 \.bmp, 1 \.tiff are left out: files \.png"):
+        assert len(load_dataset(str(tmp_path))) == 1
+
+
+def test_grey_of_16_bits_is_not_mixed_with_8(tmp_path):
+    """Pillow would make white of nearly all of it, or leave the others nearly black."""
+    picture(tmp_path / "a.png", bytes_of(4, 4))
+    picture(tmp_path / "b.png", bytes_of(4, 4).astype(np.uint16) * 257)
+    with pytest.raises(DataError, match=r"^.*b.png: it has grey .* 1 of 2 images"):
+        load_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("name, words", [
+    ("given", r"without arguments, got the function 'given' \(missing a required argument: 'a'\)"),
+    ("array", r"must be a function without arguments, got an array of float64\[3\]"),
+    ("text", r"must return a `Dataset`, .* got list \[array\(\[\[0\., 0\.\], \[0\., 0\.\]\]\)"),
+    ("trees", "a sample is several arrays, .* ej.training.fit"),
+])  # fmt: skip
+def test_a_function_that_is_none_is_a_sentence(name, words, tmp_path, monkeypatch):
+    (tmp_path / "odd.py").write_text(
+        "import numpy as np\nfrom edmjax.training import Dataset\narray = np.zeros(3)\n"
+        "def given(a): return a\ndef text(): return [np.zeros((2, 2))]\n"
+        "def trees(): return Dataset.of({'a': array, 'b': array}, name='odd:trees')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd", raising=False)
+    with pytest.raises(DataError, match=f"^odd:{name}.*{words}"):
+        prepared(Config(), load_dataset(f"odd:{name}"))
+
+
 def damaged(tmp_path):
     """Paths of bad data with the words that a message has after the name of the file."""
     good = bytes_of(3, 4, 4, 3)
@@ -155,6 +209,8 @@ def damaged(tmp_path):
     (tmp_path / "text.csv").write_text("1,2,3")
     yield "text.csv", ": data files are .npy and .npz"
     yield "nowhere.npy", ": there is no such file"
+    (tmp_path / "text.npy").write_text("1,2,3")
+    yield "text.npy", ": it cannot be read: it holds Python objects, or is no file of NumPy"
     for name, values in zip("abc", good, strict=True):
         picture(tmp_path / "broken" / f"{name}.png", values)
     whole = (tmp_path / "broken" / "b.png").read_bytes()
@@ -182,5 +238,5 @@ def test_options_that_do_not_belong(tmp_path):
         load_dataset(str(tmp_path / "a.npy"), size=8)
     with pytest.raises(DataError, match="digits: data_scale is its own"):
         load_dataset("digits", scale="none")
-    with pytest.raises(ValueError, match="Did you mean 'digits'"):
+    with pytest.raises(DataError, match=r"^digit: there is no such file .* you mean 'digits'"):
         load_dataset("digit")

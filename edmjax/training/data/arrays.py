@@ -1,6 +1,7 @@
 """Data from a file `.npy` or `.npz`."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,18 @@ def _load(path: Path, single: str) -> dict[str, Any]:
         # Never pickles: they run what they hold. An array of a .npy stays on the disk until read.
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         return {single: found} if isinstance(found, np.ndarray) else dict(found)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as err:
+    except FileNotFoundError as err:
+        raise DataError(f"{path}: there is no such file.") from err
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as err:
         if path.suffix not in (".npy", ".npz"):
             raise DataError(
                 f"{path}: data files are .npy and .npz, and this is neither: write the array with "
                 "np.save, or pass a directory of images."
             ) from err
-        raise DataError(f"{path}: it cannot be read: {err}") from err
+        why: object = err
+        if "pickle" in str(err):  # what NumPy takes any other file for
+            why = "it holds Python objects, or is no file of NumPy. Write numbers with np.save"
+        raise DataError(f"{path}: it cannot be read: {why}") from err
 
 
 def from_arrays(arrays: Mapping[str, Arraylike], name: str, **options: Any) -> Dataset:

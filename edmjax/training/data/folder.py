@@ -1,6 +1,8 @@
 """Data from a directory of images; a sub-folder is a class."""
 
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import numpy as np
 
 from edmjax.training.data.dataset import Dataset
 from edmjax.training.data.pictures import Files, pictures
-from edmjax.training.errors import DataError
+from edmjax.training.errors import DataError, TrainingWarning
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+OTHERS = (".bmp", ".gif", ".tif", ".tiff", ".jfif", ".jp2", ".avif", ".heic")  # images, not read
 
 
 def load_folder(
@@ -22,16 +25,33 @@ def load_folder(
         DataError: there are no images, some lie in sub-folders and some do not, sizes differ and
             `size` is None, or a file is damaged: the message begins with its name.
     """
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
+    found = sorted(_below(path, set()))
+    files = [file for file in found if file.suffix.lower() in SUFFIXES]
+    suffixes = [file.suffix.lower() for file in found]
+    left = Counter(suffix for suffix in suffixes if suffix in OTHERS)
+    said = f"files {', '.join(SUFFIXES)} are read"
     if not files:
-        raise DataError(f"{path}: it has no images: files {', '.join(SUFFIXES)} are read.")
+        raise DataError(f"{path}: it has no images: {said}.")
+    if left:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in left.items())
+        warnings.warn(f"{path}: {counts} are left out: {said}.", TrainingWarning, stacklevel=3)
     labels = _classes(path, files)
     x = pictures(_Paths(files), str(path), size, in_memory)
     return Dataset.of(x, labels=labels, name=str(path), **options)
+
+
+def _below(path: Path, above: set[Path]) -> Iterator[Path]:
+    """All files below a directory, behind links too; none whose name begins with a dot."""
+    real = path.resolve()
+    if real in above:  # a link that leads back
+        return
+    for entry in path.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _below(entry, above | {real})
+        else:
+            yield entry
 
 
 class _Paths(Files):
@@ -51,9 +71,14 @@ class _Paths(Files):
 
 
 def _classes(path: Path, files: list[Path]) -> np.ndarray | None:
-    """The class of each file, the number of its sub-folder in the order of their names."""
+    """The class of each file, the number of its sub-folder in the order of their names.
+
+    Names that are all whole numbers are in the order of these: 2 is before 10.
+    """
     folders = [file.relative_to(path).parts[0] if file.parent != path else "" for file in files]
     names = sorted(set(folders))
+    if all(name.isdecimal() for name in names):
+        names.sort(key=int)
     if names == [""]:
         return None
     if names[0] == "":

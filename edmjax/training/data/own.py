@@ -1,6 +1,7 @@
 """Data that a function of the user's returns."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +36,23 @@ def dataset_of(
         f"{name} must return a `Dataset`, an array, a dictionary with the array `x`, a function "
         f"of the number of a step, or an iterator of batches, got {describe(found)}."
     )
+
+
+def called(name: str) -> object:
+    """What the function `name` returns, which is called without arguments.
+
+    `DataError` where it is no function, or needs arguments. What it raises itself is not caught.
+    """
+    function = look_up(name)
+    try:
+        inspect.signature(function).bind()
+    except ValueError:  # the signature is not known
+        pass
+    except TypeError as err:
+        raise DataError(
+            f"{name} must be a function without arguments, got {describe(function)} ({err})."
+        ) from err
+    return function()
 
 
 def look_up(name: str) -> Any:

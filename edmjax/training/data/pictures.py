@@ -48,9 +48,15 @@ class Pictures(Rows):
         if size is None:
             _check_sizes(name, Counter(head[0] for head in heads))
         modes = {mode for _, mode in heads}
+        deep = [mode in DEEP for _, mode in heads]
+        if any(deep) and not all(deep):
+            raise DataError(
+                f"{files.name(deep.index(True))}: it has grey values of more than 8 bits, as "
+                f"{sum(deep)} of {len(deep)} images of {name} have: store all with as many bits."
+            )
         self.mode: str = "RGB"
         if modes <= set(GREY) | set(DEEP):
-            self.mode = "I;16" if modes & set(DEEP) else "L"
+            self.mode = "I;16" if any(deep) else "L"
         self.files: Files = files
         self.size: int | None = size
         width, height = (size, size) if size is not None else heads[0][0]

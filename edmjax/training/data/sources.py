@@ -14,7 +14,7 @@ from edmjax.training.data.cifar import load_cifar10
 from edmjax.training.data.dataset import Dataset
 from edmjax.training.data.folder import load_folder
 from edmjax.training.data.mnist import load_fashion_mnist, load_mnist
-from edmjax.training.data.own import dataset_of, look_up
+from edmjax.training.data.own import called, dataset_of
 from edmjax.training.data.streams import source_of, stream_of
 from edmjax.training.data.tables import load_table
 from edmjax.training.errors import DataError
@@ -71,7 +71,7 @@ def load_dataset(
     path, found = Path(name).expanduser(), None
     own = OWN.fullmatch(name) and not name.startswith("hf:") and not path.exists()
     if own:
-        found = look_up(name)()  # what the user's function raises keeps its traceback
+        found = called(name)  # what the user's function raises keeps its traceback
         source = source_of(found, name)
         if source is not None:
             _refuse(name, "not for batches", size=size, columns=columns)
@@ -99,7 +99,12 @@ def load_dataset(
         raise DataError(str(err)) from err
     if path.suffix in (".npy", ".npz") or "/" in name:
         raise DataError(f"{name}: there is no such file or directory.")
-    one_of(name, "data", DATASETS)
+    try:
+        one_of(name, "data", DATASETS)
+    except ValueError as err:
+        raise DataError(
+            f"{name}: there is no such file or directory, and there are no data of this name: {err}"
+        ) from err
     raise AssertionError
 
 
