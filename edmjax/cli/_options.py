@@ -37,6 +37,15 @@ def add_option(
     parser.add_argument(f"--{name}", help=text.replace("%", "%%"), **options)
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Adds `--checkpoint`, which names a network."""
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="directory of a training run, or digits, a network that comes with the package",
+    )
+
+
 def spelled(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,

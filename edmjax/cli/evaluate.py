@@ -42,16 +42,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edmjax import training
-from edmjax.cli._options import add_option, at_least, count, make_parser
+from edmjax.cli._options import add_checkpoint, add_option, at_least, count, make_parser
 from edmjax.evaluation import QUICK, Amounts, evaluate
 from edmjax.evaluation.amounts import GENERAL
 from edmjax.evaluation.general import LEAST
 from edmjax.evaluation.measure import default_amounts
+from edmjax.training.bundled import bundled
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.out is None and args.checkpoint in bundled():
+        parser.error(f"--checkpoint {args.checkpoint} comes with the package: add --out DIRECTORY")
     out = args.out or Path(args.checkpoint) / "evaluation"
     mesh = training.split_over_cores(args.chunk_size)  # before any device is used
     with training.plain_errors():
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser, full = make_parser("evaluate", __doc__), Amounts()
-    parser.add_argument("--checkpoint", required=True, help="directory of a training run")
+    add_checkpoint(parser)
     parser.add_argument("--features", help="what samples are compared by, as above")
     parser.add_argument("--data", help="data in place of those that the network was trained on")
     parser.add_argument("--test", help="data of the same kind that the network has not seen")

@@ -25,7 +25,7 @@ import jax
 from jax import export
 
 from edmjax import training
-from edmjax.cli._options import add_option, make_parser
+from edmjax.cli._options import add_checkpoint, add_option, make_parser
 from edmjax.cli._plan import (
     add_guidance,
     add_plan_options,
@@ -65,7 +65,7 @@ def _signature(made: export.Exported, third: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("export", __doc__)
-    parser.add_argument("--checkpoint", required=True, help="directory of a training run")
+    add_checkpoint(parser)
     parser.add_argument("--out", required=True, help="the file, such as sampler.stablehlo")
     add_plan_options(parser)
     add_guidance(parser)

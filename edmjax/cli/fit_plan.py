@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 import edmjax as ej
 from edmjax import training
 from edmjax.cli._conditions import add_condition, conditions_of
-from edmjax.cli._options import add_option, at_least, count, make_parser, seed
+from edmjax.cli._options import add_checkpoint, add_option, at_least, count, make_parser, seed
 from edmjax.training.files import make_directory
 
 REFERENCE = 200
@@ -130,7 +130,7 @@ def _check_out(out: str) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("fit-plan", __doc__)
-    parser.add_argument("--checkpoint", required=True, help="directory of a training run")
+    add_checkpoint(parser)
     parser.add_argument("--nfe", type=count, required=True, help="evaluations of the plan")
     parser.add_argument("--out", required=True, help="the file of the plan, such as plan.json")
     for name, kind, default, text in (

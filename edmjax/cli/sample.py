@@ -47,7 +47,7 @@ from tqdm import tqdm
 
 from edmjax import training
 from edmjax.cli._conditions import add_condition, conditions_of, rows as conditions_from
-from edmjax.cli._options import add_option, count, make_parser, seed
+from edmjax.cli._options import add_checkpoint, add_option, count, make_parser, seed
 from edmjax.cli._plan import (
     CHOICES,
     add_guidance,
@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # Names that edmjax train has for the same things.
     parser.others = {f"sample.{name}": name.replace("_", "-") for name in (*CHOICES, *_OPTIONS)}
-    parser.add_argument("--checkpoint", required=True, help="directory of a training run")
+    add_checkpoint(parser)
     parser.add_argument("--out", required=True, help="directory for what is written")
     add_plan_options(parser)
     for name, (text, kind) in _OPTIONS.items():

@@ -23,6 +23,8 @@ from safetensors.flax import save
 
 from edmjax._common.typing import PyTree
 from edmjax.nn.functional import Arrays
+from edmjax.training.bundled import bundled
+from edmjax.training.compact import compact, expanded
 from edmjax.training.config import fixed
 from edmjax.training.devices import agree, is_first
 from edmjax.training.errors import TrainingWarning
@@ -219,29 +221,46 @@ def differences(stored: object, asked: object, name: str = "") -> list[str]:
     return [] if stored == asked else [f"{name} is {stored!r} there and {asked!r} here"]
 
 
-def save_weights(path: StrPath, arrays: Arrays, config: dict[str, Any]) -> None:
+def save_weights(
+    path: StrPath, arrays: Arrays, config: dict[str, Any], *, eight_bits: bool = False
+) -> None:
     """Writes arrays under their dotted names, with the configuration as JSON in the metadata.
 
-    Beside it there is a SHA-256 of the rest of the file. `ValueError`, and nothing written, where
-    an array is not floating or not finite; `OSError` where the file cannot be written.
+    Beside it there is a SHA-256 of the rest of the file. With `eight_bits` matrices and kernels are
+    rounded to 8 bits and a scale for each output, which makes the file a quarter as large;
+    `load_weights` returns them as float32. `ValueError`, and nothing written, where an array is not
+    floating or not finite; `OSError` where the file cannot be written.
     """
     if wrong := _unsound(arrays):
         raise ValueError(f"These weights cannot be written to {path}: {wrong}.")
+    if eight_bits:
+        arrays = compact(arrays)
     metadata = {"config": json.dumps(config)}
     digest = _digest(io.BytesIO(save(arrays, metadata=metadata)))
     write_file(path, _ordered(save(arrays, metadata={**metadata, "sha256": digest})))
 
 
 def weights_file(path: StrPath) -> Path:
-    """The file of weights that `path` is, or that lies in the directory `path`."""
+    """The file of weights that `path` is or names, or that lies in the directory `path`.
+
+    `ValueError` where the name of a network of the package is that of a run too.
+    """
+    if isinstance(path, str) and path in bundled():
+        if Path(path).is_file() or Path(path, WEIGHTS).is_file():
+            raise ValueError(
+                f"{path} is a network that comes with the package, and here it is a run too: write "
+                f"./{path} for the run, or call it from another directory."
+            )
+        return bundled()[path]
     path = Path(path)
     return path / WEIGHTS if path.is_dir() else path
 
 
 def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and the configuration that `save_weights` wrote; `path` may be their directory.
+    """The arrays and the configuration that `save_weights` wrote.
 
-    Files of earlier versions hold no checksum, and are read without.
+    `path` is the file, its directory, or the name of a network that comes with the package,
+    "digits". Files of earlier versions hold no checksum, and are read without.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -253,7 +272,8 @@ def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
     path = weights_file(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no {path}: train a network first, or name a directory that holds {WEIGHTS}."
+            f"There is no {path}: train a network first, or name a directory that holds {WEIGHTS}, "
+            f"or a network of the package, {' or '.join(bundled())}."
         )
     try:
         with safe_open(path, framework="flax") as file:
@@ -265,7 +285,7 @@ def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
             with path.open("rb") as content:
                 if metadata.get("sha256") not in (None, _digest(content)):
                     raise ValueError("its content is not what was written, by its checksum")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = expanded({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         if not isinstance(config, dict):
             raise ValueError(f"its configuration is {config!r:.80}")
         if wrong := _unsound(arrays):

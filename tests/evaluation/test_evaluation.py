@@ -536,7 +536,7 @@ def test_what_is_evaluated(tmp_path):
     "arguments, phrase",
     [
         (["--checkpoint", "/nowhere"], "There is no /nowhere"),
-        (["--checkpoint", "FASHION"], "fashion: `data` must be"),
+        (["--checkpoint", "FASHION"], "fashion: there is no such file"),
         (["--samplers", "huen@karras:9"], "Did you mean 'heun'"),
         (["--samplers", "heun"], "does not say how"),
         (["--num-samples", "20"], "--num-samples must be from 100"),
