@@ -83,8 +83,18 @@ def _plain(name: str) -> str:
 
 
 def _nearest(plain: str, names: Mapping[str, str]) -> str:
-    """What may have been meant: options of this last name, or those that are spelled most alike."""
-    meant = [own for whole, own in names.items() if whole.rpartition(".")[2] == plain]
+    """What may have been meant: options of this last name, or those that are spelled most alike.
+
+    `lr` stands for `learning_rate`, as the first letters of its words.
+    """
+    last = {whole: whole.rpartition(".")[2] for whole in names}
+    meant = [own for whole, own in names.items() if last[whole] == plain]
+    letters = plain.rpartition(".")[2]
+    meant += [
+        own
+        for whole, own in names.items()
+        if len(letters) > 1 and letters == "".join(word[:1] for word in last[whole].split("_"))
+    ]
     meant = meant or [names[near] for near in difflib.get_close_matches(plain, names, 2, 0.6)]
     if not meant:
         return ": --help lists those that there are."

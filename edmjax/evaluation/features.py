@@ -66,6 +66,8 @@ def load_features(text: str | None, trained: Trained) -> Features | None:
             f"{INCEPTION}FILE.safetensors; a file of a classifier is for MNIST."
         )
     function = look_up(text)
+    if not callable(function):
+        raise ValueError(f"--features {text} must be a function, got {describe(function)}.")
     return Features({"features": text}, lambda x: _called(function, unrounded(units, x), text))
 
 

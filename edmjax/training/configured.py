@@ -20,7 +20,7 @@ from edmjax.training.data.units import Units
 from edmjax.training.defaults import Measured, measured, resolved
 from edmjax.training.devices import is_first, make_mesh
 from edmjax.training.errors import DataError
-from edmjax.training.longer import Start, found_start, load_start, started
+from edmjax.training.longer import Start, check_data, found_start, load_start, started
 from edmjax.training.loop import Callback, Task, run
 from edmjax.training.mesh import check_batch
 from edmjax.training.networks import Trainable, adapted
@@ -66,6 +66,8 @@ def train(
     """
     mesh = mesh_of_run(mesh, config.optim.batch_size)
     config, dataset, known, start = prepared(config, dataset)
+    if start is None:
+        check_data(config.out, dataset, config)
     num_classes = dataset.num_classes if config.net.classes else 0
     if num_classes and is_first():
         dataset.tell_absent()

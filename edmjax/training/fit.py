@@ -13,7 +13,7 @@ from jax import random
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
-from edmjax._common.arguments import whole
+from edmjax._common.arguments import describe, whole
 from edmjax._common.functions import check_function
 from edmjax._common.typing import Denoiser, Network, PyTree
 from edmjax.losses import PerSample
@@ -26,7 +26,7 @@ from edmjax.training.data.conditions import Given
 from edmjax.training.data.streams import source_of, stream_of
 from edmjax.training.defaults import measured, resolved
 from edmjax.training.files import StrPath
-from edmjax.training.longer import Start, fitting, found_start, started
+from edmjax.training.longer import Start, check_data, fitting, found_start, started
 from edmjax.training.loop import Callback, Task, bound, run
 from edmjax.training.networks import adapted
 from edmjax.training.objectives import build_denoiser, build_loss
@@ -39,8 +39,10 @@ LossFunction: TypeAlias = Callable[..., PerSample]
 if TYPE_CHECKING:
     Data: TypeAlias = Dataset | PyTree | Callable[[int], PyTree] | Iterable[PyTree]
     Net: TypeAlias = object
+    Optimizer: TypeAlias = optax.GradientTransformation
+    Callbacks: TypeAlias = Sequence[Callback]
 else:
-    Data = Net = Any  # wrong ones must reach the messages of `Dataset.of` and `adapted`
+    Data = Net = Optimizer = Callbacks = Any  # wrong ones must reach the messages below
 
 
 class Fit(NamedTuple):
@@ -87,7 +89,7 @@ def fit(
     data: Data,
     *,
     loss: str | LossConfig | LossFunction = "edm",
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: Optimizer | None = None,
     steps: int = 10_000,
     batch_size: int = 128,
     key: Key[Array, ""],
@@ -101,7 +103,7 @@ def fit(
     out: StrPath | None = None,
     init: "Fit | StrPath | None" = None,
     mesh: Mesh | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callbacks = (),
     checkpoint_every: int = 500,
     scan_steps: int = 10,
     progress: bool = False,
@@ -117,7 +119,8 @@ def fit(
             on axis 0; or a function of the step, or an iterator, that gives batches, arrays or
             dictionaries with `x`, `y` and `cond`. Conditions are given to the network.
         loss: the name of a loss, a `LossConfig`, or a function `(net, params, x0, key, cond=None)`
-            that returns a `PerSample`, such as a `functools.partial` of one of `ej.losses`.
+            that returns a `PerSample`, such as `ej.losses.edm_per_sample` and its like, or a
+            `functools.partial` of one.
         optimizer: any transformation of optax; None for AdamW at 1e-3 with a warm-up, a cosine
             decay over `steps`, and gradients clipped at 10.
         steps, batch_size: training steps in all, and samples in each.
@@ -145,13 +148,22 @@ def fit(
     Raises:
         TypeError: `net` is no network, the data hold no numbers, or an argument is of another type.
         ValueError: an argument is out of its range; the data have fewer samples than a batch, or
-            are not finite; `out` holds another run.
+            are not finite; `out` holds another run, or one on other data.
         FloatingPointError: the loss or the state is not finite.
         OSError: a file cannot be written.
         Stopped: SIGTERM or SIGINT (Ctrl-C) came; with `out` the state was saved.
     """
     dataset = _dataset(data)
     check_single_key(key)
+    if optimizer is not None and not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(
+            "`optimizer` must be a transformation of optax, such as optax.adam(1e-3), got "
+            f"{describe(optimizer)}."
+        )
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"`callbacks` must be a list of functions, got {describe(callbacks)}.")
+    for number, callback in enumerate(callbacks):
+        check_function(callback, f"callbacks[{number}]", "progress")
     named, function = _named(loss, denoiser)
     optim = OptimConfig(
         steps=steps, batch_size=batch_size, ema_decay=float(ema_decay), accumulate=accumulate
@@ -178,6 +190,8 @@ def fit(
         raise ValueError("`classes` is True, and the data have no classes: `Dataset.of(labels=)`.")
     if classes:
         dataset.tell_absent()
+    if out is not None:
+        check_data(out, dataset, config)
     known = measured(dataset)
     config = resolved(config, dataset, known)
     num_classes = dataset.num_classes if classes else 0
@@ -228,6 +242,11 @@ def fit(
 def _dataset(data: Any) -> Dataset:
     if isinstance(data, Dataset):
         return data
+    if isinstance(data, str | Path):
+        raise TypeError(
+            f"`data` must hold numbers, got the name {str(data)!r}: pass "
+            f"training.load_dataset({str(data)!r})."
+        )
     source = source_of(data, "data")
     return Dataset.of(data) if source is None else stream_of(source)
 

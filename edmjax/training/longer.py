@@ -78,6 +78,36 @@ def steps_of_a_call(step: int, total: int, most: int) -> int:
     return usual if usual in divisors else max(divisors)
 
 
+def check_data(out: StrPath, dataset: Dataset, config: Config) -> None:
+    """`ValueError` where a run of this name in `out` was on data of another scale.
+
+    Its weights say so. They may be missing, as where it was killed before its first checkpoint.
+    """
+    own, stored = dataset.sample_units, None
+    with contextlib.suppress(ValueError, OSError, KeyError, TypeError):
+        _, about = load_weights(out)
+        if about["data"] == config.data:  # otherwise the checkpoint's own message says it
+            stored = Units.read(about["units"])
+    if stored is None or not isinstance(own, Units) or stored.describe() == own.describe():
+        return
+    # The last digits of a mean depend on the machine.
+    near = stored.net_shape == own.net_shape and stored.dtype == own.dtype
+    for at in ("shift", "width") if near else ():
+        apart = np.abs(np.asarray(getattr(stored, at)) - np.asarray(getattr(own, at)))
+        near = near and bool((apart <= 1e-6 * np.asarray(stored.width)).all())
+    if not near:
+        raise ValueError(
+            f"{out} holds a run on other data than {dataset.name} has now: they were {stored}, "
+            f"with the mean {_some(stored.shift)} and the width {_some(stored.width)}, and are "
+            f"{own}, with {_some(own.shift)} and {_some(own.width)}. Choose another directory."
+        )
+
+
+def _some(values: Any) -> str:
+    found = [f"{value:.6g}" for value in np.ravel(values)]
+    return ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+
+
 class Start(NamedTuple):
     """What a run starts from: arrays by their names, and what is known of them."""
 
@@ -182,9 +212,10 @@ def fitting(start: Start, apply: Trainable, params: Arrays) -> tuple[Trainable, 
             "the network the entries `net` of the run that wrote the file."
         )
     if different:
+        rest = ", and the rest start anew" if len(fits) < len(wanted) else ""
         _warn(
-            f"`init`: {len(fits)} of {len(wanted)} arrays are loaded from {start.name}, and the "
-            f"rest start anew: {first_of(different, 3)}."
+            f"`init`: {len(fits)} of {len(wanted)} arrays are loaded from {start.name}{rest}: "
+            f"{first_of(different, 3)}."
         )
     values = {name: start.arrays[name] for name in fits}
     buffers = {name: values.get(name, value) for name, value in apply.buffers.items()}

@@ -12,6 +12,7 @@ import optax
 from jax import lax, random
 from jaxtyping import Array, Float, Int, Key
 
+from edmjax._common.arguments import describe
 from edmjax._common.typing import PyTree
 from edmjax.losses import PerSample, uncertainty_weighted, with_aux
 from edmjax.nn.functional import Arrays
@@ -113,7 +114,13 @@ def make_batch_loss(
                 hidden = random.bernoulli(key_hidden, jnp.float32(cond_dropout), (n,))
         if conditions is not None:
             cond = conditions.given(examples.cond or {}, labels, hidden)
-        return loss(net, params, scale(examples.images), key, cond=cond)
+        each = loss(net, params, scale(examples.images), key, cond=cond)
+        if not isinstance(each, PerSample):
+            raise TypeError(
+                "`loss` must return the loss of each sample, a `PerSample`, as "
+                f"ej.losses.edm_per_sample does and ej.losses.edm does not; got {describe(each)}."
+            )
+        return each
 
     return batch_loss
 

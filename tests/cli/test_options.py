@@ -36,6 +36,7 @@ def test_an_option_is_read_with_either_sign(given, expected):
         ("--steps", r"there is no option --steps\. Did you mean --optim\.steps\?"),
         ("--optm.steps=3", r"no option --optm\.steps\. Did you mean --optim\.steps\?"),
         ("--num_sample", "Did you mean --num-samples"),
+        ("--ns", r"Did you mean --num-samples\?"),
         ("--zzz", "--help lists those that there are"),
     ],
 )

@@ -123,6 +123,8 @@ def test_a_function_of_the_user_s_is_given_the_data_s_units(tmp_path, monkeypatc
         wrong.of_part(part)
     with pytest.raises(ValueError, match="my_features has no means2"):
         features.load_features("my_features:means2", trained)
+    with pytest.raises(ValueError, match=r"my_features:seen must be a function, got list"):
+        features.load_features("my_features:seen", trained)
     with pytest.raises(ValueError, match="features are a function, package"):
         features.load_features("classifier.safetensors", trained)
 

@@ -214,6 +214,30 @@ def test_callbacks_are_told_what_a_run_does():
     np.testing.assert_allclose(seen[-1][-1], float(y.sum()), rtol=1e-6)
 
 
+def test_a_run_on_other_data_is_not_taken_for_this_one(tmp_path):
+    """A second call returns what is there; data that were changed in between would be lost."""
+    made = fit(steps=2, out=tmp_path)
+    again = fit(steps=2, out=tmp_path)
+    chex.assert_trees_all_equal(made.ema[1], again.ema[1])
+    for data, at in ((DATA + 1, "mean"), (DATA * [1, 1, 2], "width")):
+        with pytest.raises(ValueError, match=f"holds a run on other data .* {at} "):
+            fit(data=data, steps=2, out=tmp_path)
+    with pytest.raises(ValueError, match="holds a run on other data"):
+        fit(data=DATA.astype(np.float64), steps=2, out=tmp_path)
+
+
+@pytest.mark.parametrize("options, error, words", [
+    ({"data": "x.npy"}, TypeError, r"pass training.load_dataset\('x.npy'\)"),
+    ({"optimizer": "adam"}, TypeError, "`optimizer` must be .* optax.adam.*got str 'adam'"),
+    ({"callbacks": print}, TypeError, "`callbacks` must be a list of functions"),
+    ({"callbacks": [lambda: None]}, TypeError, r"`callbacks\[0\]` must be a function of"),
+    ({"loss": ej.losses.edm, "denoiser": ej.denoisers.edm}, TypeError, "edm_per_sample does"),
+])  # fmt: skip
+def test_what_fit_cannot_use_is_a_sentence(options, error, words):
+    with pytest.raises(error, match=words):
+        fit(**options)
+
+
 def test_a_fit_goes_on_from_another():
     first = fit()
     with pytest.warns(training.TrainingWarning, match="the scale of the `Fit` is kept"):
