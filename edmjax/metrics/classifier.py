@@ -1,6 +1,7 @@
 """The classifier two-sample test: how often a classifier tells two sets of samples apart."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -96,7 +97,10 @@ def c2st(
     for held in map(np.concatenate, zip(*parts, strict=True)):
         rest = rng.permutation(np.setdiff1d(np.arange(2 * n), held))
         classifier = make()
-        classifier.fit(rows[rest], labels[rest])
+        with warnings.catch_warnings():
+            # The steps of a perceptron are a part of the judge, and scikit-learn warns of the last.
+            warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum iterations")
+            classifier.fit(rows[rest], labels[rest])
         right += int((_labels(classifier.predict(rows[held]), len(held)) == labels[held]).sum())
     value = right / (2 * n)
     error = math.sqrt(value * (1 - value) / (2 * n))

@@ -70,7 +70,8 @@ def ranks(samples: Arraylike, truth: Arraylike) -> Ranks:
     is uniform on 0 to m for an exact posterior. A histogram of ranks that is high in the middle is
     that of a posterior too wide, high at both ends of one too narrow, high at one end of one
     shifted away from it. Uniform ranks do not prove that the posterior is exact: the prior in its
-    place has them too.
+    place has them too. A parameter that takes few values, such as a count, is equal to some of its
+    samples, and its ranks are then too low: add a uniform number of that width to all of them.
 
     Args:
         samples: (n, m, ...), independent samples for each of n pairs.

@@ -11,6 +11,7 @@ from flax import nnx
 from jax import random
 from jax.sharding import Mesh
 
+from edmjax._common.arguments import describe
 from edmjax.nn.functional import Arrays
 from edmjax.training import build
 from edmjax.training.config import Config, identity
@@ -94,7 +95,7 @@ def train(
         num_classes=num_classes,
     )
     callbacks = [*watchers(config, dataset, known, num_classes, mesh), *callbacks]
-    callbacks += [look_up(name) for name in config.callbacks or []]
+    callbacks += [_callback(name) for name in config.callbacks or []]
     state, _ = run(
         config,
         dataset,
@@ -107,6 +108,15 @@ def train(
     )
     params, buffers = state.kept
     return replace(apply, buffers=buffers), params
+
+
+def _callback(name: str) -> Callback:
+    found = look_up(name)
+    if not callable(found):
+        raise DataError(
+            f"{name} must be a function of one `training.Progress`, got {describe(found)}."
+        )
+    return found
 
 
 class Prepared(NamedTuple):

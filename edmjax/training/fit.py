@@ -129,8 +129,9 @@ def fit(
             example `functools.partial(ej.denoisers.edm, sigma_data=0.5)`.
         classes: whether the network is also given the classes of the dataset.
         ema_decay: of the moving average of the parameters; 0 for the parameters themselves.
-        held_out: the share of the samples that is not trained on. Its loss is measured every
-            `watch_every` steps, with the same levels and noise each time.
+        held_out: the share of the samples that is not trained on, though the scale of the data is
+            measured on all. Its loss is measured every `watch_every` steps, with the same levels
+            and noise each time.
         keep: "last", or "best" for the average with the least held-out loss. None is "last".
         watch_every: None for `checkpoint_every`.
         accumulate: parts of a batch that are computed one after the other, in less memory.

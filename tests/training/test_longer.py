@@ -209,6 +209,13 @@ def test_pictures_of_what_is_no_image_are_refused_before_the_first_step():
             watchers(asked, data, None, 0, None)
 
 
+def test_a_callback_that_is_none_is_refused_before_the_first_step(tmp_path, digits):
+    asked = config(tmp_path / "a", callbacks=["json:decoder"])
+    with pytest.raises(training.DataError, match=r"^json:decoder must be a function of one"):
+        training.train(asked, digits)
+    assert not (tmp_path / "a").exists()
+
+
 def test_what_a_changed_schedule_means_is_said():
     stored = identity(config("runs/a"))  # 8 steps, cosine
     with pytest.warns(training.TrainingWarning, match="The learning rate of step 5 is .* would"):
