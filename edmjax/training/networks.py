@@ -11,7 +11,7 @@ module of Equinox                        net(x, c_noise[, cond]), a batch at onc
 Dropout and batch statistics are on in training and off in sampling. A module of NNX and of Equinox
 is set to either. Any other function is told by its keywords, where it has them: `train`, `training`
 or `is_training`, or `deterministic`; and it is given a key of its step where it has `key`, or as
-Linen's stream "dropout" and Haiku's `rng`, which are None in sampling.
+Linen's stream "dropout" and its others, and Haiku's `rng`, which are None in sampling.
 """
 
 import inspect
@@ -101,7 +101,13 @@ class Form:
         self, params: Arrays, buffers: Arrays, key: Any, x: PyTree, c_noise: Any, cond: PyTree
     ) -> tuple[PyTree, Arrays]:
         trees = self.params.tree(params), self.state.tree(buffers)
-        output, state = self.run(*trees, key, x, c_noise, cond)
+        found = self.run(*trees, key, x, c_noise, cond)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise ValueError(
+                "A network that is given with its state must return (output, state), got "
+                f"{describe(found)}."
+            )
+        output, state = found
         if jax.tree.structure(state) != self.state.structure:
             raise ValueError(
                 f"The network must return its state as it was given, {self.state.structure}, got "
@@ -231,7 +237,9 @@ def _of_linen(module: Any, variables: Mapping[str, Any]) -> tuple[Trainable, Arr
         held = {"params": params, **state}
         if key is None:
             return module.apply(held, *given, **told(None)), state
-        options = {"rngs": {"dropout": key}, **told(key)}
+        # Linen takes "params" for a stream that it is not given.
+        keys = {"dropout": key, "params": random.fold_in(key, 0)}
+        options = {"rngs": keys, **told(key)}
         output, after = module.apply(held, *given, mutable=[*state], **options)
         return output, {name: after.get(name, state[name]) for name in state}
 

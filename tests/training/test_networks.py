@@ -130,3 +130,28 @@ def test_a_state_of_another_structure_is_a_sentence():
     apply, params = adapted((lambda p, s, x, c: (x, {}), {"w": X}, {"s": X}))
     with pytest.raises(ValueError, match="must return its state as it was given"):
         apply(params, X, C)
+
+
+def test_a_state_that_is_not_returned_is_a_sentence():
+    apply, params = adapted((lambda p, s, x, c: x, {"w": X}, {"s": X}))
+    with pytest.raises(ValueError, match=r"must return \(output, state\), got an array"):
+        apply.train(params, KEY, X, C, None)
+
+
+class Noisy(linen.Module):
+    """Draws from a stream of its own, and not from that of Dropout."""
+
+    @linen.compact
+    def __call__(self, x, c_noise, train=False):
+        scale = self.param("scale", lambda key: jnp.ones(4))
+        return scale * (x + jax.random.normal(self.make_rng("noise"), x.shape) if train else x)
+
+
+def test_other_streams_of_linen_have_keys_in_training():
+    net = Noisy()
+    apply, params = adapted((net, net.init(KEY, X, C)))
+    zeros = jnp.zeros((2400, 4))
+    noise, _ = apply.train(params, KEY, zeros, jnp.zeros(2400), None)
+    np.testing.assert_allclose(np.std(noise), 1, rtol=0.03)  # of 9,600 standard normal numbers
+    assert abs(np.mean(noise)) < 0.04
+    np.testing.assert_array_equal(apply(params, X, C), X)
