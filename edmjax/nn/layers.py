@@ -12,8 +12,6 @@ from edmjax._common.arguments import whole
 from edmjax._common.typing import Int
 from edmjax.nn._options import DType
 
-_EPSILON = 1e-5
-
 
 def alike(value: Array, like: Array) -> Array:
     """`value`, broadcast to the shape of `like` and in its dtype.
@@ -65,11 +63,12 @@ class GroupNorm(nnx.Module):
     group. nnx.GroupNorm reduces over pixels and channels at once; here each channel is summed along
     rows of memory first and then the group, which takes a third of the time on a CPU. The variance
     is computed from the differences from the mean, so no digits are lost where the mean is large.
+    `epsilon` is added to it.
 
     Source: Wu and He 2018 (arXiv 1803.08494), equations 1 to 4.
     """
 
-    def __init__(self, channels: Int, num_groups: Int | None = None):
+    def __init__(self, channels: Int, num_groups: Int | None = None, *, epsilon: float = 1e-5):
         channels = whole(channels, "channels")
         if num_groups is None:
             fitting = (g for g in range(1, 33) if channels % g == 0 and channels >= 4 * g)
@@ -77,6 +76,7 @@ class GroupNorm(nnx.Module):
         if channels % whole(num_groups, "num_groups"):
             raise ValueError(f"{num_groups} groups cannot share {channels} channels evenly.")
         self.num_groups: int = int(num_groups)
+        self.epsilon: float = epsilon
         self.scale: nnx.Param[Array] = nnx.Param(jnp.ones(channels, jnp.float32))
         self.bias: nnx.Param[Array] = nnx.Param(jnp.zeros(channels, jnp.float32))
 
@@ -86,7 +86,7 @@ class GroupNorm(nnx.Module):
         pixels = x.reshape(x.shape[0], -1, x.shape[-1])
         pixels = pixels.astype(jnp.promote_types(x.dtype, jnp.float32))
         centred = pixels - self._mean(pixels)
-        y = centred * lax.rsqrt(self._mean(jnp.square(centred)) + _EPSILON)
+        y = centred * lax.rsqrt(self._mean(jnp.square(centred)) + self.epsilon)
         return (y * self.scale[...] + self.bias[...]).reshape(x.shape).astype(x.dtype)
 
     def _mean(self, pixels: Array) -> Array:

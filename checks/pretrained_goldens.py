@@ -1,0 +1,169 @@
+"""Writes what diffusers computes with redrawn weights: tests/pretrained/golden.
+
+    pip install --group reference
+    python checks/pretrained_goldens.py [CASE ...]
+
+A golden holds a configuration, inputs and outputs, and no weights: every parameter and buffer is
+redrawn from the generator of its name (`support.pretrained.redrawn`) and loaded by
+`load_state_dict`. "out" is computed in float64, "out32" in float32. The reference computes the sines
+and cosines of timesteps, and the places of a DiT's patches, in float32 whatever the dtype of the
+network: for "out" they are replaced by the same formulas in float64.
+"""
+
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import diffusers
+import numpy as np
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+
+from diffusers.models import embeddings  # noqa: E402
+
+from support.pretrained import GOLDEN, normal, redrawn  # noqa: E402
+
+_in_float32 = embeddings.get_timestep_embedding
+
+# ---- the cases: class, options, and the shapes of what the network is given
+
+_UNET = dict(
+    sample_size=8,
+    in_channels=3,
+    out_channels=3,
+    block_out_channels=[8, 16],
+    layers_per_block=1,
+    down_block_types=["DownBlock2D", "AttnDownBlock2D"],
+    up_block_types=["AttnUpBlock2D", "UpBlock2D"],
+    norm_num_groups=4,
+    attention_head_dim=8,
+)
+
+CASES: dict[str, tuple[str, dict]] = {
+    "unet2d_ddpm": ("UNet2DModel", _UNET | dict(downsample_padding=0, freq_shift=1, flip_sin_to_cos=False, norm_eps=1e-6, attention_head_dim=None)),
+    "unet2d_default": ("UNet2DModel", _UNET | dict(layers_per_block=2, sample_size=[8, 12])),
+    "unet2d_options": (
+        "UNet2DModel",
+        _UNET
+        | dict(
+            center_input_sample=True,
+            time_embedding_dim=24,
+            mid_block_scale_factor=math.sqrt(2),
+            act_fn="mish",
+            attn_norm_num_groups=2,
+            norm_eps=1e-2,
+            num_class_embeds=5,
+            out_channels=6,
+        ),
+    ),
+    "unet2d_resnet": (
+        "UNet2DModel",
+        _UNET
+        | dict(
+            block_out_channels=[8, 16, 16],
+            down_block_types=["ResnetDownsampleBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
+            up_block_types=["AttnUpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+            downsample_type="resnet",
+            upsample_type="resnet",
+            resnet_time_scale_shift="scale_shift",
+            class_embed_type="timestep",
+            attention_head_dim=4,
+        ),
+    ),
+    "unet2d_plain": (
+        "UNet2DModel",
+        _UNET
+        | dict(
+            down_block_types=["DownBlock2D", "DownBlock2D"],
+            up_block_types=["UpBlock2D", "UpBlock2D"],
+            add_attention=False,
+            class_embed_type="identity",
+            act_fn="gelu",
+        ),
+    ),
+    "unet2d_no_middle": ("UNet2DModel", _UNET | dict(mid_block_type=None, act_fn="relu")),
+}  # fmt: skip
+
+
+def main(names: list[str]) -> None:
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for case, (kind, options) in CASES.items():
+        if not names or case in names:
+            write(case, kind, options)
+
+
+def write(case: str, kind: str, options: dict) -> None:
+    torch.manual_seed(0)
+    net = getattr(diffusers, kind)(**options).eval()
+    config = {"_class_name": kind, "_diffusers_version": diffusers.__version__, **options}
+    inputs = dict(inputs_of(case, kind, net))
+    arrays = {"config": np.array(json.dumps(config)), **inputs}
+    for name, dtype in (("out", torch.float64), ("out32", torch.float32)):
+        load(net, dtype)
+        exact(net, dtype is torch.float64)
+        for key, value in outputs(kind, net, inputs, dtype).items():
+            arrays[key.replace("out", name)] = value
+    np.savez_compressed(GOLDEN / f"{case}.npz", allow_pickle=False, **arrays)
+    size = (GOLDEN / f"{case}.npz").stat().st_size
+    print(f"{case}: {size / 1000:.1f} kB, sd of the output {arrays['out'].std():.3f}")
+    assert size <= 300_000
+
+
+def load(net: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Redraws every array of `net` in `dtype`."""
+    net.to(dtype)
+    state = net.state_dict()
+    drawn = {
+        name: torch.tensor(redrawn(name, tuple(a.shape)), dtype=dtype) for name, a in state.items()
+    }
+    net.load_state_dict(drawn, strict=True)
+
+
+def exact(net: torch.nn.Module, yes: bool) -> None:
+    """Sines and cosines in float64, or as the reference has them."""
+    embeddings.get_timestep_embedding = _in_float64 if yes else _in_float32
+
+
+def _in_float64(
+    timesteps,
+    embedding_dim,
+    flip_sin_to_cos=False,
+    downscale_freq_shift=1,
+    scale=1,
+    max_period=10000,
+):
+    half = embedding_dim // 2
+    exponents = -math.log(max_period) * torch.arange(half, dtype=torch.float64)
+    angles = timesteps[:, None].double() * torch.exp(exponents / (half - downscale_freq_shift))
+    waves = [torch.sin(scale * angles), torch.cos(scale * angles)]
+    made = torch.cat(waves[::-1] if flip_sin_to_cos else waves, dim=-1)
+    return torch.nn.functional.pad(made, (0, embedding_dim % 2))
+
+
+def inputs_of(case: str, kind: str, net: torch.nn.Module) -> Iterator[tuple[str, np.ndarray]]:
+    """Points of two samples, their timesteps, and the condition by diffusers' own keys."""
+    config = net.config
+    sides = config.sample_size
+    sides = (sides, sides) if isinstance(sides, int) else tuple(sides)
+    yield "x", normal(f"{case} x", (2, config.in_channels, *sides))
+    yield "t", np.array([3, 721])
+    embed = config.get("time_embedding_dim") or 4 * (config.get("block_out_channels") or [0])[0]
+    if config.get("class_embed_type") == "identity":
+        yield "class_labels", normal(f"{case} labels", (2, embed))
+    elif config.get("class_embed_type") == "timestep" or config.get("num_class_embeds"):
+        yield "class_labels", np.array([4, 1])
+
+
+def outputs(kind: str, net: torch.nn.Module, inputs: dict, dtype: torch.dtype) -> dict:
+    given = {name: torch.tensor(value) for name, value in inputs.items()}
+    given = {k: v.to(dtype) if v.is_floating_point() else v for k, v in given.items()}
+    x, t = given.pop("x"), given.pop("t")
+    with torch.no_grad():
+        return {"out": net(x, t, **given).sample.numpy()}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Networks that others trained, for samplers: a directory in, a denoiser out."""

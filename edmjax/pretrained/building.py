@@ -1,0 +1,50 @@
+"""From a configuration to a module without arrays, and from arrays to a function of points."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from edmjax._common.arguments import LONGEST_NAME
+from edmjax.nn.convolutions import Impl
+from edmjax.nn.functional import Arrays, Functional, functional
+from edmjax.pretrained.networks import CLASSES
+from edmjax.pretrained.options import read
+
+# A transformer of this norm has the arrays, and the options, of a DiT.
+_IS_DIT = ("Transformer2DModel", "ada_norm_zero")
+
+
+def build(config: Mapping[str, Any], where: str, *, impl: Impl = "auto") -> tuple[Any, Any]:
+    """`(options, make)`: the options of a configuration, and `make(rngs)`, its module.
+
+    Raises:
+        ValueError: the class, an option or its value is not supported.
+    """
+    name = config.get("_class_name")
+    if (name, config.get("norm_type")) == _IS_DIT:
+        name = "DiTTransformer2DModel"
+    if name not in CLASSES:
+        known = ", ".join(CLASSES)
+        raise ValueError(
+            f"{where} is the configuration of a {str(name)[:LONGEST_NAME]!r}, and edmjax has {known}."
+        )
+    kind, table = CLASSES[name]
+    options = read(config, table, where)
+    return options, lambda rngs: kind(options, impl=impl, rngs=rngs)
+
+
+def shapes_of(make: Any, where: str) -> tuple[Functional, Arrays]:
+    """The function of a module, and the shapes of its arrays by name, without making an array."""
+    try:
+        module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    except ValueError as err:  # options that do not go together
+        raise ValueError(f"{where}: {err}") from None
+    return functional(module)
+
+
+def parameters(arrays: Mapping[str, np.ndarray], dtype: Any = None) -> Arrays:
+    """Arrays on the device, in `dtype` or their own."""
+    return {name: jax.numpy.asarray(array, dtype) for name, array in arrays.items()}
