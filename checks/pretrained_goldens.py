@@ -88,8 +88,45 @@ CASES: dict[str, tuple[str, dict]] = {
 }  # fmt: skip
 
 
+# ---- runs of DDIMPipeline: the network, the scheduler, the call
+
+_PLAIN = dict(clip_sample=False)
+_SD = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False)
+
+PIPELINES: dict[str, tuple[str, dict, dict]] = {
+    "ddim_clip": ("unet2d_ddpm", {}, dict(eta=0.0, num_inference_steps=10)),
+    "ddim_clip_own": (
+        "unet2d_ddpm",
+        {},
+        dict(eta=0.0, num_inference_steps=10, use_clipped_model_output=True),
+    ),
+    "ddim_plain": ("unet2d_ddpm", _PLAIN, dict(eta=0.0, num_inference_steps=10)),
+    "ddim_eta": ("unet2d_ddpm", {}, dict(eta=1.0, num_inference_steps=10)),
+    "ddim_eta_plain": ("unet2d_ddpm", _PLAIN, dict(eta=1.0, num_inference_steps=10)),
+    "ddim_sd": (
+        "unet2d_ddpm",
+        _SD | dict(set_alpha_to_one=False, steps_offset=1, prediction_type="v_prediction"),
+        dict(eta=0.0, num_inference_steps=20),
+    ),
+    "ddim_threshold": (
+        "unet2d_ddpm",
+        dict(thresholding=True, sample_max_value=2.0, timestep_spacing="trailing"),
+        dict(eta=0.0, num_inference_steps=10),
+    ),
+    "ddim_zero_snr": (
+        "unet2d_ddpm",
+        dict(
+            rescale_betas_zero_snr=True, timestep_spacing="trailing", prediction_type="v_prediction"
+        ),
+        dict(eta=0.0, num_inference_steps=10),
+    ),
+}
+
+
 def main(names: list[str]) -> None:
-    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for case, pipeline in PIPELINES.items():
+        if not names or case in names:
+            write_pipeline(case, *pipeline)
     for case, (kind, options) in CASES.items():
         if not names or case in names:
             write(case, kind, options)
@@ -110,6 +147,37 @@ def write(case: str, kind: str, options: dict) -> None:
     size = (GOLDEN / f"{case}.npz").stat().st_size
     print(f"{case}: {size / 1000:.1f} kB, sd of the output {arrays['out'].std():.3f}")
     assert size <= 300_000
+
+
+def write_pipeline(case: str, network: str, scheduler: dict, call: dict) -> None:
+    """A run of DDIMPipeline itself, in float64, with the noise handed over."""
+    kind, options = CASES[network]
+    net = diffusers.UNet2DModel(**options).eval()
+    load(net, torch.float64)
+    exact(net, True)
+    made = diffusers.DDIMScheduler(**scheduler)
+    size = (2, options["in_channels"], *[options["sample_size"]] * 2)
+    draws = normal(f"{case} noise", (call["num_inference_steps"] + 1, *size))
+    given, results = iter(torch.tensor(draws)), []
+    pipe = diffusers.DDIMPipeline(net, made)  # which makes a scheduler of its own
+    pipe.set_progress_bar_config(disable=True)
+    step = pipe.scheduler.step
+
+    def recorded(*args, **kwargs):
+        made_step = step(*args, **kwargs)
+        results.append(made_step.prev_sample.numpy())
+        return made_step
+
+    pipe.scheduler.step = recorded
+    for module in (diffusers.pipelines.ddim.pipeline_ddim, diffusers.schedulers.scheduling_ddim):
+        module.randn_tensor = lambda shape, **_: next(given)
+    images = pipe(batch_size=2, output_type="np", **call).images
+    config = {"network": network, "call": call}
+    config["scheduler"] = {"_class_name": "DDIMScheduler", **made.config}
+    arrays = dict(noise=draws, out=results[-1], images=images)
+    path = GOLDEN / f"{case}.npz"
+    np.savez_compressed(path, config=np.array(json.dumps(config)), **arrays)
+    print(f"{case}: {path.stat().st_size / 1000:.1f} kB, sd {results[-1].std():.3f}")
 
 
 def load(net: torch.nn.Module, dtype: torch.dtype) -> None:

@@ -1,1 +1,19 @@
-"""Networks that others trained, for samplers: a directory in, a denoiser out."""
+"""Networks that others trained, for samplers: a directory in, a denoiser out.
+
+`load` reads what diffusers writes, and returns a denoiser in Flax NNX with the process, the levels
+and the grid that its scheduler had.
+"""
+
+from edmjax._common.extras import missing
+
+try:
+    from edmjax.pretrained.denoiser import Pretrained
+    from edmjax.pretrained.loading import load
+except ModuleNotFoundError as _err:
+    raise missing(_err, "edmjax.pretrained", "train") from _err
+
+__all__ = ["Pretrained", "load"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -11,14 +11,19 @@ from edmjax._common.arguments import LONGEST_NAME
 from edmjax.nn.convolutions import Impl
 from edmjax.nn.functional import Arrays, Functional, functional
 from edmjax.pretrained.networks import CLASSES
+from edmjax.pretrained.names import from_file
 from edmjax.pretrained.options import read
 
 # A transformer of this norm has the arrays, and the options, of a DiT.
 _IS_DIT = ("Transformer2DModel", "ada_norm_zero")
 
 
-def build(config: Mapping[str, Any], where: str, *, impl: Impl = "auto") -> tuple[Any, Any]:
+def build(
+    config: Mapping[str, Any], where: str, kinds: tuple[str, ...] = (), *, impl: Impl = "auto"
+) -> tuple[Any, Any]:
     """`(options, make)`: the options of a configuration, and `make(rngs)`, its module.
+
+    `kinds` are the parts of a pipeline that it may be.
 
     Raises:
         ValueError: the class, an option or its value is not supported.
@@ -26,12 +31,13 @@ def build(config: Mapping[str, Any], where: str, *, impl: Impl = "auto") -> tupl
     name = config.get("_class_name")
     if (name, config.get("norm_type")) == _IS_DIT:
         name = "DiTTransformer2DModel"
-    if name not in CLASSES:
-        known = ", ".join(CLASSES)
+    known = {key: made for key, made in CLASSES.items() if not kinds or made.part in kinds}
+    if name not in known:
         raise ValueError(
-            f"{where} is the configuration of a {str(name)[:LONGEST_NAME]!r}, and edmjax has {known}."
+            f"{where} is the configuration of a {str(name)[:LONGEST_NAME]!r}, and this reads "
+            f"{', '.join(known)}."
         )
-    kind, table = CLASSES[name]
+    kind, table = known[name].module, known[name].options
     options = read(config, table, where)
     return options, lambda rngs: kind(options, impl=impl, rngs=rngs)
 
@@ -45,6 +51,6 @@ def shapes_of(make: Any, where: str) -> tuple[Functional, Arrays]:
     return functional(module)
 
 
-def parameters(arrays: Mapping[str, np.ndarray], dtype: Any = None) -> Arrays:
-    """Arrays on the device, in `dtype` or their own."""
-    return {name: jax.numpy.asarray(array, dtype) for name, array in arrays.items()}
+def on_device(name: str, array: np.ndarray, dtype: Any = None) -> Any:
+    """An array of a file as the module has it, in `dtype` or its own; a copy of the file's bytes."""
+    return jnp.array(np.ascontiguousarray(from_file(name, array)), dtype)

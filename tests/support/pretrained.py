@@ -11,6 +11,8 @@ import pathlib
 
 import numpy as np
 
+# What flax and safetensors are needed for is imported where it is used: the script has neither.
+
 GOLDEN = pathlib.Path(__file__).parents[1] / "pretrained" / "golden"
 
 
@@ -39,3 +41,51 @@ def golden(case: str) -> dict:
 
 def cases(kind: str) -> list[str]:
     return sorted(path.stem for path in GOLDEN.glob(f"{kind}*.npz"))
+
+
+def arrays_of(config: dict, *, old: bool = False) -> dict[str, np.ndarray]:
+    """The redrawn arrays of a network as a file has them, under their older names with `old`."""
+    from edmjax.pretrained import building, names
+
+    _, make = building.build(config, "config.json")
+    _, shapes = building.shapes_of(make, "config.json")
+    found = {}
+    for name, leaf in shapes.items():
+        new = names.in_file(name)
+        array = redrawn(new, names.shape_in_file(name, leaf.shape))
+        found[(names.formerly(new) if old else None) or new] = array
+    return found
+
+
+def save(folder, config, dtype=np.float64, *, variant="", shards=0, old=False):
+    """Writes a network: its configuration and its redrawn arrays, in one file or in shards."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    arrays = {k: np.ascontiguousarray(v, dtype) for k, v in arrays_of(config, old=old).items()}
+    stem, end = "diffusion_pytorch_model", f".{variant}" if variant else ""
+    if not shards:
+        save_file(arrays, folder / f"{stem}{end}.safetensors")
+        return
+    names = list(arrays)
+    parts = {
+        f"{stem}{end}-{i + 1:05}-of-{shards:05}.safetensors": names[i::shards]
+        for i in range(shards)
+    }
+    for file, held in parts.items():
+        save_file({name: arrays[name] for name in held}, folder / file)
+    weight_map = {name: file for file, held in parts.items() for name in held}
+    index = folder / f"{stem}.safetensors.index{end}.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def save_pipeline(root, config, scheduler, **how):
+    """Writes a pipeline of one network, `unet` or `transformer`, and a scheduler."""
+    part = "unet" if config["_class_name"].startswith("UNet") else "transformer"
+    save(root / part, config, **how)
+    index = {"_class_name": "DDIMPipeline", part: ["diffusers", config["_class_name"]]}
+    index["scheduler"] = ["diffusers", scheduler["_class_name"]]
+    (root / "model_index.json").write_text(json.dumps(index))
+    (root / "scheduler").mkdir(exist_ok=True)
+    (root / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))

@@ -1,11 +1,20 @@
 """The networks of diffusers, by the names of their classes: a module and its options."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from edmjax.pretrained.networks import unet2d
 from edmjax.pretrained.options import Option
 
-CLASSES: Mapping[str, tuple[type[Any], Mapping[str, Option]]] = {
-    "UNet2DModel": (unet2d.UNet2DModel, unet2d.OPTIONS),
+
+class Kind(NamedTuple):
+    """A class of diffusers: the part of a pipeline that it is, its module here, its options."""
+
+    part: str
+    module: type[Any]
+    options: Mapping[str, Option]
+
+
+CLASSES: Mapping[str, Kind] = {
+    "UNet2DModel": Kind("unet", unet2d.UNet2DModel, unet2d.OPTIONS),
 }

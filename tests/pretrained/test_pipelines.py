@@ -1,0 +1,48 @@
+"""Runs of whole pipelines of diffusers, and what a denoiser tells of its file.
+
+`checks/pretrained_goldens.py` ran the pipelines in float64, on noise that it handed over.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.pretrained import cases, golden, save_pipeline
+
+import edmjax as ej
+
+DDIM = {"_class_name": "DDIMScheduler"}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(network="unet2d_plain", scheduler=DDIM, **how):
+        save_pipeline(tmp_path, golden(network)["config"], scheduler, **how)
+        return tmp_path
+
+    return save
+
+
+def last(images):
+    return jnp.asarray(np.moveaxis(images, -3, -1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases("ddim"))
+def test_ddim_pipeline(case, saved, x64):
+    run = golden(case)
+    config, call = run["config"], run["config"]["call"]
+    denoise = ej.pretrained.load(saved(config["network"], config["scheduler"]))
+    clipped = call.get("use_clipped_model_output", False)
+    sampler = ej.samplers.ddim(call["eta"], use_clipped_model_output=clipped)
+    plan = ej.make_plan(sampler, denoise.levels(call["num_inference_steps"]))
+    noise = last(run["noise"])
+    draws = noise[1 : 1 + plan.num_draws]
+    x = ej.sample(denoise, plan, noise[0], noise=draws if plan.num_draws else None)
+    assert error(x, last(run["out"])) < 1e-4
+    images = np.clip(np.asarray(x) / 2 + 0.5, 0, 1)
+    assert np.abs(images - run["images"]).max() < 1e-4
+
+
+def error(got, wanted):
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
