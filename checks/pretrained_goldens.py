@@ -22,9 +22,8 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 
-from diffusers.models import embeddings  # noqa: E402
-
-from support.pretrained import GOLDEN, normal, redrawn  # noqa: E402
+from diffusers.models import embeddings
+from support.pretrained import GOLDEN, normal, redrawn
 
 _in_float32 = embeddings.get_timestep_embedding
 
@@ -40,6 +39,44 @@ _UNET = dict(
     up_block_types=["AttnUpBlock2D", "UpBlock2D"],
     norm_num_groups=4,
     attention_head_dim=8,
+)
+
+_SD1 = dict(
+    sample_size=8,
+    block_out_channels=[8, 16],
+    layers_per_block=1,
+    down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
+    up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
+    norm_num_groups=4,
+    cross_attention_dim=6,
+    attention_head_dim=2,
+)
+_SDXL = _SD1 | dict(
+    down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
+    up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"],
+    layers_per_block=2,
+    transformer_layers_per_block=[1, 3],
+    attention_head_dim=[2, 4],
+    use_linear_projection=True,
+    addition_embed_type="text_time",
+    addition_time_embed_dim=6,
+    projection_class_embeddings_input_dim=5 + 6 * 6,
+)
+_KL = dict(
+    block_out_channels=[8, 16],
+    down_block_types=["DownEncoderBlock2D"] * 2,
+    up_block_types=["UpDecoderBlock2D"] * 2,
+    norm_num_groups=4,
+    sample_size=8,
+)
+_DIT = dict(
+    num_attention_heads=2,
+    attention_head_dim=8,
+    in_channels=4,
+    out_channels=8,
+    num_layers=2,
+    sample_size=8,
+    num_embeds_ada_norm=5,
 )
 
 CASES: dict[str, tuple[str, dict]] = {
@@ -85,6 +122,99 @@ CASES: dict[str, tuple[str, dict]] = {
         ),
     ),
     "unet2d_no_middle": ("UNet2DModel", _UNET | dict(mid_block_type=None, act_fn="relu")),
+    # The kinds of Stable Diffusion 1.x, 2.x, SDXL and its refiner.
+    "condition_sd1": ("UNet2DConditionModel", _SD1),
+    "condition_sd2": (
+        "UNet2DConditionModel",
+        _SD1 | dict(use_linear_projection=True, attention_head_dim=[1, 2], upcast_attention=True),
+    ),
+    "condition_sdxl": ("UNet2DConditionModel", _SDXL),
+    "condition_refiner": (
+        "UNet2DConditionModel",
+        _SDXL
+        | dict(
+            block_out_channels=[8, 16, 16],
+            down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+            up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+            transformer_layers_per_block=2,
+            attention_head_dim=[2, 2, 4],
+            projection_class_embeddings_input_dim=5 + 5 * 6,
+        ),
+    ),
+    "condition_options": (
+        "UNet2DConditionModel",
+        _SD1
+        | dict(
+            sample_size=[7, 10],
+            center_input_sample=True,
+            flip_sin_to_cos=False,
+            freq_shift=1,
+            layers_per_block=[1, 2],
+            downsample_padding=0,
+            mid_block_scale_factor=math.sqrt(2),
+            act_fn="gelu",
+            norm_num_groups=2,
+            norm_eps=1e-3,
+            cross_attention_dim=[6, 6],
+            transformer_layers_per_block=[1, 2],
+            reverse_transformer_layers_per_block=[1, 2],
+            time_embedding_dim=20,
+            time_embedding_act_fn="silu",
+            timestep_post_act="mish",
+            conv_in_kernel=1,
+            conv_out_kernel=5,
+            num_class_embeds=5,
+            resnet_time_scale_shift="scale_shift",
+        ),
+    ),
+    "condition_projection": (
+        "UNet2DConditionModel",
+        _SD1 | dict(class_embed_type="projection", projection_class_embeddings_input_dim=7),
+    ),
+    "condition_simple": (
+        "UNet2DConditionModel",
+        _SD1
+        | dict(
+            class_embed_type="simple_projection",
+            projection_class_embeddings_input_dim=7,
+            mid_block_type=None,
+        ),
+    ),
+    "condition_timestep": (
+        "UNet2DConditionModel",
+        _SD1 | dict(class_embed_type="timestep", act_fn="mish"),
+    ),
+    "kl_sd": ("AutoencoderKL", _KL),
+    "kl_options": (
+        "AutoencoderKL",
+        _KL
+        | dict(
+            in_channels=2,
+            out_channels=2,
+            layers_per_block=2,
+            latent_channels=3,
+            norm_num_groups=2,
+            act_fn="gelu",
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+            mid_block_add_attention=False,
+            shift_factor=0.1,
+        ),
+    ),
+    "dit_xl": ("DiTTransformer2DModel", _DIT),
+    "dit_options": (
+        "DiTTransformer2DModel",
+        _DIT
+        | dict(
+            out_channels=None,
+            attention_bias=False,
+            patch_size=4,
+            activation_fn="geglu",
+            norm_elementwise_affine=True,
+            norm_eps=1e-3,
+        ),
+    ),
+    "dit_gelu": ("DiTTransformer2DModel", _DIT | dict(activation_fn="gelu")),
 }  # fmt: skip
 
 
@@ -193,6 +323,11 @@ def load(net: torch.nn.Module, dtype: torch.dtype) -> None:
 def exact(net: torch.nn.Module, yes: bool) -> None:
     """Sines and cosines in float64, or as the reference has them."""
     embeddings.get_timestep_embedding = _in_float64 if yes else _in_float32
+    patches = getattr(net, "pos_embed", None)
+    if patches is not None:
+        side, size = patches.height, patches.pos_embed.shape[-1]
+        places = embeddings.get_2d_sincos_pos_embed(size, side, base_size=side, output_type="pt")
+        patches.pos_embed = (places if yes else places.float())[None]
 
 
 def _in_float64(
@@ -216,20 +351,44 @@ def inputs_of(case: str, kind: str, net: torch.nn.Module) -> Iterator[tuple[str,
     config = net.config
     sides = config.sample_size
     sides = (sides, sides) if isinstance(sides, int) else tuple(sides)
+    if kind == "AutoencoderKL":
+        yield "x", normal(f"{case} x", (2, config.in_channels, *sides))
+        yield "z", normal(f"{case} z", (2, config.latent_channels, 4, 4))
+        return
     yield "x", normal(f"{case} x", (2, config.in_channels, *sides))
     yield "t", np.array([3, 721])
     embed = config.get("time_embedding_dim") or 4 * (config.get("block_out_channels") or [0])[0]
+    vector = config.get("projection_class_embeddings_input_dim")
     if config.get("class_embed_type") == "identity":
         yield "class_labels", normal(f"{case} labels", (2, embed))
-    elif config.get("class_embed_type") == "timestep" or config.get("num_class_embeds"):
+    elif "projection" in (config.get("class_embed_type") or ""):
+        yield "class_labels", normal(f"{case} labels", (2, vector))
+    elif "DiT" in kind or config.get("class_embed_type") or config.get("num_class_embeds"):
         yield "class_labels", np.array([4, 1])
+    if "Condition" in kind:
+        yield "encoder_hidden_states", normal(f"{case} words", (2, 3, 6))
+    if config.get("addition_embed_type"):
+        times = config.addition_time_embed_dim
+        yield "text_embeds", normal(f"{case} text", (2, vector % times))
+        yield (
+            "time_ids",
+            np.array([[64, 48, 3, 0, 32, 6], [100, 7, 0, 0, 1, 2]])[:, : vector // times],
+        )
 
 
 def outputs(kind: str, net: torch.nn.Module, inputs: dict, dtype: torch.dtype) -> dict:
     given = {name: torch.tensor(value) for name, value in inputs.items()}
     given = {k: v.to(dtype) if v.is_floating_point() else v for k, v in given.items()}
-    x, t = given.pop("x"), given.pop("t")
+    x, t = given.pop("x"), given.pop("t", None)
+    added = {key: given.pop(key) for key in ("text_embeds", "time_ids") if key in given}
+    given |= {"added_cond_kwargs": added} if added else {}
     with torch.no_grad():
+        if kind == "AutoencoderKL":
+            latent = net.encode(x).latent_dist
+            moments = torch.cat([latent.mean, latent.logvar], 1).numpy()
+            return {"out": net.decode(given["z"]).sample.numpy(), "moments_out": moments}
+        if kind == "DiTTransformer2DModel":
+            return {"out": net(x, timestep=t, **given).sample.numpy()}
         return {"out": net(x, t, **given).sample.numpy()}
 
 

@@ -7,12 +7,13 @@ and the grid that its scheduler had.
 from edmjax._common.extras import missing
 
 try:
+    from edmjax.pretrained.autoencoder import Autoencoder, load_autoencoder
     from edmjax.pretrained.denoiser import Pretrained
     from edmjax.pretrained.loading import load
 except ModuleNotFoundError as _err:
     raise missing(_err, "edmjax.pretrained", "train") from _err
 
-__all__ = ["Pretrained", "load"]
+__all__ = ["Autoencoder", "Pretrained", "load", "load_autoencoder"]
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,8 @@ from flax import nnx
 from edmjax._common.arguments import LONGEST_NAME
 from edmjax.nn.convolutions import Impl
 from edmjax.nn.functional import Arrays, Functional, functional
-from edmjax.pretrained.networks import CLASSES
 from edmjax.pretrained.names import from_file
+from edmjax.pretrained.networks import CLASSES
 from edmjax.pretrained.options import read
 
 # A transformer of this norm has the arrays, and the options, of a DiT.

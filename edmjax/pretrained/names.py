@@ -55,7 +55,7 @@ def matched(
         ValueError: an array is missing, one is left over, or one has another shape.
     """
     names = {}
-    for name, array in wanted.items():
+    for name in wanted:
         new = in_file(name)
         old = formerly(new)
         names[name] = old if new not in found and old in found else new

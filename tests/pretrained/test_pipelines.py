@@ -3,7 +3,6 @@
 `checks/pretrained_goldens.py` ran the pipelines in float64, on noise that it handed over.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from edmjax.pretrained.networks import unet2d
+from edmjax.pretrained.networks import dit, kl, unet2d, unet2d_condition
 from edmjax.pretrained.options import Option
 
 
@@ -17,4 +17,9 @@ class Kind(NamedTuple):
 
 CLASSES: Mapping[str, Kind] = {
     "UNet2DModel": Kind("unet", unet2d.UNet2DModel, unet2d.OPTIONS),
+    "UNet2DConditionModel": Kind(
+        "unet", unet2d_condition.UNet2DConditionModel, unet2d_condition.OPTIONS
+    ),
+    "DiTTransformer2DModel": Kind("transformer", dit.DiTTransformer2DModel, dit.OPTIONS),
+    "AutoencoderKL": Kind("vae", kl.AutoencoderKL, kl.OPTIONS),
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -85,7 +86,8 @@ class Downsample(nnx.Module):
 class Upsample(nnx.Module):
     """Each pixel four times, then a convolution.
 
-    Where the next skip has an odd side, that is the side: the nearest pixels, from `sides`.
+    Where the image to come has other sides than twice those of this one, as a side was odd on the
+    way down, each of its pixels is the nearest one here.
     """
 
     def __init__(self, channels: int, style: Style, *, rngs: nnx.Rngs):
@@ -95,10 +97,11 @@ class Upsample(nnx.Module):
         self, x: Images, embedding: Array | None, sides: tuple[int, ...] | None = None
     ) -> Changed:
         del embedding
-        x = double(x)
-        if sides is not None and x.shape[1:3] != sides:
-            x = x[:, : sides[0], : sides[1]]
-        return self.conv(x)
+        here = x.shape[1:3]
+        if sides is None or sides == (2 * here[0], 2 * here[1]):
+            return self.conv(double(x))
+        rows, columns = (np.arange(m) * n // m for n, m in zip(here, sides, strict=True))
+        return self.conv(x[:, rows][:, :, columns])
 
 
 Resampler: TypeAlias = ResnetBlock | Downsample | Upsample

@@ -79,13 +79,19 @@ class Classes(NamedTuple):
 
 
 def class_embedding(
-    classes: Classes, timesteps: int, embed: int, vector: int | None = None, *, rngs: nnx.Rngs
+    classes: Classes,
+    timesteps: int,
+    embed: int,
+    vector: int | None = None,
+    *,
+    activation: str = "silu",
+    rngs: nnx.Rngs,
 ) -> nnx.Module | None:
     """The module of `class_embed_type`; `vector` is the width of what a projection is given."""
     if classes.kind is None:
         return Embedding(classes.number, embed, rngs=rngs) if classes.number else None
     if classes.kind == "timestep":
-        return TimestepEmbedding(timesteps, embed, rngs=rngs)
+        return TimestepEmbedding(timesteps, embed, activation, rngs=rngs)
     if classes.kind == "identity":
         return None
     if vector is None:
