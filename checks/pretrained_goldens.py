@@ -5,9 +5,9 @@
 
 A golden holds a configuration, inputs and outputs, and no weights: every parameter and buffer is
 redrawn from the generator of its name (`support.pretrained.redrawn`) and loaded by
-`load_state_dict`. "out" is computed in float64, "out32" in float32. The reference computes the sines
-and cosines of timesteps, and the places of a DiT's patches, in float32 whatever the dtype of the
-network: for "out" they are replaced by the same formulas in float64.
+`load_state_dict`. "out" is computed in float64, "out32" in float32. The reference computes the
+sines and cosines of timesteps, and the places of a DiT's patches, in float32 whatever the dtype of
+the network: for "out" they are replaced by the same formulas in float64.
 """
 
 import json
@@ -80,7 +80,17 @@ _DIT = dict(
 )
 
 CASES: dict[str, tuple[str, dict]] = {
-    "unet2d_ddpm": ("UNet2DModel", _UNET | dict(downsample_padding=0, freq_shift=1, flip_sin_to_cos=False, norm_eps=1e-6, attention_head_dim=None)),
+    "unet2d_ddpm": (
+        "UNet2DModel",
+        _UNET
+        | dict(
+            downsample_padding=0,
+            freq_shift=1,
+            flip_sin_to_cos=False,
+            norm_eps=1e-6,
+            attention_head_dim=None,
+        ),
+    ),
     "unet2d_default": ("UNet2DModel", _UNET | dict(layers_per_block=2, sample_size=[8, 12])),
     "unet2d_options": (
         "UNet2DModel",
@@ -215,7 +225,7 @@ CASES: dict[str, tuple[str, dict]] = {
         ),
     ),
     "dit_gelu": ("DiTTransformer2DModel", _DIT | dict(activation_fn="gelu")),
-}  # fmt: skip
+}
 
 
 # ---- runs of DDIMPipeline: the network, the scheduler, the call
@@ -253,7 +263,61 @@ PIPELINES: dict[str, tuple[str, dict, dict]] = {
 }
 
 
+# ---- grids: the scheduler, its options, the number of steps
+
+_ZERO = dict(rescale_betas_zero_snr=True, timestep_spacing="trailing")
+_OFFSET = dict(timestep_spacing="leading", steps_offset=1)
+
+GRIDS: list[tuple[str, dict, int]] = [
+    ("DDIMScheduler", dict(_ZERO), 10),
+    ("DDIMScheduler", dict(_OFFSET, set_alpha_to_one=False), 30),
+    ("DDIMScheduler", dict(timestep_spacing="linspace"), 30),
+    ("DDIMScheduler", dict(trained_betas=[0.01, 0.02, 0.03, 0.05, 0.1], num_train_timesteps=5), 5),
+    ("DDPMScheduler", dict(beta_schedule="squaredcos_cap_v2"), 50),
+    ("DDPMScheduler", dict(beta_schedule="sigmoid"), 7),
+    ("EulerDiscreteScheduler", dict(_SD), 30),
+    ("EulerDiscreteScheduler", dict(_SD, **_OFFSET), 30),
+    ("EulerDiscreteScheduler", dict(_SD, timestep_spacing="trailing"), 7),
+    ("EulerDiscreteScheduler", dict(_SD, **_ZERO), 10),
+    ("EulerDiscreteScheduler", dict(_SD, use_karras_sigmas=True), 10),
+    ("EulerDiscreteScheduler", dict(_SD, use_karras_sigmas=True, **_OFFSET), 10),
+    ("EulerDiscreteScheduler", dict(_SD, use_exponential_sigmas=True), 10),
+    ("EulerDiscreteScheduler", dict(_SD, final_sigmas_type="sigma_min", **_OFFSET), 10),
+    ("EulerAncestralDiscreteScheduler", dict(_SD), 10),
+    ("DPMSolverMultistepScheduler", dict(_SD), 20),
+    ("DPMSolverMultistepScheduler", dict(_SD, **_OFFSET), 20),
+    ("DPMSolverMultistepScheduler", dict(_SD, use_karras_sigmas=True), 20),
+    ("DPMSolverMultistepScheduler", dict(_SD, timestep_spacing="trailing"), 20),
+    ("DPMSolverMultistepScheduler", dict(_SD, final_sigmas_type="sigma_min"), 20),
+    ("UniPCMultistepScheduler", dict(_SD), 20),
+    ("UniPCMultistepScheduler", dict(_SD, **_OFFSET), 20),
+    ("DEISMultistepScheduler", dict(_SD), 20),
+]
+
+
+def write_grids() -> None:
+    """The levels that schedulers visit, with their end, and the timesteps."""
+    found = []
+    for name, options, n in GRIDS:
+        own = {key: value for key, value in options.items() if key != "clip_sample"}
+        made = getattr(diffusers, name)(**own)
+        made.set_timesteps(n)
+        times = made.timesteps.tolist()
+        if hasattr(made, "sigmas"):
+            sigmas = made.sigmas.double().tolist()
+        else:
+            left = made.alphas_cumprod.double()[made.timesteps]
+            last = float(getattr(made, "final_alpha_cumprod", 1.0))
+            sigmas = [*((1 - left) / left).sqrt().tolist(), ((1 - last) / last) ** 0.5]
+        config = {"_class_name": name, **options}
+        found.append({"config": config, "n": n, "timesteps": times, "sigmas": sigmas})
+    (GOLDEN / "grids.json").write_text(json.dumps(found))
+    print(f"grids: {(GOLDEN / 'grids.json').stat().st_size / 1000:.1f} kB")
+
+
 def main(names: list[str]) -> None:
+    if not names or "grids" in names:
+        write_grids()
     for case, pipeline in PIPELINES.items():
         if not names or case in names:
             write_pipeline(case, *pipeline)
@@ -281,7 +345,7 @@ def write(case: str, kind: str, options: dict) -> None:
 
 def write_pipeline(case: str, network: str, scheduler: dict, call: dict) -> None:
     """A run of DDIMPipeline itself, in float64, with the noise handed over."""
-    kind, options = CASES[network]
+    _, options = CASES[network]
     net = diffusers.UNet2DModel(**options).eval()
     load(net, torch.float64)
     exact(net, True)

@@ -23,8 +23,8 @@ class Autoencoder:
         z = (latent - shift_factor) scaling_factor,    latent ~ N(mean, exp(log_var)) of the encoder
 
     `z` is what the denoiser of the same pipeline is for, with a standard deviation of about 1.
-    Images are `(batch, height, width, channels)` in [-1, 1], latents likewise, a factor of 2 smaller
-    for each level but one.
+    Images are `(batch, height, width, channels)` in [-1, 1]; latents likewise, and a factor of 2
+    smaller for each level but one.
     """
 
     apply: Functional

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -42,15 +43,23 @@ def build(
     return options, lambda rngs: kind(options, impl=impl, rngs=rngs)
 
 
+class _OneKey(nnx.Rngs):
+    """The same key for every array. Arrays are replaced, and to count keys takes minutes."""
+
+    @property
+    def params(self) -> Any:
+        return lambda: jax.random.key(0)
+
+
 def shapes_of(make: Any, where: str) -> tuple[Functional, Arrays]:
     """The function of a module, and the shapes of its arrays by name, without making an array."""
     try:
-        module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+        module = nnx.eval_shape(lambda: make(_OneKey(0)))
     except ValueError as err:  # options that do not go together
         raise ValueError(f"{where}: {err}") from None
     return functional(module)
 
 
 def on_device(name: str, array: np.ndarray, dtype: Any = None) -> Any:
-    """An array of a file as the module has it, in `dtype` or its own; a copy of the file's bytes."""
+    """An array of a file as the module has it, in `dtype` or its own: a copy."""
     return jnp.array(np.ascontiguousarray(from_file(name, array)), dtype)

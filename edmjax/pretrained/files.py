@@ -48,8 +48,8 @@ def directory(source: object, name: str = "source") -> Path:
         raise ValueError(_pickle(path))
     if not path.exists():
         raise ValueError(
-            f"There is no directory {str(path)!r}. edmjax downloads nothing: fetch the files first, "
-            "with `huggingface-cli download` for example."
+            f"There is no directory {str(path)!r}. edmjax downloads nothing: fetch the files "
+            "first, with `hf download` for example."
         )
     raise ValueError(f"{str(path)!r} is a file: give the directory that its config.json is in.")
 

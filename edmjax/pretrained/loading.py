@@ -74,8 +74,8 @@ def load(
     path = found.scheduler if scheduler is None else _scheduler_file(scheduler)
     if path is None:
         raise ValueError(
-            f"{str(found.folder)!r} is not a pipeline, and has no scheduler_config.json: pass its "
-            "path as `scheduler=`, as the network alone does not say at which levels it was trained."
+            f"{str(found.folder)!r} is not a pipeline, and has no scheduler_config.json: pass "
+            "its path as `scheduler=`, as a network does not say at which levels it was trained."
         )
     config_file = found.folder / "config.json"
     options, apply, params = network(config_file, variant, dtype, impl, _NETWORKS)
@@ -131,17 +131,17 @@ def _find(root: Path, subfolder: str | None) -> Found:
         there = [name for name in _NETWORKS if _is_there(about.get(name))]
         if len(there) != 1:
             raise ValueError(
-                f"{str(index)!r} names {' and '.join(there) or 'neither unet nor transformer'}: pass "
-                "the folder of the network as `subfolder=`."
+                f"{str(index)!r} names {' and '.join(there) or 'neither unet nor transformer'}: "
+                "pass the folder of the network as `subfolder=`."
             )
         folder = root / there[0]
     else:
         folder = root
         if not (root / "config.json").is_file():
             raise ValueError(
-                f"{str(root)!r} has neither model_index.json nor config.json: a network of diffusers "
-                "is a directory with one of the two. Networks of other packages (score_sde, EDM) "
-                "have other names for their arrays, and must be converted first."
+                f"{str(root)!r} has neither model_index.json nor config.json: a network of "
+                "diffusers is a directory with one of the two. Those of other packages (score_sde, "
+                "EDM) have other names for their arrays, and must be converted first."
             )
     candidates = [root / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
     if folder != root:
@@ -173,8 +173,8 @@ def _learned_range(options: Any, where: str) -> bool:
     inputs, outputs = options.in_channels, options.out_channels or options.in_channels
     if outputs not in (inputs, 2 * inputs):
         raise ValueError(
-            f"{where!r}: `in_channels` is {inputs} and `out_channels` {outputs}, and a denoiser must "
-            "return as many channels as it is given, or twice as many with a learned variance."
+            f"{where!r}: `in_channels` is {inputs} and `out_channels` {outputs}, and a denoiser "
+            "must return as many channels as it is given, or twice as many with a learned variance."
         )
     return outputs == 2 * inputs
 

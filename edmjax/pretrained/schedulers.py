@@ -70,7 +70,7 @@ _OWN = {
     ),
     "final_sigmas_type": (
         *("EulerDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep"),
-        *("UniPCMultistep", "DEISMultistep"),
+        *("UniPCMultistep",),
     ),
 }
 # Options of the solvers, for which a sampler of edmjax is chosen instead.
@@ -189,8 +189,8 @@ def read_scheduler(config: Mapping[str, Any], where: str) -> tuple[Scheduler, DD
     name = str(config.get("_class_name")).removesuffix("Scheduler")
     if name not in _KINDS:
         raise ValueError(
-            f"{where} is the configuration of a {str(config.get('_class_name'))[:80]!r}, and edmjax "
-            f"reads those of {', '.join(_KINDS)}: pass another file as `scheduler=`."
+            f"{where} is the configuration of a {str(config.get('_class_name'))[:80]!r}, and "
+            f"edmjax reads those of {', '.join(_KINDS)}: pass another file as `scheduler=`."
         )
     kind = _KINDS[name]
     options = _options(name, kind)
@@ -198,6 +198,8 @@ def read_scheduler(config: Mapping[str, Any], where: str) -> tuple[Scheduler, DD
     found = read({k: v for k, v in config.items() if k not in unread}, options, where)
     for key in unread:
         setattr(found, key, None if key.startswith("sigma_") else key == "set_alpha_to_one")
+    if name == "DEISMultistep":  # its grid ends at the lowest level, whatever its file says
+        found.final_sigmas_type = "sigma_min"
     if found.use_karras_sigmas and found.use_exponential_sigmas:
         raise ValueError(f"{where} asks for both use_karras_sigmas and use_exponential_sigmas.")
     shape = "exponential" if found.use_exponential_sigmas else None

@@ -58,16 +58,18 @@ def relative(got, wanted):
 
 
 ALL = [case for case in cases("") if not case.startswith("ddim")]
+QUICK = "unet2d_plain"
+TIERS = [c if c == QUICK else pytest.param(c, marks=pytest.mark.thorough) for c in ALL]
 
 
-@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize("case", TIERS)
 def test_float64(case, x64):
     assert error(case, np.float64) < 1e-9
 
 
-@pytest.mark.parametrize("dtype, most", [(np.float32, 1e-5), (jnp.bfloat16, 0.1)])
+# Without a golden in bfloat16: its own error, eight binary digits in each of some thirty layers.
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype, most", [(np.float32, 1e-5), (jnp.bfloat16, 0.06)])
 @pytest.mark.parametrize("case", ALL)
 def test_narrow(case, dtype, most):
-    found = error(case, dtype)
-    print(case, dtype, found)
-    assert found < most
+    assert error(case, dtype) < most

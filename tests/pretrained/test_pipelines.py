@@ -3,14 +3,18 @@
 `checks/pretrained_goldens.py` ran the pipelines in float64, on noise that it handed over.
 """
 
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.pretrained import cases, golden, save_pipeline
+from support.pretrained import GOLDEN, cases, golden, save_pipeline
 
 import edmjax as ej
+from edmjax.pretrained.schedulers import read_scheduler
 
 DDIM = {"_class_name": "DDIMScheduler"}
+GRIDS = json.loads((GOLDEN / "grids.json").read_text())
 
 
 @pytest.fixture
@@ -45,3 +49,15 @@ def test_ddim_pipeline(case, saved, x64):
 
 def error(got, wanted):
     return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda g: f"{g['config']['_class_name']}-{g['n']}")
+def test_levels(grid):
+    """The levels that a scheduler visits, and its timesteps, which are float32 there."""
+    scheduler, process = read_scheduler(grid["config"], "scheduler_config.json")
+    levels = scheduler.levels(process, grid["n"])
+    wanted = np.array(grid["sigmas"])
+    np.testing.assert_allclose(levels.sigmas, wanted, rtol=2e-4, atol=1e-5)
+    times = np.array(grid["timesteps"])
+    rounded = "Multistep" in grid["config"]["_class_name"]
+    assert np.abs(levels.times[:-1] - times).max() < (0.501 if rounded else 2e-3)

@@ -43,14 +43,21 @@ def cases(kind: str) -> list[str]:
     return sorted(path.stem for path in GOLDEN.glob(f"{kind}*.npz"))
 
 
+@functools.cache
+def _shapes(text: str) -> dict:
+    """The shapes of the arrays of a module, by name."""
+    from edmjax.pretrained import building
+
+    _, make = building.build(json.loads(text), "config.json")
+    return building.shapes_of(make, "config.json")[1]
+
+
 def arrays_of(config: dict, *, old: bool = False) -> dict[str, np.ndarray]:
     """The redrawn arrays of a network as a file has them, under their older names with `old`."""
-    from edmjax.pretrained import building, names
+    from edmjax.pretrained import names
 
-    _, make = building.build(config, "config.json")
-    _, shapes = building.shapes_of(make, "config.json")
     found = {}
-    for name, leaf in shapes.items():
+    for name, leaf in _shapes(json.dumps(config)).items():
         new = names.in_file(name)
         array = redrawn(new, names.shape_in_file(name, leaf.shape))
         found[(names.formerly(new) if old else None) or new] = array

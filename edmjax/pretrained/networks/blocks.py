@@ -8,10 +8,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax.nn.convolutions import Conv
-from edmjax.nn.layers import GroupNorm, Linear, alike
+from edmjax.nn.layers import GroupNorm, alike
 from edmjax.nn.unet import double, halve
-from edmjax.pretrained.networks.layers import ImageAttention, Style
+from edmjax.pretrained.networks.layers import Conv, ImageAttention, Linear, Style
 
 Images: TypeAlias = Float[Array, "batch height width channels"]
 Changed: TypeAlias = Float[Array, "batch rows columns out"]
@@ -196,7 +195,7 @@ def up_row(
     change: str | None,
     rngs: nnx.Rngs,
 ) -> Row:
-    """A row on the way up; `skipped` are the channels that each of its blocks reads beside its own."""
+    """A row on the way up; each block reads `skipped` channels beside its own."""
     resnets, attentions = [], []
     for i, extra in enumerate(skipped):
         before = inputs if i == 0 else outputs

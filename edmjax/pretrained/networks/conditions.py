@@ -9,8 +9,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from edmjax._common.arguments import describe
-from edmjax.nn.layers import Linear
-from edmjax.pretrained.networks.layers import Embedding, Sinusoids, TimestepEmbedding
+from edmjax.pretrained.networks.layers import Embedding, Linear, Sinusoids, TimestepEmbedding
 
 
 def levels_of(t: Any, batch: int) -> Array:

@@ -8,12 +8,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.layers import Linear
+from edmjax.nn.convolutions import Impl
 from edmjax.pretrained.networks.conditions import given, levels_of
 from edmjax.pretrained.networks.layers import (
     Attention,
+    Conv,
     Embedding,
+    Linear,
     Sinusoids,
     TimestepEmbedding,
     Tokens,

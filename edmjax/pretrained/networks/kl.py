@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax.nn.convolutions import Conv, Impl
+from edmjax.nn.convolutions import Impl
 from edmjax.nn.layers import GroupNorm
 from edmjax.pretrained.networks.blocks import Middle, Row, down_row, image_middle, up_row
-from edmjax.pretrained.networks.layers import ACTIVATIONS, Style
+from edmjax.pretrained.networks.layers import ACTIVATIONS, Conv, Style
 from edmjax.pretrained.options import (
     Option,
     count,

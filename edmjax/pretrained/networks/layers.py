@@ -15,8 +15,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from edmjax.nn.convolutions import Conv
-from edmjax.nn.layers import GroupNorm, Linear
+from edmjax import nn
+from edmjax.nn.layers import GroupNorm, Linear as _Linear
 
 Activation: TypeAlias = Callable[[Array], Array]
 Tokens: TypeAlias = Float[Array, "batch length channels"]
@@ -38,6 +38,23 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu": _gelu,
     "relu": jax.nn.relu,
 }
+
+
+_zeros = nnx.initializers.zeros  # replaced by the arrays of a file; to draw others takes a while
+
+
+class Conv(nn.Conv):
+    """`ej.nn.Conv`, with zeros until a file's arrays are there."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, **how: Any):
+        super().__init__(inputs, outputs, size, kernel_init=_zeros, **how)
+
+
+class Linear(_Linear):
+    """A linear layer, with zeros until a file's arrays are there."""
+
+    def __init__(self, inputs: int, outputs: int, *, use_bias: bool = True, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, use_bias=use_bias, kernel_init=_zeros, rngs=rngs)
 
 
 class Style(NamedTuple):
@@ -107,8 +124,8 @@ class Embedding(nnx.Module):
     """A row of a table for each label, in the dtype of the table; NaN beyond its end."""
 
     def __init__(self, rows: int, channels: int, *, rngs: nnx.Rngs):
-        table = nnx.initializers.normal()(rngs.params(), (rows, channels), jnp.float32)
-        self.embedding: nnx.Param[Array] = nnx.Param(table)
+        del rngs
+        self.embedding: nnx.Param[Array] = nnx.Param(jnp.zeros((rows, channels), jnp.float32))
 
     def __call__(self, labels: Int[Array, " batch"]) -> Float[Array, "batch channels"]:
         return jnp.take(self.embedding[...], labels, axis=0)

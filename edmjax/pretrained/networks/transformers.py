@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax.nn.convolutions import Conv, Impl
-from edmjax.nn.layers import GroupNorm, Linear
-from edmjax.pretrained.networks.layers import Attention, Nothing, Tokens, layer_norm
+from edmjax.nn.convolutions import Impl
+from edmjax.nn.layers import GroupNorm
+from edmjax.pretrained.networks.layers import Attention, Conv, Linear, Nothing, Tokens, layer_norm
 
 _GROUP_EPSILON = 1e-6  # of the norm before a transformer, whatever the network's own is
 

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from edmjax.nn.convolutions import Conv, Impl
+from edmjax.nn.convolutions import Impl
 from edmjax.nn.layers import GroupNorm
 from edmjax.pretrained.networks.blocks import Middle, ResnetBlock, Row, down_row, up_row
 from edmjax.pretrained.networks.conditions import Classes, class_embedding, given, levels_of
 from edmjax.pretrained.networks.layers import (
     ACTIVATIONS,
+    Conv,
     Sinusoids,
     Style,
     TimestepEmbedding,
@@ -225,8 +226,8 @@ class UNet2DConditionModel(nnx.Module):
             wanted = self.add_embedding.linear_1.kernel.shape[0]
             if vector.shape[-1] != wanted:
                 raise ValueError(
-                    f"`cond['text_embeds']` and `cond['time_ids']` make {vector.shape[-1]} numbers a "
-                    f"sample, and the network takes {wanted}: the numbers in `text_embeds`, and "
+                    f"`cond['text_embeds']` and `cond['time_ids']` make {vector.shape[-1]} numbers "
+                    f"a sample, and the network takes {wanted}: the numbers in `text_embeds`, and "
                     f"{self.sizes.dim} for each entry of `time_ids`."
                 )
             e = e + self.add_embedding(vector)
