@@ -97,6 +97,29 @@ def test_conditions_by_their_kinds(tmp_path):
     np.testing.assert_allclose(back["vector"], vector, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float64", "bool"])
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_numbers_keep_their_dtype(dtype, kind, tmp_path):
+    """The library itself reads int64 and float32, in which 1e9 + 0.5 is no number."""
+    whole = RNG.integers(0, 2 if dtype == "bool" else 120, (6, 4, 5))
+    values = (whole + 1e9 + 0.5 if dtype == "float64" else whole).astype(dtype)
+    inner = datasets.List(datasets.List(datasets.Value(dtype)))
+    feature = datasets.Array2D((4, 5), dtype) if kind == "array" else inner
+    features = datasets.Features({"x": feature})
+    datasets.Dataset.from_dict({"x": values.tolist()}, features).save_to_disk(tmp_path / "a")
+    for in_memory in ("yes", "no"):
+        data = load_dataset(f"hf:{tmp_path / 'a'}", in_memory=in_memory)
+        assert data.units.dtype == dtype
+        np.testing.assert_array_equal(data.images[np.arange(6)], values)
+
+
+def test_a_number_that_is_missing_is_asked_about(tmp_path):
+    rows = {"x": [[1, 2], [3, 4], [None, 5]]}
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "a")
+    with pytest.raises(DataError, match=r"row 2, column x, holds .* is a number missing\?"):
+        load_dataset(f"hf:{tmp_path / 'a'}")
+
+
 def test_a_function_that_returns_a_set(tmp_path, monkeypatch):
     table(image=pictures(), label=CLASSES).save_to_disk(tmp_path / "a")
     text = "import datasets\nload = lambda: datasets.load_from_disk('a')\n"
@@ -155,7 +178,7 @@ def bad(tmp_path):
     table(image=[png(IMAGES[0]), None]).save_to_disk(tmp_path / "missing")
     yield "missing", ": row 1, column image: it is no image"
     table(ragged=[[1.0, 2.0], [3.0, 4.0], [5.0]]).save_to_disk(tmp_path / "ragged")
-    yield "ragged", r": row 2, column ragged, is float32 of shape \(1,\), and row 0"
+    yield "ragged", r": row 2, column ragged, has the shape \(1,\), and row 0 has"
     nan = VECTORS.copy()
     nan[3, 1] = np.nan
     table(vector=nan).save_to_disk(tmp_path / "nan")

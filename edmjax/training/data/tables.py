@@ -204,15 +204,23 @@ class _Images(Files):
         return Path(found["path"]) if content is None else io.BytesIO(content)
 
 
+def _dtype(feature: Any) -> np.dtype:
+    """The dtype of the numbers of a column."""
+    inner = getattr(feature, "feature", None)
+    return np.dtype(feature.dtype) if inner is None else _dtype(inner)
+
+
 class _Column(Rows):
     """The numbers of a column."""
 
     def __init__(self, table: Any, column: str, name: str):
-        self.table: Any = table.select_columns(column).with_format("numpy")
+        dtype = _dtype(table.features[column])
+        # `datasets` reads whole numbers as int64 and floats as float32, unless it is told.
+        wide = {"dtype": np.float64} if np.issubdtype(dtype, np.floating) else {}
+        self.table: Any = table.select_columns(column).with_format("numpy", **wide)
         self.column: str = column
         self.name: str = name
-        first = np.asarray(self.table[0][column])
-        super().__init__((len(table), *first.shape), first.dtype)
+        super().__init__((len(table), *np.shape(self.table[0][column])), dtype)
 
     def read(self, index: int) -> np.ndarray:
         return self[np.array([index])][0]
@@ -225,20 +233,25 @@ class _Column(Rows):
             return np.empty((*chosen.shape, *self.shape[1:]), self.dtype)
         flat = chosen.ravel()
         found = self.table[flat][self.column]
-        if not isinstance(found, np.ndarray) or found.dtype == object:
+        if not isinstance(found, np.ndarray) or not self._alike(found.dtype):
             self._refuse(flat)
         found = np.asarray(found)
         if found.shape[1:] != self.shape[1:]:
             self._refuse(flat)
         return found.astype(self.dtype).reshape(*chosen.shape, *self.shape[1:])
 
+    def _alike(self, dtype: np.dtype) -> bool:
+        """Whether numbers of this dtype may be those of the column; what is missing is a float."""
+        kinds = "iu" if self.dtype.kind in "iu" else self.dtype.kind
+        return dtype.kind in kinds
+
     def _refuse(self, indices: np.ndarray) -> None:
         """Raises for the first row that is not as the first of all."""
         for index in map(int, indices):
             row = np.asarray(self.table[index][self.column])
-            if row.shape != self.shape[1:] or row.dtype != self.dtype:
-                raise DataError(
-                    f"{self.name}: row {index}, column {self.column}, is {row.dtype} of shape "
-                    f"{row.shape}, and row 0 is {self.dtype} of shape {self.shape[1:]}."
-                )
+            if row.shape != self.shape[1:] or not self._alike(row.dtype):
+                wrong = f"has the shape {row.shape}, and row 0 has {self.shape[1:]}."
+                if row.shape == self.shape[1:]:
+                    wrong = f"holds {row.dtype} in place of {self.dtype}: is a number missing?"
+                raise DataError(f"{self.name}: row {index}, column {self.column}, {wrong}")
         raise DataError(f"{self.name}: column {self.column} holds rows that are no array.")
