@@ -15,6 +15,7 @@ import math
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -331,13 +332,13 @@ def write(case: str, kind: str, options: dict) -> None:
     net = getattr(diffusers, kind)(**options).eval()
     config = {"_class_name": kind, "_diffusers_version": diffusers.__version__, **options}
     inputs = dict(inputs_of(case, kind, net))
-    arrays = {"config": np.array(json.dumps(config)), **inputs}
+    arrays: dict[str, Any] = {"config": np.array(json.dumps(config)), **inputs}
     for name, dtype in (("out", torch.float64), ("out32", torch.float32)):
         load(net, dtype)
         exact(net, dtype is torch.float64)
         for key, value in outputs(kind, net, inputs, dtype).items():
             arrays[key.replace("out", name)] = value
-    np.savez_compressed(GOLDEN / f"{case}.npz", allow_pickle=False, **arrays)
+    np.savez_compressed(GOLDEN / f"{case}.npz", **arrays)
     size = (GOLDEN / f"{case}.npz").stat().st_size
     print(f"{case}: {size / 1000:.1f} kB, sd of the output {arrays['out'].std():.3f}")
     assert size <= 300_000
@@ -368,7 +369,7 @@ def write_pipeline(case: str, network: str, scheduler: dict, call: dict) -> None
     images = pipe(batch_size=2, output_type="np", **call).images
     config = {"network": network, "call": call}
     config["scheduler"] = {"_class_name": "DDIMScheduler", **made.config}
-    arrays = dict(noise=draws, out=results[-1], images=images)
+    arrays: dict[str, Any] = dict(noise=draws, out=results[-1], images=images)
     path = GOLDEN / f"{case}.npz"
     np.savez_compressed(path, config=np.array(json.dumps(config)), **arrays)
     print(f"{case}: {path.stat().st_size / 1000:.1f} kB, sd {results[-1].std():.3f}")

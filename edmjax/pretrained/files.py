@@ -1,11 +1,10 @@
 """What lies in a directory of diffusers: configurations, and arrays in safetensors files.
 
 Nothing of a file but its header is read until every name and shape has been compared with what the
-configuration calls for. Arrays are then views of the file, mapped into memory.
+configuration calls for. Arrays are then read one at a time.
 """
 
 import json
-import mmap
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -204,16 +203,8 @@ def _entries(
         yield name, Entry(path, dtype, shape, start + first)
 
 
-class Mapped:
-    """The arrays of files, as views of the files: read when they are used."""
-
-    def __init__(self) -> None:
-        self._files: dict[Path, mmap.mmap] = {}
-
-    def __call__(self, entry: Entry) -> np.ndarray:
-        if entry.path not in self._files:
-            with entry.path.open("rb") as file:
-                self._files[entry.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        count = int(np.prod(entry.shape))
-        flat = np.frombuffer(self._files[entry.path], entry.dtype, count, entry.start)
-        return flat.reshape(entry.shape)
+def read_array(entry: Entry) -> np.ndarray:
+    """The array of an entry. (A map of the file would count in memory beside the arrays.)"""
+    count = int(np.prod(entry.shape))
+    flat = np.fromfile(entry.path, entry.dtype, count, offset=entry.start)
+    return flat.reshape(entry.shape)

@@ -14,7 +14,7 @@ from edmjax.nn.convolutions import Impl
 from edmjax.nn.functional import Arrays, Functional
 from edmjax.pretrained import building, names
 from edmjax.pretrained.denoiser import Pretrained
-from edmjax.pretrained.files import Mapped, directory, header, read_json, weight_files
+from edmjax.pretrained.files import directory, header, read_array, read_json, weight_files
 from edmjax.pretrained.schedulers import read_scheduler
 
 _NETWORKS = ("unet", "transformer")
@@ -107,12 +107,11 @@ def network(
     which = repr(str(paths[0] if len(paths) == 1 else config_file.parent))
     shapes = {name: entry.shape for name, entry in entries.items()}
     named = names.matched(wanted, shapes, which)
-    mapped = Mapped()
     return (
         options,
         apply,
         {
-            name: building.on_device(name, mapped(entries[file]), dtype)
+            name: building.on_device(name, read_array(entries[file]), dtype)
             for name, file in named.items()
         },
     )

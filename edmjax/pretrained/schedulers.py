@@ -70,7 +70,7 @@ _OWN = {
     ),
     "final_sigmas_type": (
         *("EulerDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep"),
-        *("UniPCMultistep",),
+        "UniPCMultistep",
     ),
 }
 # Options of the solvers, for which a sampler of edmjax is chosen instead.

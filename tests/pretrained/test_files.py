@@ -11,7 +11,7 @@ import pytest
 from support.pretrained import arrays_of, save, save_pipeline
 
 import edmjax as ej
-from edmjax.pretrained import files
+from edmjax.pretrained import loading
 
 TINY = {
     "_class_name": "UNet2DModel",
@@ -251,7 +251,7 @@ def test_scheduler(root, options, match):
 
 def test_refused_before_any_array_is_read(root, monkeypatch):
     """A wrong name or option needs the headers alone."""
-    monkeypatch.setattr(files.Mapped, "__call__", lambda *_: pytest.fail("an array was read"))
+    monkeypatch.setattr(loading, "read_array", lambda _: pytest.fail("an array was read"))
     edit(root / "unet" / "config.json", block_out_channels=[8])
     refuses("has shape", root)
 

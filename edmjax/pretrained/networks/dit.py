@@ -118,14 +118,15 @@ class Patches(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Array:
         h = self.proj(x)
-        return h + jnp.asarray(_places(*h.shape[1:3], self.base, h.shape[-1]), h.dtype)
+        return h + jnp.asarray(_places(h.shape[1:3], self.base, h.shape[-1]), h.dtype)
 
 
-def _places(rows: int, columns: int, base: int, channels: int) -> np.ndarray:
+def _places(sides: tuple[int, ...], base: int, channels: int) -> np.ndarray:
     """Sines and cosines of the column, then of the row, of each patch: `(rows, columns, c)`.
 
     An image of another size than the trained one has places between the trained ones.
     """
+    rows, columns = sides
     frequencies = 10000.0 ** (-np.arange(channels // 4) / (channels / 4))
 
     def waves(number: int) -> np.ndarray:

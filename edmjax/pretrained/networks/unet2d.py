@@ -113,8 +113,11 @@ class UNet2DModel(nnx.Module):
 
         rows, before = [], channels[0]
         for i, (kind, outputs) in enumerate(zip(downs, channels, strict=True)):
-            how = change(kind, config.downsample_type, i == levels - 1)
-            how = dict(change=how, padding=config.downsample_padding, **shared)
+            how: dict[str, Any] = dict(
+                change=change(kind, config.downsample_type, i == levels - 1),
+                padding=config.downsample_padding,
+                **shared,
+            )
             layers = config.layers_per_block
             rows.append(
                 down_row(
