@@ -199,9 +199,7 @@ def run(
                 try:
                     batches = feed.steps(step, step + num_steps)
                 except Exception:  # such as a file that cannot be decoded: no step is lost
-                    if outputs is not None and checkpoints is not None:
-                        outputs.save_weights(state, snapshots=False)
-                        checkpoints.save(state, feed.state)
+                    _keep(state, outputs, checkpoints, feed)
                     raise
                 state, losses = advance(state, *batches)
                 losses = np.asarray(losses)
@@ -226,8 +224,14 @@ def run(
                     # a stop: a run that was not stopped would not have them.
                     outputs.save_weights(state, snapshots=due)
                     checkpoints.save(state, feed.state)
-                for callback in callbacks:
-                    callback(now)
+                try:
+                    for callback in callbacks:
+                        callback(now)
+                except Exception:  # of the user's: no step is lost
+                    if jax.process_count() == 1:  # others may not have raised, and would wait
+                        check_state(state)
+                        _keep(state, outputs, checkpoints, feed)
+                    raise
                 if signal:
                     raise Stopped(signal, step, total, saved=out is not None)
         check_state(state)
@@ -235,6 +239,15 @@ def run(
         return state, np.concatenate(seen) if seen else np.zeros(0, np.float32)
     outputs.plot()
     return state, outputs.losses
+
+
+def _keep(
+    state: TrainState, outputs: Outputs | None, checkpoints: Checkpoints | None, feed: Feed
+) -> None:
+    """Writes the weights and a checkpoint, where there is a place for them."""
+    if outputs is not None and checkpoints is not None:
+        outputs.save_weights(state, snapshots=False)
+        checkpoints.save(state, feed.state)
 
 
 def _denoiser(task: Task, state: TrainState) -> Denoiser:
