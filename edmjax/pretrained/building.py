@@ -1,6 +1,6 @@
 """From a configuration to a module without arrays, and from arrays to a function of points."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -52,7 +52,7 @@ class _OneKey(nnx.Rngs):
         return lambda: jax.random.key(0)
 
 
-def shapes_of(make: Any, where: str) -> tuple[Functional, Arrays]:
+def shapes_of(make: Callable[[nnx.Rngs], nnx.Module], where: str) -> tuple[Functional, Arrays]:
     """The function of a module, and the shapes of its arrays by name, without making an array."""
     try:
         module = nnx.eval_shape(lambda: make(_OneKey(0)))

@@ -60,13 +60,13 @@ def real(value: Any, name: str) -> float:
     return number(value, name)
 
 
-def flag(value: Any, name: str) -> bool:
+def flag(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be true or false, got {value!r:.80}.")
     return value
 
 
-def ignored(value: Any, name: str) -> Any:
+def ignored(value: object, name: str) -> Any:
     """An option without effect on what is computed here, such as a dropout."""
     del name
     return value

@@ -9,10 +9,11 @@ from flax import nnx
 from jaxtyping import Array
 
 from edmjax._common.arguments import describe
+from edmjax._common.typing import Arraylike, PyTree
 from edmjax.pretrained.networks.layers import Embedding, Linear, Sinusoids, TimestepEmbedding
 
 
-def levels_of(t: Any, batch: int) -> Array:
+def levels_of(t: Arraylike, batch: int) -> Array:
     """A timestep, one or one a sample, for each of `batch` samples."""
     if np.shape(t) not in ((), (batch,)):
         raise ValueError(
@@ -22,7 +23,7 @@ def levels_of(t: Any, batch: int) -> Array:
     return jnp.broadcast_to(jnp.asarray(t), (batch,))
 
 
-def given(cond: Any, keys: tuple[str, ...], who: str, batch: int) -> dict[str, Array]:
+def given(cond: PyTree, keys: tuple[str, ...], who: str, batch: int) -> dict[str, Array]:
     """The entries of `cond`, which must be those of `keys`, for each of `batch` samples.
 
     Axis 0 counts samples, or has length 1 where all samples share the entry.

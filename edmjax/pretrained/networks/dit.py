@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from edmjax._common.typing import Arraylike, PyTree
 from edmjax.nn.convolutions import Impl
 from edmjax.pretrained.networks.conditions import given, levels_of
 from edmjax.pretrained.networks.layers import (
@@ -158,7 +159,7 @@ class DiTTransformer2DModel(nnx.Module):
         self.proj_out_2: Linear = Linear(channels, self.patch**2 * outputs, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], t: Any, cond: Any = None
+        self, x: Float[Array, "batch height width channels"], t: Arraylike, cond: PyTree = None
     ) -> Float[Array, "batch height width out"]:
         batch, height, width, _ = x.shape
         if height % self.patch or width % self.patch:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from edmjax._common.typing import Arraylike, PyTree
 from edmjax.nn.convolutions import Impl
 from edmjax.nn.layers import GroupNorm
 from edmjax.pretrained.networks.blocks import Middle, Row, down_row, image_middle, up_row
@@ -161,7 +162,7 @@ class UNet2DModel(nnx.Module):
         self.conv_out: Conv = style.conv(channels[0], config.out_channels, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], t: Any, cond: Any = None
+        self, x: Float[Array, "batch height width channels"], t: Arraylike, cond: PyTree = None
     ) -> Float[Array, "batch height width out"]:
         read = given(cond, self.classes.keys, type(self).__name__, x.shape[0])
         dtype, wide = self.conv_in.kernel.dtype, jnp.promote_types(x.dtype, jnp.float32)

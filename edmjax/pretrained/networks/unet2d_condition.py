@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from edmjax._common.typing import Arraylike, PyTree
 from edmjax.nn.convolutions import Impl
 from edmjax.nn.layers import GroupNorm
 from edmjax.pretrained.networks.blocks import Middle, ResnetBlock, Row, down_row, up_row
@@ -188,7 +189,7 @@ class UNet2DConditionModel(nnx.Module):
             self.add_embedding: TimestepEmbedding = TimestepEmbedding(vector, embed, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], t: Any, cond: Any = None
+        self, x: Float[Array, "batch height width channels"], t: Arraylike, cond: PyTree = None
     ) -> Float[Array, "batch height width out"]:
         keys = ("encoder_hidden_states", *self.classes.keys)
         keys += ("text_embeds", "time_ids") if self.sizes is not None else ()
