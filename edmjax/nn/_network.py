@@ -94,14 +94,22 @@ class ImageNetwork(Network):
 
 def padded(x: Array, factors: Sequence[int]) -> Array:
     """`x` with zeros on both ends of each side, so that each of `factors` divides its side."""
-    extra = [-n % factor for n, factor in zip(x.shape[1:-1], factors, strict=True)]
+    return _enlarged(x, [-n % f for n, f in zip(x.shape[1:-1], factors, strict=True)])
+
+
+def at_least(x: Array, smallest: int) -> Array:
+    """`x` with zeros on both ends of each side that is shorter than `smallest`."""
+    return _enlarged(x, [max(smallest - n, 0) for n in x.shape[1:-1]])
+
+
+def _enlarged(x: Array, extra: Sequence[int]) -> Array:
     if not any(extra):
         return x
     return jnp.pad(x, [(0, 0), *[(e // 2, e - e // 2) for e in extra], (0, 0)])
 
 
 def cut(x: Array, sides: Shape) -> Array:
-    """The middle of `x`, with these sides, where `padded` has put them."""
+    """The middle of `x`, with these sides, where `padded` and `at_least` have put them."""
     if x.shape[1:-1] == sides:
         return x
     starts = [(n - side) // 2 for n, side in zip(x.shape[1:-1], sides, strict=True)]

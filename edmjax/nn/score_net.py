@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from edmjax._common.typing import Shape
 from edmjax.nn import _options
-from edmjax.nn._network import ImageNetwork
+from edmjax.nn._network import ImageNetwork, at_least, cut
 from edmjax.nn._options import DType
 from edmjax.nn.conditions import Kinds
 from edmjax.nn.convolutions import Conv, ConvTranspose, Impl
@@ -26,9 +25,10 @@ class ScoreNet(ImageNetwork):
     alone. `F` is raw: the denoiser divides by the standard deviation of the noise. 1,115,297
     trained parameters for 28x28x1.
 
-    A side of `n` pixels becomes `n - 2`, then `(n - 1) // 2` at each further level, so with four
-    levels it must have 17 pixels or more: `ValueError` where it has fewer, when the network is
-    built or called. The parameters do not depend on the size. Conditions are those of `UNet`.
+    A side of `n` pixels becomes `n - 2`, then `(n - 1) // 2` at each further level. So with four
+    levels it has 17 pixels or more: a shorter one is padded with zeros inside, and the output is
+    cut to the sides of `x`. The parameters do not depend on the size. Conditions are those of
+    `UNet`.
 
     `dtype` is the dtype of the activations, float32 by default; bfloat16 is for accelerators.
     Parameters are float32, under x64 too; statistics, the noise level's embedding and the output
@@ -74,7 +74,9 @@ class ScoreNet(ImageNetwork):
         self.last: ConvTranspose = ConvTranspose(width, self.image_channels, **options)
 
     def _layers(self, x: Array, embedding: Array) -> Array:
-        skips = []
+        sides, skips = x.shape[1:-1], []
+        # One pixel at the coarsest level; 2 m + 1 is the least that makes m, m + 2 at the first.
+        x = at_least(x, 2**self.num_levels + 1)
         for level in self.down:
             x = level(x, embedding)
             skips.append(x)
@@ -87,17 +89,7 @@ class ScoreNet(ImageNetwork):
                 for n, wide in zip(x.shape[1:3], skip.shape[1:3], strict=True)
             )
             x = jnp.concatenate([level(x, embedding, rounded), skip], axis=-1)
-        return self.last(x)
-
-    def _check(self, shape: Shape) -> None:
-        # One pixel at the coarsest level; 2 m + 1 is the least that makes m, m + 2 at the first.
-        smallest = 2**self.num_levels + 1
-        if len(shape) != 3 or shape[-1] != self.image_channels or min(shape[:2]) < smallest:
-            raise ValueError(
-                f"This ScoreNet is for images (height, width, {self.image_channels}) with sides of "
-                f"{smallest} pixels or more ({self.num_levels} levels of 3x3 convolutions without "
-                f"padding); got {shape}. For smaller images pass fewer `channels`, or use UNet."
-            )
+        return cut(self.last(x), sides)
 
 
 class _Level(nnx.Module):

@@ -29,9 +29,9 @@ class NetConfig:
     Args:
         name: mlp (vectors), unet (any small image), patch_unet (the same on patches of pixels,
             which is cheaper: for images of 28 pixels and more), score_net (the score-SDE
-            tutorial's, sides of 17 or more), edm2_unet (EDM2's, whose weights keep their norm),
-            dit (a transformer, for images, sequences and volumes) or package.module:Class, the
-            user's own; null for mlp, unet or dit by the shape of a sample.
+            tutorial's), edm2_unet (EDM2's, whose weights keep their norm), dit (a transformer, for
+            images, sequences and volumes) or package.module:Class, the user's own; null for mlp,
+            unet or dit by the shape of a sample.
         channels: width of every level, finest first (unet, patch_unet, score_net, edm2_unet).
         num_blocks: residual blocks a level, one number (unet, edm2_unet) or one for each level
             (patch_unet); blocks in all (mlp, dit).

@@ -83,7 +83,7 @@ CASES = [
     ("ej.nn.UNet((27, 27), rngs=nnx.Rngs(0))", ValueError, r"channels\), got \(27, 27\)"),
     ("ej.nn.MLP((27, 27), rngs=nnx.Rngs(0))", ValueError, r"of a vector.*got \(27, 27\)"),
     ("ej.nn.DiT((27,), rngs=nnx.Rngs(0))", ValueError, r"one sample.*got \(27,\)"),
-    ("ej.nn.ScoreNet((8, 8, 1), rngs=nnx.Rngs(0))", ValueError, "sides of 17 pixels or more"),
+    ("ej.nn.ScoreNet((8, 8), rngs=nnx.Rngs(0))", ValueError, r"channels\), got \(8, 8\)"),
     ("ej.nn.PatchUNet((28, 28, 1), patch=0, rngs=nnx.Rngs(0))", ValueError, "`patch` must be at"),
     ("processes.vp().levels('a')", TypeError,
      "Times and noise levels must be real numbers, got 'a'"),

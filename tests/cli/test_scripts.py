@@ -53,7 +53,6 @@ def test_sampling_from_a_run(run, tmp_path):
         (["--data=digit"], "Did you mean 'digits'"),
         (["--sample.sampler=huen"], "Did you mean 'heun'"),
         (["--data=mnist", "--data_dir=/nowhere"], "/nowhere holds neither"),
-        (["--net.name=score_net"], "17 pixels or more"),
     ],
 )
 def test_mistakes_are_sentences_before_anything_is_written(arguments, phrase, tmp_path, capsys):

@@ -203,7 +203,6 @@ def test_padding_is_zeros_on_both_ends_and_is_cut_again():
 def test_images_of_any_sides_keep_them(name, sides):
     levels = {} if name == "DiT" else {"channels": (4, 4, 4)}
     levels |= {"num_blocks": (1, 1, 1)} if name == "PatchUNet" else {}
-    levels |= {"channels": (4, 4)} if name == "ScoreNet" else {}  # 17 pixels are for four levels
     net = nnx.eval_shape(lambda: small(name, (*sides, 1), cond_image=2, **levels))
     x = normal(0, N, *sides, 1)
     assert output(net, x, condition("image")).shape == x.shape
