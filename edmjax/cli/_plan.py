@@ -29,7 +29,11 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nfe", type=count, help="evaluations, by the recommended sampler and grid"
     )
-    parser.add_argument("--plan", help="file of a plan, in place of a sampler and a schedule")
+    parser.add_argument(
+        "--plan",
+        help="file or published name (edmjax plan list) of a plan, in place of a sampler and a "
+        "schedule",
+    )
 
 
 def add_guidance(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +77,7 @@ def chosen_plan(args: argparse.Namespace, trained: training.Trained) -> ej.Plan:
         return plan_of(chosen, known)
     if args.nfe is not None:
         return ej.make_plan(*ej.recommend(args.nfe, **known._asdict()))
-    plan = ej.Plan.load(args.plan)
+    plan = ej.plans.find(args.plan)
     if beyond := levels_beyond(plan, known.sigma_min, known.sigma_max):
         low, high = beyond
         raise ValueError(

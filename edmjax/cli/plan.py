@@ -1,13 +1,16 @@
 """Shows a plan, draws it, or writes it as a Python file that runs without edmjax.
 
     edmjax plan show plan.json
+    edmjax plan show dyweight/cifar10/5
+    edmjax plan list
     edmjax plan draw plan.json --out plan.png
     edmjax plan convert plan.json --to torch --out sampler.py
 
-A plan is a file of `Plan.save` or of `edmjax fit-plan`. `show` prints its levels, and for each row
-the weights that make the next point. `draw` writes a picture of the levels and of the weights.
-`convert` writes a file that needs NumPy or PyTorch alone; its function `sample(denoise, x, noises)`
-computes what `ej.sample` does.
+A plan is a file of `Plan.save` or of `edmjax fit-plan`, or the name of a published one. `list`
+prints these names, each with the network that it is for. `show` prints the levels of a plan, and
+for each row the weights that make the next point. `draw` writes a picture of the levels and of
+the weights. `convert` writes a file that needs NumPy or PyTorch alone; its function
+`sample(denoise, x, noises)` computes what `ej.sample` does.
 """
 
 from collections.abc import Sequence
@@ -17,26 +20,41 @@ from typing import Any
 import edmjax as ej
 from edmjax._common.extras import missing
 from edmjax.cli._options import add_option, make_parser
-from edmjax.plans import FRAMEWORKS, convert
+from edmjax.plans import FRAMEWORKS, about, convert, find, names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command."""
     parser = make_parser("plan", __doc__)
-    parser.add_argument("what", choices=("show", "draw", "convert"), help="what to do")
-    parser.add_argument("plan", metavar="PLAN", help="the file of the plan, such as plan.json")
+    parser.add_argument("what", choices=("show", "draw", "convert", "list"), help="what to do")
+    parser.add_argument(
+        "plan",
+        metavar="PLAN",
+        nargs="?",
+        help="the file of the plan, such as "
+        "plan.json, or the name of a published plan, such as dyweight/cifar10/5",
+    )
     add_option(parser, "to", "of convert: the package that the file is for", "numpy",
                choices=[*FRAMEWORKS], default="numpy")  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="of draw and convert: the file to write")
     args = parser.parse_args(argv)
-    if (args.out is None) != (args.what == "show"):
+    prints = args.what in ("show", "list")
+    if (args.out is None) != prints:
         parser.error(
-            "show prints, and takes no --out"
-            if args.what == "show"
-            else f"{args.what} needs --out FILE"
+            f"{args.what} prints, and takes no --out" if prints else f"{args.what} needs --out FILE"
         )
+    if (args.plan is None) != (args.what == "list"):
+        parser.error(
+            "list prints the published plans, and takes no PLAN"
+            if args.what == "list"
+            else f"{args.what} needs a PLAN: a file, or a name that edmjax plan list prints"
+        )
+    if args.what == "list":
+        width = max(map(len, names()))
+        print(*(f"{name:{width}}  {about(name).network}" for name in names()), sep="\n")
+        return 0
     try:
-        plan = ej.Plan.load(args.plan)
+        plan = find(args.plan)
         if args.what == "show":
             print(plan)
         else:

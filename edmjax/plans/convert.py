@@ -99,7 +99,8 @@ def convert(plan: PlanLike, to: str = "numpy") -> str:
     if plan.scale is not None:
         # As the loop does for a denoiser that does not say how far it can be trusted.
         with jax.enable_x64(True):
-            plan = nearer(plan, np.float64, STAND_IN / 2)
+            # Outside of this block, arithmetic with arrays of JAX would be in float32.
+            plan = jax.tree.map(np.asarray, nearer(plan, np.float64, STAND_IN / 2))
     rows = plan.nfe + 1
     scale = np.ones(rows) if plan.scale is None else plan.scale
     raws = np.zeros((rows, 0)) if plan.r is None else plan.r
