@@ -19,7 +19,7 @@ from support.trained import RECIPES, of_images
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("seed", type=int, help="of the mixture")
     parser.add_argument("names", nargs="*", default=list(RECIPES), help="of the networks")
     given = parser.parse_args()

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from edmjax._common.arguments import describe
 from edmjax._common.typing import PyTree
-from edmjax.losses import PerSample, uncertainty_weighted, with_aux
+from edmjax.losses import PerSample, uncertainty_weighted
 from edmjax.nn.functional import Arrays
 from edmjax.training.data import Examples, drop_labels
 from edmjax.training.data.conditions import Conditions
@@ -158,11 +158,11 @@ def make_train_steps(
 
         def objective(trained):
             params, uncertainty = trained
-            called = in_training(apply, state.key, number)
-            each, buffers = with_aux(batch_loss)(called, params, state.key, number, chosen)
+            called, buffers = in_training(apply, state.key, number)
+            each = batch_loss(called, params, state.key, number, chosen)
             mean = each.loss.mean()
             goal = uncertainty_weighted(each, uncertainty) if uncertainty else mean
-            return goal, (mean, buffers)
+            return goal, (mean, buffers())
 
         trained = state.params, state.uncertainty
         (_, (mean, buffers)), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
@@ -220,17 +220,23 @@ def make_train_steps(
     return train_steps
 
 
-def in_training(apply: Trainable, key: Key[Array, ""], number: Any) -> Callable[..., Any]:
-    """The network in a step's training: `(params, x, c_noise[, cond]) -> (F, buffers)`."""
+def in_training(apply: Trainable, key: Key[Array, ""], number: Any) -> tuple[Any, Any]:
+    """The function that a loss is given, and one that returns the buffers after its call.
+
+    Networks without state are given as they are.
+    """
+    if not isinstance(apply, Adapted):
+        return apply, lambda: apply.buffers
     # A number that no other fold of this key has: small ones are those of `random.split`.
     key = random.fold_in(random.fold_in(key, number), DROPOUT)
+    after = apply.buffers
 
     def called(params: Arrays, x: PyTree, c_noise: Any, cond: PyTree = None) -> PyTree:
-        if isinstance(apply, Adapted):
-            return apply.train(params, key, x, c_noise, cond)
-        return apply(params, x, c_noise, cond), apply.buffers
+        nonlocal after
+        output, after = apply.train(params, key, x, c_noise, cond)
+        return output
 
-    return called
+    return called, lambda: after
 
 
 def _lerp(old: Arrays, new: Arrays, share: Float[Array, ""]) -> Arrays:
