@@ -44,7 +44,7 @@ def test_a_shifted_gaussian_is_told_apart_as_often_as_it_can_be(shift):
     np.testing.assert_allclose(error, np.sqrt(value * (1 - value) / (2 * n)), rtol=1e-5)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", ["mlp", "trees"])
 def test_the_other_judges_come_near_to_the_best(judge):
     n, shift = 1500, 2.0

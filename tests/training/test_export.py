@@ -40,7 +40,7 @@ def vectors(tmp_path, **more):
     return training.load_trained(untrained.weights(tmp_path / "run", shape=(3,), net=net, **more))
 
 
-@pytest.mark.parametrize("seed", [2**31 + 5, *later(0)])
+@pytest.mark.parametrize("seed", [2**31 + 5, *later(0, mark=pytest.mark.slow)])
 def test_a_file_draws_the_samples_of_draw(tmp_path, seed):
     trained = vectors(tmp_path, clip=False)
     loaded = round_trip(export_sampler(trained, PLAN))
@@ -77,7 +77,7 @@ def test_conditions_are_given_in_the_units_of_the_data(tmp_path):
     np.testing.assert_allclose(found, trained.to_data(want), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["photos", "fields", "digits"])
 def test_samples_come_in_the_units_of_the_data_and_with_labels(tmp_path, name):
     x = np.random.default_rng(0).normal(size=(20, 3, 6, 5)) * 10 + 300
@@ -132,7 +132,7 @@ def test_accelerators_get_the_convolutions_of_xla(tmp_path):
     assert dilated("cpu", "cuda", "tpu") == 2 * tpu
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["patch_unet", "score_net", "dit"])
 def test_every_network_is_exported_and_guided(tmp_path, name, unchecked):
     more = {"dit": {"width": 16, "num_blocks": 1, "num_heads": 2}}.get(name, {"channels": [4, 4]})

@@ -140,7 +140,7 @@ def test_a_file_that_fails_when_it_is_decoded_is_named(tmp_path):
         feed.steps(0, 3)  # 12 of 10 samples
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_end_with_the_same_bits(kind, tmp_path):
     pytest.importorskip("grain")

@@ -95,7 +95,7 @@ def share(step):
     return training.ema.exponential(0.5)(jnp.int32(step))
 
 
-@pytest.mark.parametrize("net", ["line", "linen"])
+@pytest.mark.parametrize("net", ["linen", pytest.param("line", marks=pytest.mark.slow)])
 def test_a_resumed_fit_ends_with_the_same_bits(tmp_path, net):
     def run(out, callbacks=(), **options):
         given = (line, PARAMS)
@@ -315,7 +315,7 @@ def test_mistakes_are_sentences(options, says):
         fit(**options)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_posterior_is_learned():
     """theta ~ N(0, 1), x = theta + N(0, 1/4): the posterior is N(4 x / 5, 1/5)."""
     from flax import nnx

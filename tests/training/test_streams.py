@@ -156,7 +156,7 @@ def same(one, other):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["by_step", "grain_mapped", "grain_loader"])
 def test_an_interrupted_run_ends_with_the_same_bits(load, function, tmp_path, monkeypatch):
     if function.startswith("grain"):
