@@ -65,7 +65,7 @@ def test_wrong_usage_is_2(arguments, words, capsys):
 def test_failure_is_1_with_a_sentence(tmp_path):
     # A string as the code of SystemExit: Python prints it to standard error and ends with 1.
     said = run("train", "--data", "digit", "--out", str(tmp_path / "out"))
-    assert said.startswith("error: ") and "Did you mean 'digits'" in said
+    assert said.startswith("digit: there is no such file") and "Did you mean 'digits'" in said
     command = [sys.executable, "-c", f"import sys; sys.exit({said!r})"]
     assert subprocess.run(command, capture_output=True).returncode == 1
 

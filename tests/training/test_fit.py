@@ -298,7 +298,7 @@ def test_equinox_comes_back():
     "options, says",
     [
         ({"net": 3}, "`net` must be"),
-        ({"data": "text"}, "must be an array"),
+        ({"data": "text"}, "must hold numbers, got the name"),
         ({"data": DATA * np.nan}, "must be finite"),
         ({"loss": "nll"}, "`loss.name`|parameter 'name'"),
         ({"loss": ej.losses.edm_per_sample}, "pass `denoiser`"),
