@@ -150,8 +150,14 @@ def _order(name: str) -> tuple[str, str, int, str]:
     return family, network, int(nfe.rstrip("b")), nfe
 
 
+def _floats(values: list[Any]) -> list[Any]:
+    """The numbers of a list, of lists too, as floats: JSON may write 80 for 80.0."""
+    return [_floats(v) if isinstance(v, list) else float(v) for v in values]
+
+
 def _sampler(entry: dict[str, Any]) -> tuple[Sampler, list[float]]:
     """The sampler of an entry, and the grid that it is for."""
+    entry = {name: _floats(v) if isinstance(v, list) else v for name, v in entry.items()}
     levels: list[float] = entry["levels"]
     solver = entry["solver"]
     if solver == "dyweight":
