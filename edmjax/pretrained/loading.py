@@ -15,6 +15,7 @@ from edmjax.nn.functional import Arrays, Functional
 from edmjax.pretrained import building, names
 from edmjax.pretrained.denoiser import Pretrained
 from edmjax.pretrained.files import directory, header, read_array, read_json, weight_files
+from edmjax.pretrained.own import is_own, load_own
 from edmjax.pretrained.schedulers import read_scheduler
 
 _NETWORKS = ("unet", "transformer")
@@ -38,16 +39,22 @@ def load(
     dtype: "jax.typing.DTypeLike | None" = None,
     impl: Impl = "auto",
 ) -> Pretrained:
-    """The denoiser of a network that lies in a directory, as diffusers writes it.
+    """The denoiser of a trained network: one of the package, one of a run, or one of diffusers.
 
-        denoise = ej.pretrained.load("ddpm-cifar10-32")
+        denoise = ej.pretrained.load("digits")           # comes with the package
+        denoise = ej.pretrained.load("runs/mnist")       # a directory of `edmjax train`
+        denoise = ej.pretrained.load("ddpm-cifar10-32")  # a directory of diffusers
         grid = denoise.levels(50)
         x = ej.sample(denoise, ej.make_plan(ej.samplers.ddim(), grid), noise)
 
-    The directory is a pipeline's, with `model_index.json` and the folders that it names, or has
-    `config.json` and the weights beside `scheduler_config.json`. The classes are UNet2DModel,
-    UNet2DConditionModel, DiTTransformer2DModel, and Transformer2DModel with `ada_norm_zero`. Points
-    are channels last. A conditional network takes `cond`, a dict with diffusers' own keys:
+    **A run** is the directory that `edmjax train` or `ej.training.fit` wrote, or the weights in it.
+    `cond` are the classes, and one more than the last is "no class". `ej.training.load_trained` has
+    what else is known of a run, such as the units of its data.
+
+    **A directory of diffusers** is a pipeline's, with `model_index.json` and the folders that it
+    names, or has `config.json` and the weights beside `scheduler_config.json`. The classes are
+    UNet2DModel, UNet2DConditionModel, DiTTransformer2DModel, and Transformer2DModel with
+    `ada_norm_zero`. Points are channels last. `cond` is a dict with diffusers' own keys:
     `encoder_hidden_states`, `text_embeds`, `time_ids`, `class_labels`; axis 0 counts samples, or
     has length 1.
 
@@ -57,19 +64,23 @@ def load(
     and softmaxes are in float32 or wider.
 
     Args:
-        source: the directory. Nothing is downloaded.
+        source: the directory, or a network's name; a name wins. Nothing is downloaded.
         subfolder: the folder of the network, where it is not "unet" or "transformer".
         scheduler: another configuration of a scheduler: its file, or the directory that it is in.
         variant: the part of the weights' names behind "diffusion_pytorch_model.", such as "fp16";
             "" for none. It must be given where more than one is there.
         dtype: the dtype of weights and activations, in place of the file's.
-        impl: the form of the convolutions; see `ej.nn.conv`.
+        impl: the form of the convolutions; see `ej.nn.conv`. `subfolder`, `scheduler`, `variant`
+            and `impl` are for directories of diffusers alone.
 
     Raises:
         TypeError: a path is not a path.
         ValueError: a directory, a file, an array or an option is missing, left over or not
             supported. Nothing is half loaded.
     """
+    if isinstance(source, str | Path) and is_own(source):
+        others: dict[str, Any] = dict(subfolder=subfolder, scheduler=scheduler, variant=variant)
+        return load_own(source, dtype, others | {"impl": None if impl == "auto" else impl})
     found = _find(directory(source), subfolder)
     path = found.scheduler if scheduler is None else _scheduler_file(scheduler)
     if path is None:

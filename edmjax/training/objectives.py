@@ -82,6 +82,14 @@ def build_denoiser(config: LossConfig, net: Network) -> denoisers.Preconditioned
     return denoisers.prediction(net, *_process_and_type(config))
 
 
+def build_process(config: LossConfig) -> Process | None:
+    """The process that a loss is of; None for `edm`, which has none but the package's frame."""
+    if config.name == "dsm":
+        return processes.song_ve(config.sigma)
+    make = {"flow": processes.flow, **_PROCESSES}.get(config.name)
+    return make and make()
+
+
 def trained_range(config: LossConfig) -> tuple[float, float]:
     """The lowest and the highest noise level that a network of this loss learns of.
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int, Shaped
@@ -13,6 +14,7 @@ from edmjax import guidance
 from edmjax._common.arguments import ordered, positive
 from edmjax._common.typing import Denoiser, Number, PyTree, Sigma, X
 from edmjax.nn.functional import Arrays
+from edmjax.processes import Process
 from edmjax.training.build import build_net
 from edmjax.training.checkpoints import load_weights
 from edmjax.training.config import LossConfig, NetConfig
@@ -21,7 +23,7 @@ from edmjax.training.data.units import Units
 from edmjax.training.defaults import NoiseLevels, trained_levels
 from edmjax.training.files import StrPath
 from edmjax.training.networks import Trainable, adapted
-from edmjax.training.objectives import SIGMA_DATA, build_denoiser
+from edmjax.training.objectives import SIGMA_DATA, build_denoiser, build_process
 
 
 class Trained(NamedTuple):
@@ -40,6 +42,7 @@ class Trained(NamedTuple):
     units: Units | None = None  # of the data; None where samples stay as the network gives them
     conditions: Conditions | None = None  # what the network is given beside a class
     cond_dropout: float = 0.0  # how often these were hidden
+    process: Process | None = None  # of the loss; None for edm's, and for the user's own
 
     def condition(self, cond: Given, labels: Int[np.ndarray, " n"] | None = None) -> PyTree:
         """What the denoiser is given for conditions in the units of the data.
@@ -68,19 +71,26 @@ def load_denoiser(path: StrPath) -> tuple[Denoiser, tuple[int, ...]]:
     return load_trained(path)[:2]
 
 
-def load_trained(path: StrPath, net: object = None) -> Trained:
+def load_trained(
+    path: StrPath, net: object = None, *, dtype: "jax.typing.DTypeLike | None" = None
+) -> Trained:
     """The network of a run's directory or its `weights.safetensors`, with what is known of it.
 
-    `net` is the network of a run of `fit` that was given one, or one like it, whose arrays are
-    replaced; any other network is built as the file describes it.
+    `path` may also be the name of a network that comes with the package. `net` is the network of a
+    run of `fit` that was given one, or one like it, whose arrays are replaced; any other network is
+    built as the file describes it. `dtype` is that of the arrays, and bfloat16 that of the
+    activations too; without it both are as in training.
 
     Raises:
         FileNotFoundError: there is no such file.
         TypeError: `net` is no network.
         ValueError: the file is damaged, was written by another version, or does not hold the arrays
-            of the network that its configuration describes.
+            of the network that its configuration describes; `dtype` is not a floating one, or was
+            given with `net`.
     """
     read = _read(path)
+    if dtype is not None:
+        read = _in_dtype(read, net, dtype)
     arrays, loss, shape, num_classes = read.arrays, read.loss, read.image_shape, read.num_classes
     if net is None:
         apply, params = _described(path, read)
@@ -103,7 +113,20 @@ def load_trained(path: StrPath, net: object = None) -> Trained:
         read.units,
         read.conditions,
         loss.cond_dropout or 0.0,
+        build_process(loss),
     )
+
+
+def _in_dtype(read: "_Read", net: object, dtype: Any) -> "_Read":
+    """What was read with its arrays and its network in another dtype."""
+    if net is not None or read.net is None or ":" in (read.net.name or ""):
+        raise ValueError("`dtype` is for networks of edmjax: build your own in the dtype you want.")
+    if not jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
+        raise ValueError(f"`dtype` must be a floating one, such as bfloat16, got {dtype!r}.")
+    arrays = {name: array.astype(dtype) for name, array in read.arrays.items()}
+    # Activations of float64 and float16 are in the dtype of the points.
+    narrow: Any = {"bfloat16": "bfloat16"}.get(jnp.dtype(dtype).name)
+    return read._replace(arrays=arrays, net=replace(read.net, dtype=narrow))
 
 
 def _described(path: StrPath, read: "_Read") -> tuple[Trainable, Arrays]:
