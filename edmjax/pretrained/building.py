@@ -11,7 +11,7 @@ from flax import nnx
 from edmjax._common.arguments import LONGEST_NAME
 from edmjax.nn.convolutions import Impl
 from edmjax.nn.functional import Arrays, Functional, functional
-from edmjax.pretrained.names import from_file
+from edmjax.pretrained import names
 from edmjax.pretrained.networks import CLASSES
 from edmjax.pretrained.options import read
 
@@ -40,7 +40,7 @@ def build(
             f"{', '.join(known)}."
         )
     kind, table = known[name].module, known[name].options
-    options = read(config, table, where)
+    options = read(config, table(config) if callable(table) else table, where)
     return options, lambda rngs: kind(options, impl=impl, rngs=rngs)
 
 
@@ -62,8 +62,10 @@ def shapes_of(make: Callable[[nnx.Rngs], nnx.Module], where: str) -> tuple[Funct
 
 
 def on_device(name: str, array: np.ndarray, dtype: Any = None) -> Any:
-    """An array of a file as the module has it, in `dtype` or its own."""
-    return jnp.asarray(_in_order(from_file(name, array)), dtype)
+    """An array of a file as the module has it, in `dtype` or its own; tables are wide ones."""
+    if names.is_constant(name):
+        dtype = np.promote_types(array.dtype, np.float32)
+    return jnp.asarray(_in_order(names.from_file(name, array)), dtype)
 
 
 def _in_order(array: np.ndarray) -> np.ndarray:

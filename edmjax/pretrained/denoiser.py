@@ -7,15 +7,16 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.held import Wraps, evaluate
 from edmjax._common.typing import Denoiser, Grid, Int, PyTree, Shape, Sigma
-from edmjax.processes.process import Levels, Process
+from edmjax.processes import Process
+from edmjax.processes.process import Levels
 
 
 @runtime_checkable
-class Grids(Protocol):
-    """What makes the default grid of a network."""
+class MakesGrids(Protocol):
+    """What makes the grid of a network: the scheduler of its file, or its preconditioning."""
 
-    def levels(self, process: Any, n: Int, /) -> Levels | Grid:
-        """The grid of `n` steps on this process."""
+    def levels(self, process: Any, n: Int) -> Levels | Grid:
+        """The grid of `n` steps, with its end."""
         ...
 
 
@@ -30,20 +31,20 @@ class Pretrained(Wraps):
     it returns the clipped "x0" and the "raw" output before.
 
     Attributes:
-        denoise: the network with what its scheduler says of its output.
-        process: the process that it was trained on; of diffusers' networks its time is the training
-            timestep.
-        sigma_range: the lowest and the highest level that it was trained on.
-        sigma_data: the standard deviation of the data. diffusers' files do not say it: it is 0.5
-            for images in [-1, 1], 1 for latents, which are scaled to it; where you know better,
-            pass your own.
+        denoise: the network with what its scheduler says of its output, or its preconditioning.
+        process: the process that it was trained on; where that is a table of levels, its time is
+            the training timestep.
+        sigma_range: the lowest and the highest level that it is for.
+        sigma_data: the standard deviation of the data. A file of diffusers does not say it: it is
+            0.5 for images in [-1, 1], and 1 for latents, which are scaled to it. Where you know
+            better, pass your own.
         shape: of one sample, (height, width, channels); None where a configuration of diffusers has
             no `sample_size`.
     """
 
     denoise: Denoiser
     process: Process
-    scheduler: Grids = dataclasses.field(metadata={"static": True})
+    scheduler: MakesGrids = dataclasses.field(metadata={"static": True})
     ends: tuple[float, float] = dataclasses.field(metadata={"static": True})
     sigma_data: float = dataclasses.field(metadata={"static": True})
     shape: Shape | None = dataclasses.field(metadata={"static": True})
@@ -59,11 +60,14 @@ class Pretrained(Wraps):
     def levels(self, n: Int) -> Levels | Grid:
         """The grid of `n` steps that the scheduler makes, for `make_plan`.
 
-        By its `timestep_spacing`, `steps_offset`, `set_alpha_to_one` or `final_sigmas_type`, and
-        `use_karras_sigmas`. A step leads to the next level of the grid; see `DDPM.grid`. Where a
-        scheduler shows its network rounded timesteps (DPM-Solver and UniPC with Karras's levels),
-        this denoiser shows the time of the level itself, at most half a timestep away. Of our own
-        runs it is Karras's grid (rho 7) between the ends of `sigma_range`.
+        Of a run of ours, and with a preconditioning of NVlabs', it is the grid of Karras et al.
+        (2022), Table 1; the page on pretrained networks has the ends.
+
+        Otherwise it goes by the scheduler's `timestep_spacing`, `steps_offset`, `set_alpha_to_one`
+        or `final_sigmas_type`, and `use_karras_sigmas`. A step leads to the next level of the grid;
+        see `DDPM.grid`. Where a scheduler shows its network rounded timesteps (DPM-Solver and
+        UniPC with Karras's levels), this denoiser shows the time of the level itself, at most half
+        a timestep away.
 
         Raises:
             ValueError: more steps than training timesteps, and as `DDPM.grid` does.

@@ -1,4 +1,4 @@
-"""Directories of diffusers as denoisers: what is read, from where, and in which order."""
+"""Directories as denoisers: what is read, from where, and in which order."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +12,15 @@ from edmjax._common.arguments import describe
 from edmjax._common.typing import Shape
 from edmjax.nn.convolutions import Impl
 from edmjax.nn.functional import Arrays, Functional
-from edmjax.pretrained import building, names
+from edmjax.pretrained import building, names, preconditioned
 from edmjax.pretrained.denoiser import Pretrained
 from edmjax.pretrained.files import directory, header, read_array, read_json, weight_files
+from edmjax.pretrained.networks import CLASSES
 from edmjax.pretrained.own import is_own, load_own
 from edmjax.pretrained.schedulers import read_scheduler
 
 _NETWORKS = ("unet", "transformer")
+_READ = (*_NETWORKS, "precond")
 _AUTOENCODERS = ("vae", "vqvae", "movq")
 
 
@@ -82,14 +84,21 @@ def load(
         others: dict[str, Any] = dict(subfolder=subfolder, scheduler=scheduler, variant=variant)
         return load_own(source, dtype, others | {"impl": None if impl == "auto" else impl})
     found = _find(directory(source), subfolder)
+    config_file = found.folder / "config.json"
+    name = str(read_json(config_file).get("_class_name"))
+    if name in CLASSES and CLASSES[name].part == "precond":
+        if scheduler is not None:
+            raise ValueError(f"A network with {name} takes no scheduler: leave `scheduler` out.")
+        options, apply, params = network(config_file, variant, dtype, impl, _READ)
+        bound = apply.bind(params)
+        return preconditioned.pretrained(name, options, bound, params, repr(str(config_file)))
     path = found.scheduler if scheduler is None else _scheduler_file(scheduler)
     if path is None:
         raise ValueError(
             f"{str(found.folder)!r} is not a pipeline, and has no scheduler_config.json: pass "
             "its path as `scheduler=`, as a network does not say at which levels it was trained."
         )
-    config_file = found.folder / "config.json"
-    options, apply, params = network(config_file, variant, dtype, impl, _NETWORKS)
+    options, apply, params = network(config_file, variant, dtype, impl, _READ)
     made, process = read_scheduler(read_json(path), repr(str(path)))
     learned = _learned_range(options, str(config_file))
     denoise = made.denoiser(apply.bind(params), process, learned)
@@ -149,9 +158,9 @@ def _find(root: Path, subfolder: str | None) -> Found:
         folder = root
         if not (root / "config.json").is_file():
             raise ValueError(
-                f"{str(root)!r} has neither model_index.json nor config.json: a network of "
-                "diffusers is a directory with one of the two. Those of other packages (score_sde, "
-                "EDM) have other names for their arrays, and must be converted first."
+                f"{str(root)!r} has neither model_index.json nor config.json: a network is a "
+                "directory with one of the two. Pickles of EDM and EDM2 must be converted first, "
+                "as the page on pretrained networks shows; score_sde's own files are not read."
             )
     candidates = [root / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
     if folder != root:

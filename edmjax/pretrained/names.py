@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 _LAST = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
+_CONSTANTS = ("freqs", "phases", "u")  # of NVlabs' networks
 _OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 # Attentions over pixels alone had other names: those of words are within transformer blocks.
 _OLD_PLACE = re.compile(r"(.*\battentions\.\d+)\.(to_q|to_k|to_v|to_out\.0)\.(weight|bias)")
@@ -20,8 +21,17 @@ _OLD_PLACE = re.compile(r"(.*\battentions\.\d+)\.(to_q|to_k|to_v|to_out\.0)\.(we
 
 def in_file(name: str) -> str:
     """The name in a file of the array that a module calls `name`."""
-    path, last = name.rsplit(".", 1)
-    return f"{path}.{_LAST.get(last, last)}"
+    path, dot, last = name.rpartition(".")
+    return f"{path}{dot}{_LAST.get(last, last)}"
+
+
+def is_constant(name: str) -> bool:
+    """Whether an array is a table that a narrow dtype would spoil: frequencies and levels."""
+    return _last(name) in _CONSTANTS
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def formerly(name: str) -> str | None:
@@ -32,14 +42,14 @@ def formerly(name: str) -> str | None:
 
 def shape_in_file(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape in a file of the array that a module calls `name`."""
-    if name.rsplit(".", 1)[1] != "kernel":
+    if _last(name) != "kernel":
         return shape
     return shape[::-1] if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
 
 
 def from_file(name: str, array: np.ndarray) -> np.ndarray:
     """The array as the module has it: a view with its axes in another order."""
-    if name.rsplit(".", 1)[1] != "kernel":
+    if _last(name) != "kernel":
         return array
     return array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
 
@@ -55,6 +65,12 @@ def matched(
         ValueError: an array is missing, one is left over, or one has another shape.
     """
     names = {}
+    if any("all_modules." in name for name in found):
+        raise ValueError(
+            f"{where} has the arrays of score_sde, whose own files edmjax does not read: NVlabs "
+            "publish such networks as theirs (baseline-*.pkl), which can be converted as the page "
+            "on pretrained networks shows."
+        )
     for name in wanted:
         new = in_file(name)
         old = formerly(new)

@@ -1,6 +1,6 @@
 """The options of a configuration: each with its default and a check, or a refusal by name.
 
-A configuration of diffusers lists what differs from the defaults, or everything. An option that
+A configuration lists what differs from the defaults, or everything. An option that
 changes what is computed, and is not computed here, is refused with its value, before any array is
 read.
 """
@@ -30,8 +30,7 @@ def read(config: Mapping[str, Any], options: Mapping[str, Option], where: str) -
         if name not in options and not name.startswith("_") and value is not None:
             raise ValueError(
                 f"{where} has the option {name!r} with the value {value!r:.80}, which edmjax does "
-                f"not know: it may be of a later version of diffusers (the file says "
-                f"{config.get('_diffusers_version', 'nothing')!r:.20})."
+                f"not know{_version(config)}."
             )
     found = {}
     for name, option in options.items():
@@ -41,6 +40,13 @@ def read(config: Mapping[str, Any], options: Mapping[str, Option], where: str) -
         except (TypeError, ValueError) as err:
             raise ValueError(f"{where}: {err}") from None
     return SimpleNamespace(**found)
+
+
+def _version(config: Mapping[str, Any]) -> str:
+    if "Precond" in str(config.get("_class_name")):
+        return " of such a network"
+    said = config.get("_diffusers_version", "nothing")
+    return f": it may be of a later version of diffusers (the file says {said!r:.20})"
 
 
 # ---- checks
@@ -77,15 +83,23 @@ def optional(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     return lambda value, name: None if value is None else check(value, name)
 
 
-def several(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    """A list whose entries are checked by `check`."""
+def several(check: Callable[[Any, str], Any], *, least: int = 1) -> Callable[[Any, str], Any]:
+    """A list of `least` entries or more, each of which is checked by `check`."""
 
     def checked(value: Any, name: str) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple) or len(value) < least:
             raise ValueError(f"`{name}` must be a list, got {value!r:.80}.")
         return tuple(check(entry, f"{name}[{i}]") for i, entry in enumerate(value))
 
     return checked
+
+
+def even_list(value: Any, name: str) -> tuple[float, ...]:
+    """A list of an even number of numbers: the filter of an image that is halved or doubled."""
+    found = several(real, least=2)(value, name)
+    if len(found) % 2:
+        raise ValueError(f"`{name}` must have an even number of entries, got {value!r:.80}.")
+    return found
 
 
 def either(*checks: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:

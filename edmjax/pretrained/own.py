@@ -21,7 +21,7 @@ class Karras:
     sigma_min: float
     sigma_max: float
 
-    def levels(self, process: Any, n: Int, /) -> Levels:
+    def levels(self, process: Any, n: Int) -> Levels:
         """`n` levels from the highest to the lowest, and 0."""
         del process
         return schedules.karras(n, sigma_min=self.sigma_min, sigma_max=self.sigma_max)

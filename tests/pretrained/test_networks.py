@@ -9,7 +9,7 @@ import pytest
 from support.pretrained import cases
 from support.pretrained_error import error
 
-ALL = [case for case in cases("") if not case.startswith("ddim")]
+ALL = [case for kind in ("unet2d", "condition", "dit", "kl") for case in cases(kind)]
 QUICK = "unet2d_plain"
 TIERS = [c if c == QUICK else pytest.param(c, marks=pytest.mark.thorough) for c in ALL]
 

@@ -24,7 +24,9 @@ def normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def redrawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The array of a file with this name and shape, so that activations stay of order 1."""
-    draw = normal(name, shape)
+    if name == "u":  # the levels of an iDDPM network, and the zero behind them
+        return np.append(np.geomspace(100, 0.01, shape[0] - 1), 0)
+    draw = np.asarray(normal(name, shape))
     if len(shape) == 1:
         return 1 + 0.2 * draw if name.endswith("weight") else 0.2 * draw
     is_table = "class_embedding.weight" in name or "embedding_table" in name
@@ -70,7 +72,7 @@ def save(folder, config, dtype=np.float64, *, variant="", shards=0, old=False):
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    arrays = {k: np.ascontiguousarray(v, dtype) for k, v in arrays_of(config, old=old).items()}
+    arrays = {k: np.array(v, dtype, order="C") for k, v in arrays_of(config, old=old).items()}
     stem, end = "diffusion_pytorch_model", f".{variant}" if variant else ""
     if not shards:
         save_file(arrays, folder / f"{stem}{end}.safetensors")

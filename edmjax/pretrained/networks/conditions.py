@@ -1,8 +1,9 @@
-"""What a network of diffusers is told beside the points: a timestep, classes, and more by name."""
+"""What a network is told beside the points: a timestep, classes, and more by name."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -10,6 +11,7 @@ from jaxtyping import Array
 
 from edmjax._common.arguments import describe
 from edmjax._common.typing import Arraylike, PyTree
+from edmjax.nn.embeddings import checked_labels
 from edmjax.pretrained.networks.layers import Embedding, Linear, Sinusoids, TimestepEmbedding
 
 
@@ -50,6 +52,28 @@ def given(cond: PyTree, keys: tuple[str, ...], who: str, batch: int) -> dict[str
             )
         found[key] = jnp.broadcast_to(value, (batch, *value.shape[1:]))
     return found
+
+
+def class_rows(cond: PyTree, classes: int, who: str, batch: int, dtype: Any) -> Array | None:
+    """A row of `classes` numbers for each sample: 1 at its class, or zeros for no class.
+
+    `cond` is None, for no class, or a dict with `class_labels`: whole numbers, where `classes`
+    stands for no class, or the rows themselves. None where the network knows no classes.
+    """
+    if not classes:
+        given(cond, (), who, batch)
+        return None
+    if cond is None:
+        return jnp.zeros((batch, classes), dtype)
+    labels = given(cond, ("class_labels",), who, batch)["class_labels"]
+    if labels.ndim == 1 and jnp.issubdtype(labels.dtype, jnp.integer):
+        return jax.nn.one_hot(checked_labels(labels, classes, batch), classes, dtype=dtype)
+    if labels.shape == (batch, classes):
+        return labels.astype(dtype)
+    raise ValueError(
+        f"`cond['class_labels']` must hold one integer a sample, or a row of {classes} numbers, "
+        f"got {labels.dtype} of shape {labels.shape}."
+    )
 
 
 class Classes(NamedTuple):
