@@ -11,7 +11,8 @@ generator of its name (`support.pretrained.redrawn`) and loaded by `load_state_d
 "out32" is computed by the code as it is. For "out" each `torch.float32` in the text of the networks
 is `torch.float64`, and the default dtype is float64. These functions have casts to float32:
 `EDMPrecond.forward` and those of VPPrecond, VEPrecond and iDDPMPrecond, `round_sigma`,
-`AttentionOp.forward`, `PositionalEmbedding.forward`, `Conv2d.__init__` of the filter.
+`AttentionOp.forward`, `PositionalEmbedding.forward`, `Conv2d.__init__` of the filter; and of EDM2
+`normalize`, `MPFourier.forward`, `MPConv.forward` and `Precond.forward`.
 """
 
 import importlib.util
@@ -52,6 +53,14 @@ _ADM = _SMALL | dict(
     num_blocks=1,
     attn_resolutions=[8, 4],
 )
+_EDM2 = _SMALL | dict(
+    label_dim=5,
+    model_channels=16,
+    channel_mult=[1, 2],
+    num_blocks=1,
+    attn_resolutions=[4],
+    channels_per_head=8,
+)
 _NARROW = dict(model_channels=8, channel_mult=[1, 2, 3], num_blocks=2, attn_resolutions=[])
 
 # The class, the options, the levels of two samples, and their classes.
@@ -70,13 +79,40 @@ CASES: dict[str, tuple[str, dict, list[float], list[int] | None]] = {
     "edm_adm_plain": ("EDMPrecond", _ADM | _NARROW | dict(augment_dim=2), [0.2, 8.0], None),
     "vp_ddpmpp": ("VPPrecond", _SONG | dict(beta_d=18.0, beta_min=0.2), [1.5, 20.0], None),
     "ve_ncsnpp": ("VEPrecond", _NCSNPP | dict(label_dim=3), [0.3, 7.0], [2, 0]),
+    "edm2_classes": ("Precond", _EDM2, [0.3, 12.0], [4, 1]),
+    "edm2_no_class": ("Precond", _EDM2 | dict(clip_act=None, num_blocks=2), [0.02, 3.0], None),
+    "edm2_options": (
+        "Precond",
+        _EDM2
+        | dict(
+            img_channels=4,
+            sigma_data=0.7,
+            logvar_channels=24,
+            channel_mult=[1, 2, 2],
+            channel_mult_noise=2,
+            channel_mult_emb=3,
+            attn_resolutions=[8, 4],
+            label_balance=0.4,
+            concat_balance=0.3,
+            resample_filter=[1, 3, 3, 1],
+            res_balance=0.4,
+            attn_balance=0.2,
+            clip_act=1.5,
+        ),
+        [0.5, 40.0],
+        [0, 3],
+    ),
+    "edm2_plain": ("Precond", _EDM2 | dict(label_dim=0, attn_resolutions=[]), [0.2, 2.0], None),
     "iddpm_adm": ("iDDPMPrecond", _ADM | _NARROW | dict(M=20, label_dim=5), [0.3, 31.0], [1, 4]),
 }
 
 
 def main(edm: str, edm2: str, *names: str) -> None:
     sys.path.insert(0, edm2)  # for torch_utils and dnnlib, which are much the same in both
-    codes = {"edm": pathlib.Path(edm) / "training" / "networks.py"}
+    codes = {
+        "edm": pathlib.Path(edm) / "training" / "networks.py",
+        "edm2": pathlib.Path(edm2) / "training" / "networks_edm2.py",
+    }
     with tempfile.TemporaryDirectory() as folder:
         for case, (kind, options, sigmas, labels) in CASES.items():
             if not names or case in names:
@@ -110,7 +146,7 @@ def imported(text: str, name: str, folder: str) -> Any:
 
 def made(codes: dict, kind: str, options: dict, folder: str, wide: bool) -> torch.nn.Module:
     """The network, in evaluation, with its arrays redrawn."""
-    module = code(codes["edm"], folder, wide)
+    module = code(codes["edm2" if kind == "Precond" else "edm"], folder, wide)
     torch.manual_seed(0)
     net = getattr(module, kind)(**options).eval().to(torch.get_default_dtype())
     state = net.state_dict()
@@ -142,7 +178,12 @@ def write(
         dtype = torch.get_default_dtype()
         rows = None if labels is None else torch.eye(classes, dtype=dtype)[labels]
         with torch.no_grad():
-            y = net(torch.tensor(x, dtype=dtype), torch.tensor(sigma, dtype=dtype), rows)
+            given = torch.tensor(x, dtype=dtype), torch.tensor(sigma, dtype=dtype), rows
+            if kind == "Precond":
+                y, u = net(*given, return_logvar=True)
+                arrays[name.replace("out", "logvar")] = u.flatten().numpy()
+            else:
+                y = net(*given)
         arrays[name] = y.numpy()
         assert arrays[name].dtype == (np.float64 if wide else np.float32)
     keep(case, arrays)

@@ -7,6 +7,7 @@ from jax.tree_util import register_dataclass
 
 from edmjax._common.held import Wraps, evaluate
 from edmjax._common.typing import Denoiser, Grid, Int, PyTree, Shape, Sigma
+from edmjax.pretrained.networks.edm2 import Latents
 from edmjax.processes import Process
 from edmjax.processes.process import Levels
 
@@ -40,6 +41,8 @@ class Pretrained(Wraps):
             better, pass your own.
         shape: of one sample, (height, width, channels); None where a configuration of diffusers has
             no `sample_size`.
+        latents: how the latents of a network of EDM2 were scaled, for `load_autoencoder`; None
+            where its points are images, and for diffusers' files, whose autoencoders say it.
     """
 
     denoise: Denoiser
@@ -48,6 +51,7 @@ class Pretrained(Wraps):
     ends: tuple[float, float] = dataclasses.field(metadata={"static": True})
     sigma_data: float = dataclasses.field(metadata={"static": True})
     shape: Shape | None = dataclasses.field(metadata={"static": True})
+    latents: Latents | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def sigma_range(self) -> tuple[float, float]:

@@ -84,14 +84,16 @@ def pretrained(name: str, options: Any, net: Network, params: Arrays, where: str
         ends=made.ends,
         sigma_data=made.sigma_data,
         shape=(side, side, options.img_channels),
+        latents=getattr(options, "latents", None),
     )
 
 
 def _edm(options: Any, net: Network, params: Arrays) -> _Made:
     del params
-    # By default a network of EDM names no levels. The paper samples these.
-    high = math.inf if options.sigma_max is None else options.sigma_max
-    ends = max(options.sigma_min, 0.002), min(high, 80.0)
+    # By default a network of EDM names no levels, and none of EDM2 does. The papers sample these.
+    high = getattr(options, "sigma_max", None)
+    high = math.inf if high is None else high
+    ends = max(getattr(options, "sigma_min", 0.0), 0.002), min(high, 80.0)
     denoise = denoisers.edm(net, options.sigma_data)
     return _Made(
         denoise, processes.edm(ends[1]), Grid("edm", *ends), ends, float(options.sigma_data)
@@ -124,4 +126,10 @@ def _iddpm(options: Any, net: Network, params: Arrays) -> _Made:
     return _Made(denoise, DDPM(table, options.M), grid, ends, _IMAGES)
 
 
-_MAKERS = {"EDMPrecond": _edm, "VPPrecond": _vp, "VEPrecond": _ve, "iDDPMPrecond": _iddpm}
+_MAKERS = {
+    "Precond": _edm,
+    "EDMPrecond": _edm,
+    "VPPrecond": _vp,
+    "VEPrecond": _ve,
+    "iDDPMPrecond": _iddpm,
+}

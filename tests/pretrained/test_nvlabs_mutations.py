@@ -1,14 +1,19 @@
 """One thing changed at a time, with the shapes of all arrays as they are: each fails a golden."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.nvlabs import error
 
-from edmjax.pretrained.networks import dhariwal, edm_blocks, layers, song
+from edmjax.pretrained.networks import dhariwal, edm2, edm_blocks, layers, song
 
 pytestmark = pytest.mark.slow
-MODULES = {"song": song, "dhariwal": dhariwal, "blocks": edm_blocks}
+MODULES = {"song": song, "dhariwal": dhariwal, "blocks": edm_blocks, "edm2": edm2}
+
+
+def changed(folder, case, options=None):
+    return error(folder, case, np.float64, options, compiled=False)
 
 
 @pytest.mark.parametrize(
@@ -20,10 +25,18 @@ MODULES = {"song": song, "dhariwal": dhariwal, "blocks": edm_blocks}
         ("vp_ddpmpp", "M", 999),
         ("edm_ddpmpp", "_class_name", "VEPrecond"),
         ("ve_ncsnpp", "_class_name", "EDMPrecond"),
+        ("edm2_options", "sigma_data", 0.5),
+        ("edm2_options", "label_balance", 0.5),
+        ("edm2_options", "concat_balance", 0.5),
+        ("edm2_options", "resample_filter", [1, 1]),
+        ("edm2_options", "res_balance", 0.3),
+        ("edm2_options", "attn_balance", 0.3),
+        ("edm2_options", "clip_act", 256),
+        ("edm2_options", "channels_per_head", 16),
     ],
 )
 def test_options(case, option, value, tmp_path, x64):
-    assert error(tmp_path, case, np.float64, {option: value}) > 1e-7
+    assert changed(tmp_path, case, {option: value}) > 1e-7
 
 
 def flipped(x, taps, change):
@@ -36,6 +49,10 @@ def unscaled(q, k, v):
 
 def swapped(q, k, v):
     return layers.attend(k, q, v)
+
+
+def doubled(x, taps, change):
+    return 2 * _resampled(x, taps, change)
 
 
 _resampled = edm_blocks.resampled
@@ -54,11 +71,15 @@ _resampled = edm_blocks.resampled
         ("edm_adm", "blocks", "resampled", flipped),
         ("edm_ddpmpp", "blocks", "attend", unscaled),
         ("edm_adm", "blocks", "attend", swapped),
+        ("edm2_options", "edm2", "_EPSILON", 1e-8),
+        ("edm2_options", "edm2", "attend", unscaled),
+        ("edm2_options", "edm2", "resampled", doubled),
+        ("edm2_options", "edm2", "mp_silu", jax.nn.silu),
     ],
 )
 def test_constants(case, module, name, value, tmp_path, x64, monkeypatch):
     monkeypatch.setattr(MODULES[module], name, value)
-    assert error(tmp_path, case, np.float64) > 1e-7
+    assert changed(tmp_path, case) > 1e-7
 
 
 @pytest.mark.parametrize(
@@ -74,7 +95,7 @@ def test_order_of_sine_and_cosine(case, change, tmp_path, x64, monkeypatch):
     for module in (song, dhariwal):
         made = lambda *how: layers.Sinusoids(*how)._replace(**change)  # noqa: E731
         monkeypatch.setattr(module, "Sinusoids", made)
-    assert error(tmp_path, case, np.float64) > 1e-7
+    assert changed(tmp_path, case) > 1e-7
 
 
 def test_order_of_fourier_features(tmp_path, x64, monkeypatch):
@@ -83,7 +104,7 @@ def test_order_of_fourier_features(tmp_path, x64, monkeypatch):
         return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
     monkeypatch.setattr(song.Fourier, "__call__", cosines_first)
-    assert error(tmp_path, "edm_ncsnpp", np.float64) > 1e-7
+    assert changed(tmp_path, "edm_ncsnpp") > 1e-7
 
 
 def test_edges_of_a_fused_convolution(tmp_path, x64, monkeypatch):
@@ -94,10 +115,10 @@ def test_edges_of_a_fused_convolution(tmp_path, x64, monkeypatch):
         return edm_blocks.resampled(y, self.resample_filter[...], "down") + self.bias[...]
 
     monkeypatch.setattr(edm_blocks.FusedDown, "__call__", padded_late)
-    assert error(tmp_path, "edm_ncsnpp", np.float64) > 1e-7
+    assert changed(tmp_path, "edm_ncsnpp") > 1e-7
 
 
 def test_queries_to_values_by_turns(tmp_path, x64, monkeypatch):
     """The order of the channels of `qkv`: values first."""
     monkeypatch.setattr(edm_blocks, "attend", lambda q, k, v: layers.attend(v, k, q))
-    assert error(tmp_path, "edm_adm", np.float64) > 1e-7
+    assert changed(tmp_path, "edm_adm") > 1e-7

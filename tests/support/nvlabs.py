@@ -8,7 +8,7 @@ import edmjax as ej
 from support.pretrained import golden, save
 
 # Goldens of `checks/pretrained_nvlabs.py`, by the start of their names.
-KINDS = ("edm_", "vp_", "ve_", "iddpm_")
+KINDS = ("edm_", "edm2_", "vp_", "ve_", "iddpm_")
 
 
 def loaded(folder, config, dtype=np.float64, **how):
@@ -17,21 +17,26 @@ def loaded(folder, config, dtype=np.float64, **how):
     return ej.pretrained.load(folder, dtype=dtype, **how)
 
 
-def called(denoise, case, dtype):
-    """What a denoiser makes of the inputs of a golden, channels first; the network is compiled."""
+def called(denoise, case, dtype, compiled=True):
+    """What a denoiser makes of the inputs of a golden, channels first."""
     labels = case.get("class_labels")
     cond = None if labels is None else {"class_labels": jnp.asarray(labels)}
     wide = np.float64 if dtype is np.float64 else np.float32
     x = jnp.asarray(np.moveaxis(case["x"], 1, -1), wide)
-    y = jax.jit(lambda d, *args: d(*args))(denoise, x, jnp.asarray(case["sigma"], wide), cond)
+    call = jax.jit(lambda d, *args: d(*args)) if compiled else lambda d, *args: d(*args)
+    y = call(denoise, x, jnp.asarray(case["sigma"], wide), cond)
     return np.moveaxis(np.asarray(y["x0"] if isinstance(y, dict) else y), -1, 1)
 
 
-def error(folder, name, dtype, options=None, **how):
-    """The largest error, over the largest entry of the output; `options` change the network."""
+def error(folder, name, dtype, options=None, *, compiled=True, **how):
+    """The largest error, over the largest entry of the output; `options` change the network.
+
+    Not compiled as a whole, networks that differ little share most of their programs.
+    """
     case = golden(name)
     denoise = loaded(folder, case["config"] | (options or {}), dtype, **how)
-    return relative(called(denoise, case, dtype), case["out32" if dtype is np.float32 else "out"])
+    wanted = case["out32" if dtype is np.float32 else "out"]
+    return relative(called(denoise, case, dtype, compiled), wanted)
 
 
 def relative(got, wanted):

@@ -24,6 +24,10 @@ _EDM = {"_class_name": "EDMPrecond"}
 _SONG = {"img_resolution": 32, "img_channels": 3}
 _IMAGENET = {"model_type": "DhariwalUNet", "img_resolution": 64, "img_channels": 3}
 
+_EDM2 = {"_class_name": "Precond", "label_dim": 1000, "img_resolution": 64, "img_channels": 3}
+_LATENTS = _EDM2 | {"img_channels": 4}
+_CHANNELS = {"xs": 128, "s": 192, "m": 256, "l": 320, "xl": 384, "xxl": 448}
+
 CONFIGS = {
     "edm-cifar10-32x32-uncond-vp": _EDM | _DDPMPP,
     "edm-cifar10-32x32-cond-vp": _EDM | _DDPMPP | {"label_dim": 10},
@@ -39,4 +43,12 @@ CONFIGS = {
     "baseline-imagenet-64x64-cond-adm": {"_class_name": "iDDPMPrecond"}
     | _IMAGENET
     | {"label_dim": 1000},
+    "edm2-img512-xs-uncond": _LATENTS | {"model_channels": 128, "label_dim": 0},
+    **{f"edm2-img512-{size}": _LATENTS | {"model_channels": n} for size, n in _CHANNELS.items()},
+    # There is no xxl for 64 pixels.
+    **{
+        f"edm2-img64-{size}": _EDM2 | {"model_channels": n}
+        for size, n in _CHANNELS.items()
+        if size != "xxl"
+    },
 }

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from edmjax.pretrained.networks import dit, kl, preconds, unet2d, unet2d_condition
+from edmjax.pretrained.networks import dit, edm2, kl, preconds, unet2d, unet2d_condition
 from edmjax.pretrained.options import Option
 
 
@@ -26,6 +26,7 @@ CLASSES: Mapping[str, Kind] = {
     ),
     "DiTTransformer2DModel": Kind("transformer", dit.DiTTransformer2DModel, dit.OPTIONS),
     "AutoencoderKL": Kind("vae", kl.AutoencoderKL, kl.OPTIONS),
+    "Precond": Kind("precond", edm2.Precond, edm2.OPTIONS),
     "EDMPrecond": Kind("precond", preconds.EDMPrecond, preconds.EDMPrecond.OPTIONS),
     "VPPrecond": Kind("precond", preconds.VPPrecond, preconds.VPPrecond.OPTIONS),
     "VEPrecond": Kind("precond", preconds.VEPrecond, preconds.VEPrecond.OPTIONS),
