@@ -241,6 +241,11 @@ PIPELINES: dict[str, tuple[str, dict, dict]] = {
         {},
         dict(eta=0.0, num_inference_steps=10, use_clipped_model_output=True),
     ),
+    "ddim_eta_clip_own": (
+        "unet2d_ddpm",
+        {},
+        dict(eta=1.0, num_inference_steps=10, use_clipped_model_output=True),
+    ),
     "ddim_plain": ("unet2d_ddpm", _PLAIN, dict(eta=0.0, num_inference_steps=10)),
     "ddim_eta": ("unet2d_ddpm", {}, dict(eta=1.0, num_inference_steps=10)),
     "ddim_eta_plain": ("unet2d_ddpm", _PLAIN, dict(eta=1.0, num_inference_steps=10)),

@@ -5,9 +5,9 @@ sigma)` estimates `E[x0 | x]`. Networks reach it by the preconditioning that the
 (`edm`, `song`, `vp`, `ve`, `iddpm`, `flow`, `consistency`), or by what they predict in the scale
 and time of a process (`eps`, `v`, `x0`, all of them `prediction`). Functions of `(x, sigma)` reach
 it by conversion (`from_score`, `from_eps`, `from_v`, `from_x0`; the other way `to_score`, `to_eps`,
-`to_v`). Everything here is called as `denoise(x, sigma)` or `denoise(x, sigma, cond)`. It is a
-pytree whose leaves are the network's arrays and its own numbers, so it travels through `jit` as an
-argument.
+`to_v`). `quantized` is a denoiser at the nearest level of a table. Everything here is called as
+`denoise(x, sigma)` or `denoise(x, sigma, cond)`. It is a pytree whose leaves are the network's
+arrays and its own numbers, so it travels through `jit` as an argument.
 
 `x` is any pytree of floating arrays; `sigma` is a scalar or has one level for each entry of axis 0,
 and is broadcast from the left. The output has the structure, shapes and dtypes of `x`; coefficients
@@ -36,6 +36,7 @@ from edmjax.denoisers.conversions import (
 from edmjax.denoisers.network import Preconditioned
 from edmjax.denoisers.preconditionings import consistency, edm, flow, iddpm, song, ve, vp
 from edmjax.denoisers.predictions import eps, prediction, v, x0
+from edmjax.denoisers.quantized import quantized
 
 __all__ = [
     "Preconditioned",
@@ -53,6 +54,7 @@ __all__ = [
     "from_x0",
     "iddpm",
     "prediction",
+    "quantized",
     "score_from_denoised",
     "song",
     "to_eps",

@@ -12,6 +12,8 @@ CASES = [
     ("denoisers.iddpm(net, 2.5)", TypeError, r"`num_timesteps` must be an integer, got 2\.5"),
     ("denoisers.eps(net, 3)", TypeError, "process"),
     ("denoisers.v(3, processes.vp())", TypeError, "3"),
+    ("denoisers.quantized(net, processes.vp())", TypeError, "one with training timesteps"),
+    ("denoisers.quantized(3, processes.ddpm())", TypeError, "3"),
     ("denoisers.flow(3)", TypeError, "3"),
     ("denoisers.song(net, sigma=0.5)", ValueError, "sigma"),
     ("denoisers.from_eps(3)", TypeError, "3"),
