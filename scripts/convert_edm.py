@@ -32,7 +32,7 @@ GIVEN = ("img_resolution", "img_channels", "in_channels", "out_channels", "label
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("network", help="pickle of a network")
     parser.add_argument("directory", help="directory to write")
     parser.add_argument("--code", help="checkout of the authors' code")
@@ -64,7 +64,7 @@ def configuration(net, encoder=None):
     name = own_class(net).__name__
     if name not in KINDS:
         raise ValueError(f"This converts {', '.join(KINDS)}, got a {name}.")
-    config = {"_class_name": name}
+    config: dict = {"_class_name": name}
     inner = net.unet if name == "Precond" else net.model
     if name != "Precond":
         config["model_type"] = own_class(inner).__name__

@@ -1,7 +1,8 @@
 """Networks that others trained, for samplers: a directory in, a denoiser out.
 
-`load` reads what diffusers writes, and returns a denoiser in Flax NNX with the process, the levels
-and the grid that its scheduler had.
+`load` reads what diffusers writes, and networks of NVlabs' EDM and EDM2 that were converted. It
+returns a denoiser in Flax NNX with the process, the levels and the grid that its scheduler or its
+preconditioning had.
 """
 
 from edmjax._common.extras import missing

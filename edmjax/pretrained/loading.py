@@ -41,7 +41,7 @@ def load(
     dtype: "jax.typing.DTypeLike | None" = None,
     impl: Impl = "auto",
 ) -> Pretrained:
-    """The denoiser of a trained network: one of the package, one of a run, or one of diffusers.
+    """The denoiser of a trained network: of the package, of a run, of diffusers, of NVlabs.
 
         denoise = ej.pretrained.load("digits")           # comes with the package
         denoise = ej.pretrained.load("runs/mnist")       # a directory of `edmjax train`
@@ -56,9 +56,11 @@ def load(
     **A directory of diffusers** is a pipeline's, with `model_index.json` and the folders that it
     names, or has `config.json` and the weights beside `scheduler_config.json`. The classes are
     UNet2DModel, UNet2DConditionModel, DiTTransformer2DModel, and Transformer2DModel with
-    `ada_norm_zero`. Points are channels last. `cond` is a dict with diffusers' own keys:
-    `encoder_hidden_states`, `text_embeds`, `time_ids`, `class_labels`; axis 0 counts samples, or
-    has length 1.
+    `ada_norm_zero`; or EDMPrecond, VPPrecond, VEPrecond and iDDPMPrecond of EDM and Precond of
+    EDM2, which `scripts/convert_edm.py` writes and which need no scheduler. Points are channels
+    last. `cond` is a dict with diffusers' own keys: `encoder_hidden_states`, `text_embeds`,
+    `time_ids`, `class_labels`; axis 0 counts samples, or has length 1. For networks of EDM
+    `class_labels` may be left out.
 
     Names and shapes are compared one to one with what the configuration calls for before any array
     is read. An option that changes what a network computes, and is not supported, is refused by its

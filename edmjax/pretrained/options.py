@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edmjax._common.arguments import number, whole
+from edmjax._common.arguments import number, positive, whole
 
 
 class Option(NamedTuple):
@@ -64,6 +64,10 @@ def offset(value: Any, name: str) -> int:
 
 def real(value: Any, name: str) -> float:
     return number(value, name)
+
+
+def above_zero(value: Any, name: str) -> float:
+    return positive(value, name)
 
 
 def flag(value: object, name: str) -> bool:

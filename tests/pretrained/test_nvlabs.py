@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from support.nvlabs import KINDS, error, loaded, relative
 from support.nvlabs_configs import CONFIGS
-from support.pretrained import GOLDEN, cases, golden
+from support.pretrained import GOLDEN, cases, golden, save
 
 import edmjax as ej
-from edmjax.pretrained import building, names, preconditioned
+from edmjax.pretrained import building, loading, names, preconditioned
 
 ALL = [case for kind in KINDS for case in cases(kind)]
 GRIDS = json.loads((GOLDEN / "nvlabs_grids.json").read_text())
@@ -29,7 +29,7 @@ def tiers(names, thorough):
     return [pytest.param(name, marks=marks[name in thorough]) for name in names]
 
 
-@pytest.mark.parametrize("case", tiers(ALL, ("edm_ddpmpp",)))
+@pytest.mark.parametrize("case", tiers(ALL, ("edm_ddpmpp", "edm2_classes")))
 def test_float64(case, tmp_path, x64):
     assert error(tmp_path, case, np.float64) < 1e-9
 
@@ -46,6 +46,18 @@ def test_narrow(case, dtype, most, tmp_path):
 @pytest.mark.parametrize("impl", ["lax", "matmul"])
 def test_impl(impl, tmp_path, x64):
     assert error(tmp_path, "edm_ncsnpp", np.float64, impl=impl) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases("edm2_"))
+def test_uncertainty(case, tmp_path, x64):
+    """What EDM2 learned of its error at a level, `u(sigma)`."""
+    run = golden(case)
+    save(tmp_path, run["config"])
+    file = tmp_path / "config.json"
+    _, apply, params = loading.network(file, None, None, "auto", ("precond",))
+    made = apply.merge(params).log_var(jnp.log(jnp.asarray(run["sigma"])) / 4)
+    np.testing.assert_allclose(made, run["logvar"], rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -92,9 +104,7 @@ def lists():
     return json.loads(gzip.decompress((GOLDEN / "nvlabs_names.json.gz").read_bytes()))
 
 
-@pytest.mark.parametrize(
-    "network", tiers(CONFIGS, ("edm-cifar10-32x32-cond-ve", "edm-imagenet-64x64-cond-adm"))
-)
+@pytest.mark.parametrize("network", tiers(CONFIGS, ("edm-cifar10-32x32-cond-ve", "edm2-img512-s")))
 def test_one_to_one(network):
     _, make = building.build(CONFIGS[network], network)
     _, wanted = building.shapes_of(make, network)

@@ -1,5 +1,7 @@
 """How far a denoiser of NVlabs' networks is from its golden."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,8 @@ KINDS = ("edm_", "edm2_", "vp_", "ve_", "iddpm_")
 
 def loaded(folder, config, dtype=np.float64, **how):
     """The denoiser of a configuration with redrawn arrays, through a directory."""
-    save(folder, config, dtype if dtype in (np.float64, np.float32) else np.float32)
+    kept: Any = dtype if dtype in (np.float64, np.float32) else np.float32
+    save(folder, config, kept)
     return ej.pretrained.load(folder, dtype=dtype, **how)
 
 

@@ -28,6 +28,7 @@ from edmjax.pretrained.networks.layers import attend
 from edmjax.pretrained.networks.levels import Place, way_down, way_up
 from edmjax.pretrained.options import (
     Option,
+    above_zero,
     count,
     even_list,
     ignored,
@@ -69,7 +70,7 @@ OPTIONS = {
     "img_channels": Option(None, count),
     "label_dim": Option(None, offset),
     "use_fp16": Option(True, ignored),
-    "sigma_data": Option(0.5, real),
+    "sigma_data": Option(0.5, above_zero),
     "logvar_channels": Option(128, count),
     "model_channels": Option(192, count),
     "channel_mult": Option((1, 2, 3, 4), several(count)),

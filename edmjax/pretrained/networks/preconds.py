@@ -15,7 +15,16 @@ from jaxtyping import Array, Float
 from edmjax._common.typing import Arraylike, PyTree
 from edmjax.nn.convolutions import Impl
 from edmjax.pretrained.networks import dhariwal, song
-from edmjax.pretrained.options import Option, count, ignored, offset, only, optional, real
+from edmjax.pretrained.options import (
+    Option,
+    above_zero,
+    count,
+    ignored,
+    offset,
+    only,
+    optional,
+    real,
+)
 
 _MODELS: Mapping[str, tuple[type[Any], Mapping[str, Option]]] = {
     "SongUNet": (song.SongUNet, song.OPTIONS),
@@ -35,10 +44,16 @@ def _options(model: str, **own: Option) -> Any:
             "use_fp16": Option(False, ignored),
             "model_type": Option(model, only(*_MODELS)),
         }
-        # Another type is refused where its option is read.
-        return shared | own | dict(_MODELS[named][1] if named in _MODELS else {})
+        # Another type is refused where its option is read, whatever options it has.
+        tables = [_MODELS[named]] if named in _MODELS else _MODELS.values()
+        return shared | own | {key: option for _, table in tables for key, option in table.items()}
 
     return of
+
+
+def _in_order(low: float, high: float | None) -> None:
+    if high is not None and low >= high:
+        raise ValueError(f"`sigma_min` must be below `sigma_max`, got {low} and {high}.")
 
 
 class Precond(nnx.Module):
@@ -69,10 +84,14 @@ class EDMPrecond(Precond):
         _options(
             "DhariwalUNet",
             sigma_min=Option(0.0, real),
-            sigma_max=Option(None, optional(real)),
-            sigma_data=Option(0.5, real),
+            sigma_max=Option(None, optional(above_zero)),
+            sigma_data=Option(0.5, above_zero),
         )
     )
+
+    def __init__(self, config: SimpleNamespace, *, impl: Impl = "auto", rngs: nnx.Rngs):
+        _in_order(config.sigma_min, config.sigma_max)
+        super().__init__(config, impl=impl, rngs=rngs)
 
 
 class VPPrecond(Precond):
@@ -81,10 +100,10 @@ class VPPrecond(Precond):
     OPTIONS = staticmethod(
         _options(
             "SongUNet",
-            beta_d=Option(19.9, real),
-            beta_min=Option(0.1, real),
+            beta_d=Option(19.9, above_zero),
+            beta_min=Option(0.1, above_zero),
             M=Option(1000, count),
-            epsilon_t=Option(1e-5, real),
+            epsilon_t=Option(1e-5, above_zero),
         )
     )
 
@@ -93,8 +112,14 @@ class VEPrecond(Precond):
     """Of the variance-exploding networks of Song et al. (2021)."""
 
     OPTIONS = staticmethod(
-        _options("SongUNet", sigma_min=Option(0.02, real), sigma_max=Option(100.0, real))
+        _options(
+            "SongUNet", sigma_min=Option(0.02, above_zero), sigma_max=Option(100.0, above_zero)
+        )
     )
+
+    def __init__(self, config: SimpleNamespace, *, impl: Impl = "auto", rngs: nnx.Rngs):
+        _in_order(config.sigma_min, config.sigma_max)
+        super().__init__(config, impl=impl, rngs=rngs)
 
 
 class IDDPMPrecond(Precond):
