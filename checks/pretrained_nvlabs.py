@@ -230,7 +230,7 @@ def write_grids(codes: dict, edm: str, folder: str) -> None:
             how = dict(num_steps=n, solver="euler", discretization=discretization)
             generate.ablation_sampler(net, torch.ones(1, 3, 8, 8), **how)
             config = {"_class_name": kind, **options}
-            own = dict(config=config, n=n, sigmas=seen)
+            own: dict[str, Any] = dict(config=config, n=n, sigmas=seen)
             own["ends"] = [net.sigma_min, min(net.sigma_max, 1e9)]
             own["u"] = net.u.tolist() if kind == "iDDPMPrecond" and n == 5 else None
             found.append(own)
