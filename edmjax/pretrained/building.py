@@ -17,7 +17,7 @@ from edmjax.pretrained.options import read
 
 # A transformer of this norm has the arrays, and the options, of a DiT.
 _IS_DIT = ("Transformer2DModel", "ada_norm_zero")
-_BLOCK = 64  # outputs
+_BLOCK = 16  # outputs, and twice as many of kernels with places
 
 
 def build(
@@ -65,7 +65,9 @@ def on_device(name: str, array: np.ndarray, dtype: Any = None) -> Any:
     """An array of a file as the module has it, in `dtype` or its own; tables are wide ones."""
     if names.is_constant(name):
         dtype = np.promote_types(array.dtype, np.float32)
-    return jnp.asarray(_in_order(names.from_file(name, array)), dtype)
+    made = _in_order(names.from_file(name, array))
+    # Without a dtype `asarray` copies where `device_put` takes the memory of the host as it is.
+    return jax.device_put(made) if dtype is None else jnp.asarray(made, dtype)
 
 
 def _in_order(array: np.ndarray) -> np.ndarray:
@@ -79,6 +81,16 @@ def _in_order(array: np.ndarray) -> np.ndarray:
     raw = np.empty(array.nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
     made = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    for start in range(0, array.shape[-1], _BLOCK):
-        made[..., start : start + _BLOCK] = array[..., start : start + _BLOCK]
+    outputs = array.shape[-1]
+    if array.ndim == 2 or array.shape[:2] == (1, 1):
+        for start in range(0, outputs, _BLOCK):
+            made[..., start : start + _BLOCK] = array[..., start : start + _BLOCK]
+        return made
+    # A block as a matrix first, which is in the order of the file: its places are then rows of it.
+    rows, columns, inputs, _ = array.shape
+    matrix = array.transpose(3, 2, 0, 1).reshape(outputs, -1)
+    for start in range(0, outputs, 2 * _BLOCK):
+        part = np.ascontiguousarray(matrix[start : start + 2 * _BLOCK].T)
+        places = part.reshape(inputs, rows, columns, -1).transpose(1, 2, 0, 3)
+        made[..., start : start + 2 * _BLOCK] = places
     return made

@@ -13,7 +13,8 @@ import edmjax as ej
 # Pages that compile for more than a few seconds are thorough, for more than twenty slow.
 SLOW = {"adaptive", "diffrax", "learning", "likelihood", "own_network", "reproducibility", "sbi"}
 THOROUGH = {*pages.pages()} - SLOW - {"index", "discrete"}
-ELSEWHERE = {"recipes"}  # its networks are not defined on the page: see test_recipes.py
+# Their networks are not defined on the page: see test_recipes.py and test_pretrained_page.py.
+ELSEWHERE = {"recipes", "pretrained"}
 NO_EXPORT = pytest.mark.skipif(
     not importlib.util.find_spec("flatbuffers"), reason="the extra `export` is not installed"
 )

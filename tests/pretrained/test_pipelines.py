@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.pretrained import GOLDEN, cases, golden, save_pipeline
+from support.pretrained_configs import SCHEDULERS
 
 import edmjax as ej
 from edmjax.pretrained.schedulers import read_scheduler
@@ -61,3 +62,13 @@ def test_levels(grid):
     times = np.array(grid["timesteps"])
     rounded = "Multistep" in grid["config"]["_class_name"]
     assert np.abs(levels.times[:-1] - times).max() < (0.501 if rounded else 2e-3)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_files_that_many_use(name):
+    """Whatever else they hold: whole timesteps, from 1 on in Stable Diffusion."""
+    scheduler, process = read_scheduler(SCHEDULERS[name], name)
+    levels = scheduler.levels(process, 20)
+    first, last = (951, 1) if name.startswith("sd") else (950, 0)
+    assert (levels.times[0], levels.times[-2]) == (first, last)
+    assert scheduler.clip == (None if name.startswith("sd") else 1.0)

@@ -1,6 +1,7 @@
 """Configurations of networks that many use, as the files on huggingface.co have them.
 
-What equals the default of diffusers is left out where it says nothing. The repositories are named.
+What equals the default of diffusers is left out where it says nothing. The repositories are named,
+and the copies on GitHub that the configurations were compared with, option by option.
 """
 
 _CROSS_DOWN, _CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
@@ -63,7 +64,8 @@ _KL = {
 }
 
 CONFIGS = {
-    # google/ddpm-cifar10-32
+    # google/ddpm-cifar10-32. Two printed copies disagree: one has no attention_head_dim, for which
+    # diffusers takes 8; the other has null, as the file of ddpm-cat-256 does.
     "ddpm-cifar10": _DDPM
     | {
         "block_out_channels": [128, 256, 256, 256],
@@ -71,7 +73,7 @@ CONFIGS = {
         "sample_size": 32,
         "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
     },
-    # google/ddpm-celebahq-256
+    # google/ddpm-celebahq-256; the same as a printed copy of google/ddpm-cat-256
     "ddpm-celebahq": _DDPM
     | {
         "block_out_channels": [128, 128, 256, 256, 512, 512],
@@ -79,9 +81,10 @@ CONFIGS = {
         "sample_size": 256,
         "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
     },
-    # stable-diffusion-v1-5/stable-diffusion-v1-5, unet
+    # stable-diffusion-v1-5/stable-diffusion-v1-5, unet; copies: HDRJ-One/runwayml-stable-diffusion-
+    # v1-5, bigdataai-lab/stable-diffusion-v1-5
     "sd15": _SD,
-    # stabilityai/stable-diffusion-2-1, unet
+    # stabilityai/stable-diffusion-2-1, unet; copy: Vikas-2025/Hugging_face_sta_dif_2.1
     "sd21": _SD
     | {
         "attention_head_dim": [5, 10, 20, 20],
@@ -93,7 +96,7 @@ CONFIGS = {
         "upcast_attention": True,
         "use_linear_projection": True,
     },
-    # stabilityai/stable-diffusion-xl-base-1.0, unet
+    # stabilityai/stable-diffusion-xl-base-1.0, unet; copy: HDRJ-One/stable-diffusion-xl-base-1.0
     "sdxl-base": _SDXL
     | {
         "attention_head_dim": [5, 10, 20],
@@ -104,7 +107,7 @@ CONFIGS = {
         "transformer_layers_per_block": [1, 2, 10],
         "up_block_types": [_CROSS_UP, _CROSS_UP, "UpBlock2D"],
     },
-    # stabilityai/stable-diffusion-xl-refiner-1.0, unet
+    # stabilityai/stable-diffusion-xl-refiner-1.0, unet; no copy was found
     "sdxl-refiner": _SDXL
     | {
         "attention_head_dim": [6, 12, 24, 24],
@@ -115,18 +118,18 @@ CONFIGS = {
         "transformer_layers_per_block": 4,
         "up_block_types": ["UpBlock2D", _CROSS_UP, _CROSS_UP, "UpBlock2D"],
     },
-    # stable-diffusion-v1-5/stable-diffusion-v1-5, vae
+    # stable-diffusion-v1-5/stable-diffusion-v1-5, vae; copies: HDRJ-One/runwayml-stable-diffusion-
+    # v1-5, bigdataai-lab/stable-diffusion-v1-5
     "sd-vae": _KL | {"sample_size": 512},
-    # stabilityai/stable-diffusion-xl-base-1.0, vae
+    # stabilityai/stable-diffusion-xl-base-1.0, vae; copy: HDRJ-One/stable-diffusion-xl-base-1.0
     "sdxl-vae": _KL | {"force_upcast": True, "sample_size": 1024, "scaling_factor": 0.13025},
-    # facebook/DiT-XL-2-256, transformer
+    # facebook/DiT-XL-2-256, transformer; as a printed copy of DiT-XL-2-512, whose sample_size is 64
     "dit-xl": {
         "_class_name": "Transformer2DModel",
         "activation_fn": "gelu-approximate",
         "attention_bias": True,
         "attention_head_dim": 72,
         "cross_attention_dim": None,
-        "double_self_attention": False,
         "dropout": 0.0,
         "in_channels": 4,
         "norm_elementwise_affine": False,
@@ -142,5 +145,43 @@ CONFIGS = {
         "sample_size": 32,
         "upcast_attention": False,
         "use_linear_projection": False,
+    },
+}
+
+# What files say that their scheduler does not read is kept here: files keep it too.
+_SD_BETAS = {
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+SCHEDULERS = {
+    # google/ddpm-cifar10-32, from a printed copy
+    "ddpm-cifar10": {
+        "_class_name": "DDPMScheduler",
+        "beta_end": 0.02,
+        "beta_schedule": "linear",
+        "beta_start": 0.0001,
+        "clip_sample": True,
+        "num_train_timesteps": 1000,
+        "trained_betas": None,
+        "variance_type": "fixed_large",
+    },
+    # the copies of the networks above
+    "sd15": _SD_BETAS | {"_class_name": "PNDMScheduler"},
+    "sd21": _SD_BETAS | {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"},
+    "sdxl-base": _SD_BETAS
+    | {
+        "_class_name": "EulerDiscreteScheduler",
+        "interpolation_type": "linear",
+        "prediction_type": "epsilon",
+        "sample_max_value": 1.0,
+        "timestep_spacing": "leading",
+        "use_karras_sigmas": False,
     },
 }
