@@ -42,7 +42,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         required=True,
-        help="directory of a training run, or digits, a network that comes with the package",
+        help="directory of a training run, or digits or mnist, networks that come with the package",
     )
 
 

@@ -260,7 +260,7 @@ def load_weights(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the configuration that `save_weights` wrote.
 
     `path` is the file, its directory, or the name of a network that comes with the package,
-    "digits". Files of earlier versions hold no checksum, and are read without.
+    "digits" or "mnist". Files of earlier versions hold no checksum, and are read without.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -34,11 +34,18 @@ def are_pictures(images, shape):
 
 
 @pytest.mark.slow
+def test_networks_of_the_package(unchecked):
+    names = run(0)
+    assert names["x0"].shape == (10, 28, 28, 1)
+    assert np.isfinite(names["x0"]).all() and np.abs(names["x0"]).max() < 1.5
+
+
+@pytest.mark.slow
 def test_stable_diffusion(tmp_path, monkeypatch, unchecked):
     monkeypatch.chdir(tmp_path)
     latent(tmp_path / "stable-diffusion-v1-5", "condition_sd1", PNDM)
     words = [normal(name, (1, 3, 6)).astype(np.float32) for name in ("prompt", "nothing")]
-    names = run(0, prompt=words[0], nothing=words[1])
+    names = run(1, prompt=words[0], nothing=words[1])
     are_pictures(names["images"], (4, 16, 16, 3))
     again = names["pictures"](
         *(names[key] for key in ("denoise", "autoencoder", "plan", "noise")), *words[::-1], 3.0
@@ -58,14 +65,14 @@ def test_sdxl(tmp_path, monkeypatch, unchecked):
         )
         for name in ("encoded", "encoded_nothing")
     }
-    names = run(1, **encoded)
+    names = run(2, **encoded)
     are_pictures(names["images"], (4, 16, 16, 3))
-    names = run(1, 2, **encoded)
+    names = run(2, 3, **encoded)
     are_pictures(names["images"], (4, 16, 16, 3))
     assert names["plan"].num_draws == 40
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_pixels(tmp_path, monkeypatch, unchecked):
     monkeypatch.chdir(tmp_path)
     save_pipeline(
@@ -74,7 +81,7 @@ def test_pixels(tmp_path, monkeypatch, unchecked):
         {"_class_name": "DDPMScheduler", "variance_type": "fixed_large"},
         dtype=np.float32,
     )
-    names = run(3)
+    names = run(4)
     are_pictures(names["images"], (16, 8, 8, 3))
     noise = jax.random.normal(jax.random.key(3), names["noise"].shape)
     names["pictures"](names["denoise"], names["plan"], noise, names["key"])

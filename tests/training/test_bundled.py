@@ -1,11 +1,14 @@
 """Networks that come with the package, and weights of 8 bits."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from jax import random
 
 import edmjax as ej
 from edmjax import training
+from edmjax.training.bundled import bundled
 from edmjax.training.compact import compact, expanded
 
 
@@ -37,8 +40,6 @@ def test_a_bundled_network_draws_the_classes_that_it_is_asked_for():
     """The nearest of scikit-learn's digits is of the class of most samples."""
     datasets = pytest.importorskip("sklearn.datasets")
     trained = training.load_trained("digits")
-    assert trained.image_shape == (8, 8, 1) and trained.num_classes == 10
-    assert trained.label_dropout == 0.1  # so it serves prior, classes and guidance
     plan = ej.make_plan(*ej.recommend(12, **training.levels_of("digits")._asdict()))
     x = 80.0 * random.normal(random.key(0), (100, 8, 8, 1))
     labels = np.arange(100) % 10
@@ -49,6 +50,19 @@ def test_a_bundled_network_draws_the_classes_that_it_is_asked_for():
     assert np.mean(classes[nearest] == labels) > 0.9
 
 
+@pytest.mark.parametrize("name, shape", [("digits", (8, 8, 1)), ("mnist", (28, 28, 1))])
+def test_every_network_of_the_package_has_classes_and_a_dropout(name, shape):
+    trained = training.load_trained(name)
+    assert trained.image_shape == shape and trained.num_classes == 10
+    assert trained.label_dropout == 0.1  # so it serves prior, classes and guidance
+    path = Path(bundled()[name])
+    assert path.stat().st_size <= 1_000_000
+
+
+def test_they_are_all_in_that_table():
+    assert sorted(bundled()) == ["digits", "mnist"]
+
+
 def test_a_run_of_the_same_name_is_asked_for_by_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()  # data, say: the network wins
@@ -57,5 +71,5 @@ def test_a_run_of_the_same_name_is_asked_for_by_its_path(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"write \./digits for the run"):
         training.load_weights("digits")
     assert training.load_weights("./digits")[1] == config
-    with pytest.raises(FileNotFoundError, match="or a network of the package, digits"):
+    with pytest.raises(FileNotFoundError, match="or a network of the package, digits or mnist"):
         training.load_weights("runs/none")
