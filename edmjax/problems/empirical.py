@@ -1,6 +1,7 @@
 """Data drawn from a finite set of points, blurred or not."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,9 @@ from jaxtyping import Array, Num
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
 from edmjax._common.typing import Arraylike
+from edmjax.problems.conditioned import Matrices, read, updated
 from edmjax.problems.problem import Problem, freeze, positive
+from edmjax.problems.tied import Tied
 
 
 @register_fields
@@ -52,6 +55,18 @@ class Empirical(Problem):
         flat = points.reshape(len(points), -1)
         half_squares = 0.5 * np.einsum("nd,nd->n", flat, flat)
         freeze(self, centred=points, centre=centre, half_squares=half_squares, std=blur)
+
+    def condition(self, measurement: Matrices) -> "Tied":
+        """The exact posterior under a linear Gaussian measurement: a mixture of one covariance.
+
+        Each data point becomes its own posterior mean, and its weight is its evidence. It holds
+        arrays of `(batch, n)` too. Raises as `Gaussian.condition` does.
+        """
+        n, d = np.shape(self.centred)[0], math.prod(self._event)
+        means = (self.centred + self.centre).reshape(n, d)
+        variances = np.full(d, self.std**2)
+        new = updated(means, variances, None, read(measurement, self._event))
+        return Tied(new, self._event, n)
 
     @property
     def _event(self):

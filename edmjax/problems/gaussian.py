@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Num
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
 from edmjax._common.typing import Arraylike, Sigma
+from edmjax.problems.conditioned import Matrices, read, updated
 from edmjax.problems.problem import (
     Point,
     Problem,
@@ -46,11 +47,33 @@ class Gaussian(Problem):
     mean: Num[Array | np.ndarray, "..."]
     variances: Num[Array | np.ndarray, " d"]
     basis: Num[Array | np.ndarray, "d d"] | None  # eigenvectors in columns; None where diagonal
+    log_evidence: Num[Array | np.ndarray, ""] | None  # of a posterior, in nats
 
     def __init__(self, mean: Arraylike, cov: Arraylike):
         centre = on_host(mean, "mean")
         variances, basis = spectrum(on_host(cov, "cov"), centre.shape)
-        freeze(self, mean=centre, variances=variances, basis=basis)
+        freeze(self, mean=centre, variances=variances, basis=basis, log_evidence=None)
+
+    def condition(self, measurement: Matrices) -> "Gaussian":
+        """The exact posterior under a linear Gaussian measurement `y = A x0 + noise`.
+
+            N(m + K (y - A m), C - K A C),    K = C A^T (A C A^T + R)^-1
+
+        Its `log_evidence` is log p(y) in nats. What the measurement holds may be traced; where
+        nothing is, it is computed in float64.
+
+        Raises:
+            TypeError: `measurement` is not a linear one, as `ej.posterior` makes it.
+            ValueError: it is not of points of this shape, or `y` is not of one sample.
+        """
+        new = updated(
+            self.mean.reshape(-1), self.variances, self.basis, read(measurement, self._event)
+        )
+        posterior = object.__new__(Gaussian)
+        mean = new.mean.reshape(self._event)
+        freeze(posterior, mean=mean, variances=new.variances, basis=new.basis)
+        freeze(posterior, log_evidence=new.log_evidence)
+        return posterior
 
     @property
     def _event(self):

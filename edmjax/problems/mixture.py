@@ -1,6 +1,7 @@
 """Data from a mixture of Gaussians."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jaxtyping import Array, Num
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
 from edmjax._common.typing import Arraylike
+from edmjax.problems.conditioned import Matrices, read, updated
 from edmjax.problems.problem import Problem, freeze, from_basis, positive, spectrum, to_basis
 
 
@@ -35,6 +37,7 @@ class Mixture(Problem):
     means: Num[Array | np.ndarray, "k ..."]
     variances: Num[Array | np.ndarray, "k d"]
     bases: Num[Array | np.ndarray, "k d d"] | None  # eigenvectors in columns; None where diagonal
+    log_evidence: Num[Array | np.ndarray, ""] | None  # of a posterior, in nats
 
     def __init__(self, weights: Arraylike, means: Arraylike, covs: Arraylike):
         w, mu, cov = on_host(weights, "weights"), on_host(means, "means"), on_host(covs, "covs")
@@ -59,7 +62,36 @@ class Mixture(Problem):
         variances = np.stack([variances for variances, _ in parts])
         found = [basis for _, basis in parts if basis is not None]
         bases = np.stack(found) if found else None
-        freeze(self, weights=w, means=mu, variances=variances, bases=bases)
+        freeze(self, weights=w, means=mu, variances=variances, bases=bases, log_evidence=None)
+
+    def condition(self, measurement: Matrices) -> "Mixture":
+        """The exact posterior under a linear Gaussian measurement `y = A x0 + noise`: a mixture.
+
+        Each component becomes its own posterior, as in `Gaussian.condition`, and its weight is
+        multiplied by its evidence N(y; A m_k, A C_k A^T + R). `log_evidence` is log p(y) in nats.
+        Raises as `Gaussian.condition` does.
+        """
+        matrices = read(measurement, self._event)
+        count = len(self.weights)
+        parts = [
+            updated(
+                self.means[k].reshape(-1),
+                self.variances[k],
+                None if self.bases is None else self.bases[k],
+                matrices,
+            )
+            for k in range(count)
+        ]
+        traced = any(isinstance(leaf, jax.Array) for part in parts for leaf in part)
+        xp: Any = jnp if traced else np
+        means, variances, bases, evidence = (xp.stack(v) for v in zip(*parts, strict=True))
+        joint = xp.log(self.weights) + evidence
+        best = xp.max(joint)
+        total = best + xp.log(xp.sum(xp.exp(joint - best)))
+        posterior = object.__new__(Mixture)
+        freeze(posterior, weights=xp.exp(joint - total), means=means.reshape(self.means.shape))
+        freeze(posterior, variances=variances, bases=bases, log_evidence=total)
+        return posterior
 
     @property
     def _event(self):

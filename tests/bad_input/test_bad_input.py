@@ -38,6 +38,7 @@ SUBMODULES = [
     "likelihood",
     "losses",
     "metrics",
+    "posterior",
     "problems",
     "processes",
     "terms",

@@ -53,6 +53,7 @@ def test_submodules_are_lazy_and_listed():
         "schedules",
         "denoisers",
         "processes",
+        "posterior",
         "problems",
         "losses",
         "nn",
