@@ -9,12 +9,12 @@ import numpy as np
 
 from edmjax._common.arguments import on_host, whole
 from edmjax._common.arrays import has_no_value, has_tracers
-from edmjax._common.typing import Int, PyTree
+from edmjax._common.typing import Arraylike, Int, PyTree
 from edmjax.posterior.measurements import Linear, checked
 from edmjax.posterior.operators import Blur, Fourier, Mask, Matrix, Separable
 
 
-def mask(keep: Any, y: PyTree, noise_std: PyTree) -> Linear:
+def mask(keep: Arraylike, y: PyTree, noise_std: PyTree) -> Linear:
     """`y = keep x0 + noise_std n`, entry by entry: inpainting.
 
     Args:
@@ -33,7 +33,7 @@ def mask(keep: Any, y: PyTree, noise_std: PyTree) -> Linear:
     return Linear(*checked(Mask(keep), y, noise_std))
 
 
-def blur(kernel: Any, y: PyTree, noise_std: PyTree) -> Linear:
+def blur(kernel: Arraylike, y: PyTree, noise_std: PyTree) -> Linear:
     """`y = kernel * x0 + noise_std n`, the circular convolution along the first axes of a sample.
 
     Args:
@@ -63,7 +63,7 @@ def downsample(factor: Int, shape: Sequence[Int], y: PyTree, noise_std: PyTree) 
     return Linear(*checked(Separable.of(matrices), y, noise_std))
 
 
-def separable(matrices: Sequence[Any], y: PyTree, noise_std: PyTree) -> Linear:
+def separable(matrices: Sequence[Arraylike], y: PyTree, noise_std: PyTree) -> Linear:
     """A matrix along each of the first axes of a sample: bicubic downsampling, for example.
 
     Raises:
@@ -72,7 +72,7 @@ def separable(matrices: Sequence[Any], y: PyTree, noise_std: PyTree) -> Linear:
     return Linear(*checked(Separable.of([_array(m, "matrices") for m in matrices]), y, noise_std))
 
 
-def matrix(matrix: Any, y: PyTree, noise_std: PyTree) -> Linear:
+def matrix(matrix: Arraylike, y: PyTree, noise_std: PyTree) -> Linear:
     """`y = matrix @ ravel(x0) + noise_std n`; its singular values are computed here.
 
     Raises:
@@ -81,7 +81,7 @@ def matrix(matrix: Any, y: PyTree, noise_std: PyTree) -> Linear:
     return Linear(*checked(Matrix.of(_array(matrix, "matrix")), y, noise_std))
 
 
-def fourier(keep: Any, y: PyTree, noise_std: PyTree) -> Linear:
+def fourier(keep: Arraylike, y: PyTree, noise_std: PyTree) -> Linear:
     """Entries of the unitary Fourier transform along the first axes, as in magnetic resonance.
 
     Args:

@@ -18,7 +18,7 @@ from edmjax._common.arguments import describe
 from edmjax._common.arrays import has_no_value, has_tracers
 from edmjax._common.functions import as_pytree
 from edmjax._common.trees import Flat
-from edmjax._common.typing import Function, PyTree
+from edmjax._common.typing import Arraylike, Function, PyTree
 from edmjax.posterior.operators import Operator
 from edmjax.posterior.solvers import symmetric_solution
 
@@ -182,7 +182,7 @@ def need_noise(measurement: Noisy, who: str) -> None:
             )
 
 
-def rows_of(value: PyTree, image: Flat, batch: int, name: str, dtype: Any) -> jax.Array:
+def rows_of(value: PyTree, image: Flat, batch: int, name: str, dtype: np.dtype) -> jax.Array:
     """`value` as rows, (1, m) or (batch, m); a number is (1, 1)."""
     leaves, treedef = jax.tree.flatten(value)
     if name == "noise_std" and len(leaves) == 1 and np.shape(leaves[0]) == ():
@@ -230,7 +230,7 @@ class Seen:
         like = jax.ShapeDtypeStruct((image.shape[0], self.flat.dim), image.dtype)
         return jax.linear_transpose(self.forward, like)(image)[0]
 
-    def pull(self, image: jax.Array, of_data: Any, noise: Any) -> jax.Array:
+    def pull(self, image: jax.Array, of_data: Arraylike, noise: Arraylike) -> jax.Array:
         """`A^T (of_data A A^T + noise)^-1 r`, with the pseudo-inverse where this is singular.
 
         `of_data` is a number or (batch, 1), `noise` what `variance` may be.

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
+from edmjax._common.typing import Arraylike
+
 
 class Operator:
     """The base: a linear function of one sample, one array, with known singular values."""
@@ -24,7 +26,7 @@ class Operator:
         """`A x` of one sample."""
         raise NotImplementedError  # abstract: every subclass has its own
 
-    def squares(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         """The squared singular values, in the shape of a sample."""
         raise NotImplementedError
 
@@ -56,7 +58,7 @@ class Mask(Operator):
             )
         return jnp.asarray(self.keep, x.dtype) * x
 
-    def squares(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         return jnp.broadcast_to(jnp.asarray(self.keep, dtype) ** 2, shape)
 
     def to_basis(self, x: jax.Array) -> jax.Array:
@@ -78,7 +80,7 @@ class Blur(Operator):
         spectrum = jnp.fft.fftn(x, axes=axes) * self._transfer(x.shape, x.dtype)
         return jnp.fft.ifftn(spectrum, axes=axes).real.astype(x.dtype)
 
-    def _transfer(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def _transfer(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         """The Fourier transform of the kernel, its centre at the origin; 1 along other axes."""
         kernel = jnp.asarray(self.kernel, dtype)
         sides = shape[: kernel.ndim]
@@ -91,7 +93,7 @@ class Blur(Operator):
         centred = jnp.roll(padded, [-(k // 2) for k in kernel.shape], range(kernel.ndim))
         return jnp.fft.fftn(centred).reshape(*sides, *(1,) * (len(shape) - kernel.ndim))
 
-    def squares(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         return jnp.broadcast_to(jnp.abs(self._transfer(shape, dtype)) ** 2, shape)
 
     def to_basis(self, x: jax.Array) -> jax.Array:
@@ -113,7 +115,7 @@ class Separable(Operator):
     spectra: tuple[Any, ...]
 
     @classmethod
-    def of(cls, matrices: Sequence[Any]) -> "Separable":
+    def of(cls, matrices: Sequence[jax.Array | np.ndarray]) -> "Separable":
         """With the singular values of each matrix."""
         parts = [right_singular(matrix) for matrix in matrices]
         return cls(tuple(matrices), tuple(v for v, _ in parts), tuple(s for _, s in parts))
@@ -126,7 +128,7 @@ class Separable(Operator):
             )
         return _along(self.matrices, x, 0)
 
-    def squares(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         total = jnp.ones((1,) * len(shape), dtype)
         for axis, squares in enumerate(self.spectra):
             total = total * jnp.asarray(squares, dtype).reshape(-1, *(1,) * (len(shape) - axis - 1))
@@ -139,7 +141,7 @@ class Separable(Operator):
         return _along(self.bases, z, 1)
 
 
-def _along(matrices: Sequence[Any], x: jax.Array, first: int) -> jax.Array:
+def _along(matrices: Sequence[Arraylike], x: jax.Array, first: int) -> jax.Array:
     """`x` with a matrix applied to each axis from `first` on."""
     for axis, matrix in enumerate(matrices, start=first):
         product = jnp.tensordot(
@@ -149,14 +151,15 @@ def _along(matrices: Sequence[Any], x: jax.Array, first: int) -> jax.Array:
     return x
 
 
-def right_singular(matrix: Any) -> tuple[Any, Any]:
+def right_singular(matrix: jax.Array | np.ndarray) -> tuple[Any, Any]:
     """`(V, squares)`: all right singular vectors, and the squared singular value of each.
 
     What is below rounding of the greatest is 0: the matrix does not see it.
     """
     if np.ndim(matrix) != 2 or not matrix.size:
         raise ValueError(f"A matrix must have two axes, got shape {np.shape(matrix)}.")
-    xp = jnp if isinstance(matrix, jax.Array) else np
+    xp: Any = jnp if isinstance(matrix, jax.Array) else np
+    values: Any
     _, values, transposed = xp.linalg.svd(matrix, full_matrices=True)
     small = max(matrix.shape) * np.finfo(matrix.dtype).eps * values.max()
     squares = xp.where(values > small, values, 0) ** 2
@@ -173,7 +176,7 @@ class Matrix(Operator):
     spectrum: Any
 
     @classmethod
-    def of(cls, matrix: Any) -> "Matrix":
+    def of(cls, matrix: jax.Array | np.ndarray) -> "Matrix":
         """With the singular values of the matrix."""
         return cls(matrix, *right_singular(matrix))
 
@@ -186,7 +189,7 @@ class Matrix(Operator):
             )
         return jnp.matmul(dense, x.reshape(-1), precision=jax.lax.Precision.HIGHEST)
 
-    def squares(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         return jnp.asarray(self.spectrum, dtype).reshape(shape)
 
     def to_basis(self, x: jax.Array) -> jax.Array:
@@ -210,7 +213,7 @@ class Fourier(Operator):
         kept = self._mask(x.shape, x.dtype) * jnp.fft.fftn(x, axes=axes, norm="ortho")
         return jnp.stack([kept.real, kept.imag], axis=-1).astype(x.dtype)
 
-    def _mask(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def _mask(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         keep = jnp.asarray(self.keep, dtype)
         if keep.shape != shape[: keep.ndim]:
             raise ValueError(
@@ -219,7 +222,7 @@ class Fourier(Operator):
             )
         return keep.reshape(*keep.shape, *(1,) * (len(shape) - keep.ndim))
 
-    def squares(self, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         # A real sample has the same amplitude at k and at -k, so each is seen through both.
         square = self._mask(shape, dtype) ** 2
         opposite = square

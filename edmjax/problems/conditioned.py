@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edmjax._common.arguments import describe
+from edmjax._common.typing import Arraylike
 
 
 @runtime_checkable
@@ -50,12 +51,17 @@ def read(measurement: object, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
     return measurement.in_matrices(shape)  # type: ignore[attr-defined]
 
 
-def updated(mean: Any, variances: Any, basis: Any, matrices: tuple[Any, Any, Any]) -> Update:
+def updated(
+    mean: Arraylike,
+    variances: Arraylike,
+    basis: Arraylike | None,
+    matrices: tuple[Arraylike, Arraylike, Arraylike],
+) -> Update:
     """The posterior of N(mean, basis diag(variances) basis^T); `basis` None is the identity.
 
     `mean` may have axes in front: Gaussians that share the covariance.
     """
-    a, y, noise = matrices
+    a, y, noise, mean, variances, basis = _untyped(*matrices, mean, variances, basis)
     traced = any(isinstance(v, jax.Array) for v in (a, y, noise, mean, variances, basis))
     xp: Any = jnp if traced else np
     root = xp.sqrt(variances) if basis is None else basis * xp.sqrt(variances)
@@ -76,3 +82,8 @@ def updated(mean: Any, variances: Any, basis: Any, matrices: tuple[Any, Any, Any
     new = mean + (step * root if basis is None else step @ root.T)
     sizes = xp.where(seen, xp.log(2 * np.pi * safe), 0)
     return Update(new, left, directions, -0.5 * (xp.sum(white**2, axis=-1) + xp.sum(sizes)))
+
+
+def _untyped(*values: Arraylike | None) -> tuple[Any, ...]:
+    """NumPy's and JAX's arrays, which the same lines compute with."""
+    return values

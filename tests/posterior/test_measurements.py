@@ -48,7 +48,7 @@ def test_solves_are_those_of_the_matrix(name, x64):
     seen = measurement.on(Flat(jnp.zeros((1, *SHAPE))), 3)
     a = measurement.in_matrices(SHAPE)[0]
     operator = measurement.apply
-    squares = np.asarray(operator.squares(SHAPE, np.float64)).ravel()
+    squares = np.asarray(operator.squares(SHAPE, np.dtype(np.float64))).ravel()
     values = np.linalg.svd(a, compute_uv=False)
     want = np.sort(np.pad(values, (0, n - min(n, len(values))))[:n] ** 2)
     np.testing.assert_allclose(np.sort(squares), want, atol=1e-10)
