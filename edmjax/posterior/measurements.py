@@ -212,7 +212,11 @@ class Seen:
     """
 
     def __init__(self, of: Noisy, flat: Flat, image: Flat, y: jax.Array, variance: jax.Array):
-        self.of, self.flat, self.image, self.y, self.variance = of, flat, image, y, variance
+        self.of: Noisy = of
+        self.flat: Flat = flat
+        self.image: Flat = image
+        self.y: jax.Array = y
+        self.variance: jax.Array = variance
         if isinstance(of, Linear):
             self._check_linear()
 

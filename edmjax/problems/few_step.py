@@ -41,6 +41,7 @@ def P2() -> Mixture:
     # With its axes as they are: an eigendecomposition of covariances would round them.
     mixture = object.__new__(Mixture)
     freeze(mixture, weights=weights, means=means, variances=variances, bases=bases)
+    freeze(mixture, log_evidence=None)
     return mixture
 
 
