@@ -26,9 +26,7 @@ def mask(keep: Arraylike, y: PyTree, noise_std: PyTree) -> Linear:
     Raises:
         ValueError: `keep` is not finite or 0 everywhere, and as `linear` does.
     """
-    keep = _array(keep, "keep")
-    if not has_no_value(keep) and not np.asarray(keep).any():
-        raise ValueError("This measurement sees nothing: `keep` is 0 everywhere.")
+    keep = _kept(keep)
     y = jax.tree.map(lambda leaf: jnp.where(jnp.asarray(keep) != 0, leaf, 0), y)
     return Linear(*checked(Mask(keep), y, noise_std))
 
@@ -92,10 +90,16 @@ def fourier(keep: Arraylike, y: PyTree, noise_std: PyTree) -> Linear:
     Raises:
         ValueError: `keep` is not finite or 0 everywhere, and as `linear` does.
     """
+    keep = _kept(keep)
+    return Linear(*checked(Fourier(keep), y, noise_std))
+
+
+def _kept(keep: Any) -> Any:
+    """`keep` as an array that is not 0 everywhere."""
     keep = _array(keep, "keep")
     if not has_no_value(keep) and not np.asarray(keep).any():
         raise ValueError("This measurement sees nothing: `keep` is 0 everywhere.")
-    return Linear(*checked(Fourier(keep), y, noise_std))
+    return keep
 
 
 def _array(value: Any, name: str) -> Any:

@@ -42,22 +42,16 @@ class Noisy(Measurement):
 
     def log_prob(self, x0: PyTree) -> jax.Array:
         """log N(y; apply(x0), noise_std^2) of each sample; shape (batch,)."""
+        need_noise(self, "log_prob")
         flat = Flat(x0)
         seen = self.on(flat, jax.tree.leaves(x0)[0].shape[0])
         residual, variance = seen.residual(flat.rows(x0)), seen.variance
-        need_noise(self, "log_prob")
         each = residual**2 / variance + jnp.log(2 * np.pi * variance)
         return -0.5 * jnp.sum(jnp.broadcast_to(each, residual.shape), axis=1)
 
     def on(self, flat: Flat, batch: int) -> "Seen":
         """The measurement as functions of rows, for `batch` samples that are like `flat`."""
-        shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), flat.like(1)
-        )
-        one = jax.eval_shape(self.apply, shapes)
-        image = Flat(
-            jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), one)
-        )
+        image = Flat(jax.eval_shape(jax.vmap(self.apply), flat.like(1)))
         if not image.dim:
             raise ValueError("This measurement sees nothing: `apply` returns no numbers.")
         y = rows_of(self.y, image, batch, "y", flat.dtype)
@@ -217,7 +211,7 @@ class Seen:
         self.image: Flat = image
         self.y: jax.Array = y
         self.variance: jax.Array = variance
-        if isinstance(of, Linear):
+        if isinstance(of, Linear) and not isinstance(of.apply, Operator):
             self._check_linear()
 
     def forward(self, rows: jax.Array) -> jax.Array:
@@ -265,11 +259,8 @@ class Seen:
 
     def _check_linear(self) -> None:
         """Raises where `apply` is not linear, as far as can be seen without a sample."""
-        like = jax.ShapeDtypeStruct((1, self.flat.dim), self.flat.dtype)
         try:
-            jax.linear_transpose(self.forward, like)(
-                jnp.zeros((1, self.image.dim), self.flat.dtype)
-            )
+            self.adjoint(jnp.zeros((1, self.image.dim), self.flat.dtype))
         except Exception as err:  # JAX raises many kinds
             raise ValueError(
                 "`apply` is not linear in the sample, so JAX cannot transpose it: use "

@@ -28,15 +28,15 @@ class Operator:
 
     def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         """The squared singular values, in the shape of a sample."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def to_basis(self, x: jax.Array) -> jax.Array:
         """`V^H x` of a batch of samples."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
     def from_basis(self, z: jax.Array) -> jax.Array:
         """The samples, real, with these coordinates."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: every subclass has its own
 
 
 @register_dataclass
@@ -68,15 +68,34 @@ class Mask(Operator):
         return z
 
 
+class InFrequencies(Operator):
+    """An operator whose `V` is the unitary Fourier transform along the first axes."""
+
+    @property
+    def num_axes(self) -> int:
+        """How many axes are transformed."""
+        raise NotImplementedError  # abstract: every subclass has its own
+
+    def to_basis(self, x: jax.Array) -> jax.Array:
+        return jnp.fft.fftn(x, axes=range(1, 1 + self.num_axes), norm="ortho")
+
+    def from_basis(self, z: jax.Array) -> jax.Array:
+        return jnp.fft.ifftn(z, axes=range(1, 1 + self.num_axes), norm="ortho").real
+
+
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Blur(Operator):
+class Blur(InFrequencies):
     """The circular convolution with a kernel along the first axes, by the Fourier transform."""
 
     kernel: Any
 
+    @property
+    def num_axes(self) -> int:
+        return np.ndim(self.kernel)
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        axes = tuple(range(np.ndim(self.kernel)))
+        axes = range(self.num_axes)
         spectrum = jnp.fft.fftn(x, axes=axes) * self._transfer(x.shape, x.dtype)
         return jnp.fft.ifftn(spectrum, axes=axes).real.astype(x.dtype)
 
@@ -95,14 +114,6 @@ class Blur(Operator):
 
     def squares(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
         return jnp.broadcast_to(jnp.abs(self._transfer(shape, dtype)) ** 2, shape)
-
-    def to_basis(self, x: jax.Array) -> jax.Array:
-        axes = tuple(range(1, 1 + np.ndim(self.kernel)))
-        return jnp.fft.fftn(x, axes=axes, norm="ortho")
-
-    def from_basis(self, z: jax.Array) -> jax.Array:
-        axes = tuple(range(1, 1 + np.ndim(self.kernel)))
-        return jnp.fft.ifftn(z, axes=axes, norm="ortho").real
 
 
 @register_dataclass
@@ -203,13 +214,17 @@ class Matrix(Operator):
 
 @register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fourier(Operator):
+class Fourier(InFrequencies):
     """The kept entries of the unitary Fourier transform, real and imaginary part on a last axis."""
 
     keep: Any
 
+    @property
+    def num_axes(self) -> int:
+        return np.ndim(self.keep)
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        axes = tuple(range(np.ndim(self.keep)))
+        axes = range(self.num_axes)
         kept = self._mask(x.shape, x.dtype) * jnp.fft.fftn(x, axes=axes, norm="ortho")
         return jnp.stack([kept.real, kept.imag], axis=-1).astype(x.dtype)
 
@@ -226,14 +241,6 @@ class Fourier(Operator):
         # A real sample has the same amplitude at k and at -k, so each is seen through both.
         square = self._mask(shape, dtype) ** 2
         opposite = square
-        for axis in range(np.ndim(self.keep)):
+        for axis in range(self.num_axes):
             opposite = jnp.roll(jnp.flip(opposite, axis), 1, axis)
         return jnp.broadcast_to((square + opposite) / 2, shape)
-
-    def to_basis(self, x: jax.Array) -> jax.Array:
-        axes = tuple(range(1, 1 + np.ndim(self.keep)))
-        return jnp.fft.fftn(x, axes=axes, norm="ortho")
-
-    def from_basis(self, z: jax.Array) -> jax.Array:
-        axes = tuple(range(1, 1 + np.ndim(self.keep)))
-        return jnp.fft.ifftn(z, axes=axes, norm="ortho").real

@@ -18,17 +18,16 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.sum(a * b, axis=1, keepdims=True)
 
 
-def conjugate_gradients(
-    product: Product, right: jax.Array, iterations: int
-) -> tuple[jax.Array, jax.Array]:
-    """`(w, image)` with `M w = right` for symmetric `M`, after at most so many iterations.
+def _descent(product: Product, right: jax.Array) -> tuple[Any, Any, jax.Array]:
+    """`(start, step, small)` of conjugate gradients.
 
-    A row whose residual has vanished, or whose direction has no curvature, rests.
+    A state is `(w, image, residual, direction, square)`, `square` of the residual. A row whose
+    square is not above `small`, or whose direction has no curvature, rests.
     """
     image = jax.eval_shape(product, right)[1]
     small = (4 * jnp.finfo(right.dtype).eps) ** 2 * _dot(right, right)
 
-    def step(state: Any, _: None) -> tuple[Any, None]:
+    def step(state: Any) -> Any:
         w, image, residual, direction, square = state
         along, beside = product(direction)
         curvature = _dot(direction, along)
@@ -38,11 +37,18 @@ def conjugate_gradients(
         residual = residual - alpha * along
         new = _dot(residual, residual)
         beta = jnp.where(moves, new / jnp.where(moves, square, 1), 0)
-        return (w, image, residual, residual + beta * direction, jnp.where(moves, new, 0)), None
+        return w, image, residual, residual + beta * direction, jnp.where(moves, new, 0)
 
     zeros = jnp.zeros_like(right), jnp.zeros(image.shape, image.dtype)
-    start = *zeros, right, right, _dot(right, right)
-    (w, image, *_), _ = lax.scan(step, start, length=iterations)
+    return (*zeros, right, right, _dot(right, right)), step, small
+
+
+def conjugate_gradients(
+    product: Product, right: jax.Array, iterations: int
+) -> tuple[jax.Array, jax.Array]:
+    """`(w, image)` with `M w = right` for symmetric `M`, after at most so many iterations."""
+    start, step, _ = _descent(product, right)
+    (w, image, *_), _ = lax.scan(lambda state, _: (step(state), None), start, length=iterations)
     return w, image
 
 
@@ -89,24 +95,13 @@ def symmetric_solution(matrix: Callable[[jax.Array], jax.Array], right: jax.Arra
     """
 
     def solve(product: Callable[[jax.Array], jax.Array], right: jax.Array) -> jax.Array:
-        small = (4 * jnp.finfo(right.dtype).eps) ** 2 * _dot(right, right)
+        nothing = right[:, :0]  # the by-product
+        start, step, small = _descent(lambda w: (product(w), nothing), right)
 
         def go_on(state: Any) -> jax.Array:
-            i, _, _, _, square = state
-            return (i < 2 * right.shape[1]) & jnp.any(square > small)
+            i, inner = state
+            return (i < 2 * right.shape[1]) & jnp.any(inner[-1] > small)
 
-        def step(state: Any) -> Any:
-            i, w, residual, direction, square = state
-            along = product(direction)
-            curvature = _dot(direction, along)
-            moves = (square > small) & (curvature > 0)
-            alpha = jnp.where(moves, square / jnp.where(moves, curvature, 1), 0)
-            w, residual = w + alpha * direction, residual - alpha * along
-            new = _dot(residual, residual)
-            beta = jnp.where(moves, new / jnp.where(moves, square, 1), 0)
-            return i + 1, w, residual, residual + beta * direction, jnp.where(moves, new, 0)
-
-        start = 0, jnp.zeros_like(right), right, right, _dot(right, right)
-        return lax.while_loop(go_on, step, start)[1]
+        return lax.while_loop(go_on, lambda state: (state[0] + 1, step(state[1])), (0, start))[1][0]
 
     return lax.custom_linear_solve(matrix, right, solve, symmetric=True)

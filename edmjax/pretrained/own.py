@@ -9,7 +9,7 @@ from edmjax._common.typing import Int, Levels
 from edmjax.pretrained.denoiser import Pretrained
 from edmjax.training.bundled import bundled
 from edmjax.training.checkpoints import WEIGHTS
-from edmjax.training.pretrained import levels_of, load_trained
+from edmjax.training.pretrained import load_trained
 
 _OTHERS = ("model_index.json", "config.json")
 
@@ -48,7 +48,9 @@ def load_own(source: str | Path, dtype: Any, options: dict[str, Any]) -> Pretrai
                 "edmjax trained: leave it out."
             )
     path = source if isinstance(source, str) and source in bundled() else Path(source).expanduser()
-    trained, known = load_trained(path, dtype=dtype), levels_of(path)
+    trained = load_trained(path, dtype=dtype)
+    known = trained.levels
+    assert known is not None  # a file has them
     ends = known.sigma_min, known.sigma_max
     return Pretrained(
         denoise=trained.denoise,

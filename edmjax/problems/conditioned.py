@@ -62,8 +62,7 @@ def updated(
     `mean` may have axes in front: Gaussians that share the covariance.
     """
     a, y, noise, mean, variances, basis = _untyped(*matrices, mean, variances, basis)
-    traced = any(isinstance(v, jax.Array) for v in (a, y, noise, mean, variances, basis))
-    xp: Any = jnp if traced else np
+    xp = module_of(a, y, noise, mean, variances, basis)
     root = xp.sqrt(variances) if basis is None else basis * xp.sqrt(variances)
     # C = root root^T, and G = A root: P = root (I - G^T S^-1 G) root^T.
     g = a * root if basis is None else a @ root
@@ -82,6 +81,18 @@ def updated(
     new = mean + (step * root if basis is None else step @ root.T)
     sizes = xp.where(seen, xp.log(2 * np.pi * safe), 0)
     return Update(new, left, directions, -0.5 * (xp.sum(white**2, axis=-1) + xp.sum(sizes)))
+
+
+def module_of(*values: object) -> Any:
+    """JAX's NumPy where one of the values is JAX's, else NumPy."""
+    return jnp if any(isinstance(value, jax.Array) for value in values) else np
+
+
+def log_sum(log_joint: Arraylike) -> Any:
+    """The logarithm of the sum of what these are the logarithms of."""
+    xp, (values,) = module_of(log_joint), _untyped(log_joint)
+    best = xp.max(values)
+    return best + xp.log(xp.sum(xp.exp(values - best)))
 
 
 def _untyped(*values: Arraylike | None) -> tuple[Any, ...]:

@@ -1,7 +1,6 @@
 """Data from a mixture of Gaussians."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jaxtyping import Array, Num
 from edmjax._common.arguments import on_host
 from edmjax._common.arrays import register_fields
 from edmjax._common.typing import Arraylike
-from edmjax.problems.conditioned import Matrices, read, updated
+from edmjax.problems.conditioned import Matrices, log_sum, module_of, read, updated
 from edmjax.problems.problem import Problem, freeze, from_basis, positive, spectrum, to_basis
 
 
@@ -72,7 +71,6 @@ class Mixture(Problem):
         Raises as `Gaussian.condition` does.
         """
         matrices = read(measurement, self._event)
-        count = len(self.weights)
         parts = [
             updated(
                 self.means[k].reshape(-1),
@@ -80,14 +78,12 @@ class Mixture(Problem):
                 None if self.bases is None else self.bases[k],
                 matrices,
             )
-            for k in range(count)
+            for k in range(len(self.weights))
         ]
-        traced = any(isinstance(leaf, jax.Array) for part in parts for leaf in part)
-        xp: Any = jnp if traced else np
+        xp = module_of(*(leaf for part in parts for leaf in part))
         means, variances, bases, evidence = (xp.stack(v) for v in zip(*parts, strict=True))
         joint = xp.log(self.weights) + evidence
-        best = xp.max(joint)
-        total = best + xp.log(xp.sum(xp.exp(joint - best)))
+        total = log_sum(joint)
         posterior = object.__new__(Mixture)
         freeze(posterior, weights=xp.exp(joint - total), means=means.reshape(self.means.shape))
         freeze(posterior, variances=variances, bases=bases, log_evidence=total)

@@ -1,7 +1,6 @@
 """A mixture of many Gaussians with one covariance: the posterior of a data set."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Num
 
 from edmjax._common.arrays import register_fields
-from edmjax.problems.conditioned import Update
+from edmjax.problems.conditioned import Update, log_sum, module_of
 from edmjax.problems.problem import Problem, freeze, from_basis, positive, ratio, to_basis
 
 
@@ -37,9 +36,7 @@ class Tied(Problem):
     log_evidence: Num[Array | np.ndarray, ""]
 
     def __init__(self, new: Update, event: tuple[int, ...], n: int):
-        xp: Any = jnp if any(isinstance(leaf, jax.Array) for leaf in new) else np
-        best = xp.max(new.log_evidence)
-        total = best + xp.log(xp.sum(xp.exp(new.log_evidence - best)))
+        xp, total = module_of(*new), log_sum(new.log_evidence)
         # About the likely points, where differences are what counts.
         centre = xp.exp(new.log_evidence - total) @ new.mean
         freeze(

@@ -33,6 +33,7 @@ _PROCESSES: dict[str, Callable[[], Process]] = {
     "vp": processes.vp,
     "cosine": processes.cosine,
     "ddpm": processes.ddpm,
+    "flow": processes.flow,
 }
 # Of 1,000 even times the first, and the last at which something of the data is left: at time 1 the
 # level is infinite.
@@ -84,10 +85,7 @@ def build_denoiser(config: LossConfig, net: Network) -> denoisers.Preconditioned
 
 def build_process(config: LossConfig) -> Process | None:
     """The process that a loss is of; None for `edm`, which has none but the package's frame."""
-    if config.name == "dsm":
-        return processes.song_ve(config.sigma)
-    make = {"flow": processes.flow, **_PROCESSES}.get(config.name)
-    return make and make()
+    return None if config.name == "edm" else _process(config)
 
 
 def trained_range(config: LossConfig) -> tuple[float, float]:
@@ -99,8 +97,7 @@ def trained_range(config: LossConfig) -> tuple[float, float]:
     """
     if config.name in ("edm", "flow"):
         return 0.0, math.inf
-    dsm = config.name == "dsm"
-    process = processes.song_ve(config.sigma) if dsm else _PROCESSES[config.name]()
+    process = _process(config)
     first, last = (0.0, 999.0) if config.name == "ddpm" else _times(config)
     return float(process.sigma(first)), float(process.sigma(last))
 
@@ -110,8 +107,12 @@ def _times(config: LossConfig) -> tuple[float, float]:
     return {"cosine": _INNER, "flow": (0.0, 1.0)}.get(config.name, (config.eps, 1.0))
 
 
+def _process(config: LossConfig) -> Process:
+    return processes.song_ve(config.sigma) if config.name == "dsm" else _PROCESSES[config.name]()
+
+
 def _process_and_type(config: LossConfig) -> tuple[Process, str]:
-    return _PROCESSES[config.name](), _TYPES[config.predict or _USUAL[config.name]]
+    return _process(config), _TYPES[config.predict or _USUAL[config.name]]
 
 
 def _plain_loss(config: LossConfig) -> Loss:

@@ -43,6 +43,7 @@ class Trained(NamedTuple):
     conditions: Conditions | None = None  # what the network is given beside a class
     cond_dropout: float = 0.0  # how often these were hidden
     process: Process | None = None  # of the loss; None for edm's, and for the user's own
+    levels: NoiseLevels | None = None  # what `levels_of` says of its file
 
     def condition(self, cond: Given, labels: Int[np.ndarray, " n"] | None = None) -> PyTree:
         """What the denoiser is given for conditions in the units of the data.
@@ -114,6 +115,7 @@ def load_trained(
         read.conditions,
         loss.cond_dropout or 0.0,
         build_process(loss),
+        _levels(read),
     )
 
 
@@ -125,8 +127,8 @@ def _in_dtype(read: "_Read", net: object, dtype: Any) -> "_Read":
         raise ValueError(f"`dtype` must be a floating one, such as bfloat16, got {dtype!r}.")
     arrays = {name: array.astype(dtype) for name, array in read.arrays.items()}
     # Activations of float64 and float16 are in the dtype of the points.
-    narrow: Any = {"bfloat16": "bfloat16"}.get(jnp.dtype(dtype).name)
-    return read._replace(arrays=arrays, net=replace(read.net, dtype=narrow))
+    inside = "bfloat16" if jnp.dtype(dtype) == jnp.bfloat16 else None
+    return read._replace(arrays=arrays, net=replace(read.net, dtype=inside))
 
 
 def _described(path: StrPath, read: "_Read") -> tuple[Trainable, Arrays]:
@@ -157,7 +159,10 @@ def levels_of(path: StrPath) -> NoiseLevels:
         FileNotFoundError: there is no network at `path`.
         ValueError: its file is damaged, or was written by another version.
     """
-    read = _read(path)
+    return _levels(_read(path))
+
+
+def _levels(read: "_Read") -> NoiseLevels:
     levels = read.levels or trained_levels(read.loss, None)
     return NoiseLevels(*levels, *(read.widths or (read.loss.sigma_data or SIGMA_DATA, None)))
 
